@@ -1,0 +1,277 @@
+package compute
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Network is a graph on a device. It evaluates the graph's value at a point x
+// and keeps what derivatives need; then VJP, JVP and Second give derivatives at
+// that point, sharing its stored activations. Each result is valid until the
+// next call of the same method, or of Value.
+type Network struct {
+	dev    Device
+	graph  *Graph
+	consts *Workspace
+
+	batch int
+	pool  pool
+	slots []Buffer
+	sizes []int // allocated, may lag behind pool.floats
+	value []place
+	aux   []Tensor
+	auxWS *Workspace
+
+	adjoint    []place
+	accumulate [][]bool
+	tangents   map[tangentKey][]place
+}
+
+type tangentKey struct{ coefficients, images int }
+
+// Compile reads the graph's weights and prepares them on a device, one layer at a
+// time. The graph belongs to the network afterwards.
+func (g *Graph) Compile(d Device, weights Source) (*Network, error) {
+	if g.out == NoNode || !g.nodes[g.out].active {
+		return nil, errors.New("compute: the graph has no output that depends on its input")
+	}
+	n := &Network{dev: d, graph: g, consts: NewWorkspace(d)}
+	for _, nd := range g.nodes {
+		if err := nd.op.prepare(d, n.consts, weights); err != nil {
+			n.Close()
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// Device is where the network runs.
+func (n *Network) Device() Device { return n.dev }
+
+// Close frees the network's memory. Prepared weights go with the device.
+func (n *Network) Close() {
+	n.reset(0)
+	n.consts.Free()
+}
+
+// Memory is the number of bytes that activations, coefficients and gradients of
+// the passes run so far take on the device.
+func (n *Network) Memory() int64 {
+	total := int64(0)
+	for _, s := range n.sizes {
+		total += 4 * int64(s)
+	}
+	return total
+}
+
+// reset drops all plans and starts new ones for a batch.
+func (n *Network) reset(batch int) {
+	for _, b := range n.slots {
+		if b != nil {
+			n.dev.Free(b)
+		}
+	}
+	if n.auxWS != nil {
+		n.auxWS.Free()
+	}
+	*n = Network{dev: n.dev, graph: n.graph, consts: n.consts, batch: batch, auxWS: NewWorkspace(n.dev),
+		tangents: map[tangentKey][]place{}}
+}
+
+// allocate makes the slots that plans have asked for.
+func (n *Network) allocate() error {
+	for s, want := range n.pool.floats {
+		if s == len(n.slots) {
+			n.slots, n.sizes = append(n.slots, nil), append(n.sizes, 0)
+		}
+		if n.sizes[s] >= want {
+			continue
+		}
+		if n.slots[s] != nil {
+			n.dev.Free(n.slots[s])
+			n.slots[s], n.sizes[s] = nil, 0
+		}
+		b, err := n.dev.Alloc(want)
+		if err != nil {
+			return fmt.Errorf("activations of %d images: %w", n.batch, err)
+		}
+		n.slots[s], n.sizes[s] = b, want
+	}
+	return nil
+}
+
+// at is the tensor of node i in a plan, for so many images.
+func (n *Network) at(where []place, i Node, images int) Tensor {
+	nd, p := n.graph.nodes[i], where[i]
+	px := nd.h * nd.w
+	return Tensor{Buf: n.slots[p.slot], Off: p.channel * px, N: images, C: nd.c, H: nd.h, W: nd.w, Pitch: p.of * px}
+}
+
+// args fills dst with the tensors of a node's arguments; inactive ones stay
+// empty where only active ones have a coefficient.
+func (n *Network) args(dst []Tensor, where []place, nd node, images int, activeOnly bool) []Tensor {
+	dst = dst[:0]
+	for _, j := range nd.in {
+		if activeOnly && !n.graph.nodes[j].active {
+			dst = append(dst, Tensor{})
+			continue
+		}
+		dst = append(dst, n.at(where, j, images))
+	}
+	return dst
+}
+
+func (n *Network) check(name string, t Tensor, node Node, multiple bool) error {
+	nd := n.graph.nodes[node]
+	if t.C != nd.c || t.H != nd.h || t.W != nd.w {
+		return fmt.Errorf("%s is %v, the network takes ·×%d×%d×%d", name, t, nd.c, nd.h, nd.w)
+	}
+	if t.N <= 0 || multiple && (n.batch == 0 || t.N%n.batch != 0) {
+		return fmt.Errorf("%s has %d images, a multiple of the point's %d is wanted", name, t.N, n.batch)
+	}
+	return nil
+}
+
+// Value evaluates the network at x, with aux holding the second input of each
+// image, dense on the host. The result has x.N images.
+func (n *Network) Value(x Tensor, aux []float32) (Tensor, error) {
+	g := n.graph
+	if err := n.check("the input", x, g.input, false); err != nil {
+		return Tensor{}, err
+	}
+	if want := x.N * g.nodes[g.aux].c; len(aux) != want {
+		return Tensor{}, fmt.Errorf("the second input has %d values, %d images need %d", len(aux), x.N, want)
+	}
+	if x.N != n.batch {
+		n.reset(x.N)
+		n.value = g.planValue(&n.pool, x.N)
+		n.aux = make([]Tensor, len(g.nodes))
+		for i, nd := range g.nodes {
+			if l := nd.op.auxLen(); l > 0 {
+				n.aux[i] = n.auxWS.New(x.N, l, 1, 1)
+			}
+		}
+		if err := errors.Join(n.auxWS.Err(), n.allocate()); err != nil {
+			n.reset(0)
+			return Tensor{}, err
+		}
+	}
+	add(n.dev, n.at(n.value, g.input, x.N), x, false)
+	n.dev.Write(n.at(n.value, g.aux, x.N), aux)
+	var in []Tensor
+	for i, nd := range g.nodes {
+		in = n.args(in, n.value, nd, x.N, false)
+		nd.op.value(n.dev, n.at(n.value, Node(i), x.N), n.aux[i], in)
+	}
+	return n.at(n.value, g.out, x.N), nil
+}
+
+// VJP is Jᵀu: the gradient of ⟨u, f(x)⟩ at the point. u has the output's shape.
+func (n *Network) VJP(u Tensor) (Tensor, error) {
+	g := n.graph
+	if err := n.check("the cotangent", u, g.out, true); err != nil {
+		return Tensor{}, err
+	}
+	if u.N != n.batch {
+		return Tensor{}, fmt.Errorf("the cotangent has %d images, the point %d", u.N, n.batch)
+	}
+	if n.adjoint == nil {
+		n.adjoint, n.accumulate = g.planAdjoint(&n.pool, n.batch)
+	}
+	if err := n.allocate(); err != nil {
+		return Tensor{}, err
+	}
+	add(n.dev, n.at(n.adjoint, g.out, n.batch), u, false)
+	var in, grad []Tensor
+	for i := len(g.nodes) - 1; i >= 0; i-- {
+		nd := g.nodes[i]
+		if !nd.active || len(nd.in) == 0 || Node(i) > g.out {
+			continue
+		}
+		in = n.args(in, n.value, nd, n.batch, false)
+		grad = n.args(grad, n.adjoint, nd, n.batch, true)
+		nd.op.adjoint(n.dev, n.at(n.adjoint, Node(i), n.batch), n.aux[i], in, grad, n.accumulate[i])
+	}
+	return n.at(n.adjoint, g.input, n.batch), nil
+}
+
+// JVP is Jv at the point for each direction v; v.N is a multiple of the point's
+// images.
+func (n *Network) JVP(v Tensor) (Tensor, error) {
+	return n.coefficients([]Tensor{v})
+}
+
+// Second is D²f[v, w] at the point: the mixed second derivative of
+// f(x + αv + βw). v and w may be the same tensor, which saves a third of the work.
+// The coefficients travel stacked along the batch, so each weight is read once.
+func (n *Network) Second(v, w Tensor) (Tensor, error) {
+	if v == w {
+		return n.coefficients([]Tensor{v, {}})
+	}
+	if w.N != v.N {
+		return Tensor{}, fmt.Errorf("directions of %d and %d images", v.N, w.N)
+	}
+	return n.coefficients([]Tensor{v, w, {}})
+}
+
+// coefficients pushes Taylor coefficients through the network: [a], [a, ab] with
+// b = a, or [a, b, ab]. An empty tensor starts at zero. It returns the last.
+func (n *Network) coefficients(start []Tensor) (Tensor, error) {
+	g, s, each := n.graph, len(start), start[0].N
+	for _, v := range start[:max(1, s-1)] {
+		if err := n.check("a direction", v, g.input, true); err != nil {
+			return Tensor{}, err
+		}
+	}
+	key, all := tangentKey{s, each}, s*each
+	where := n.tangents[key]
+	if where == nil {
+		where = g.planTangent(&n.pool, all)
+		n.tangents[key] = where
+	}
+	if err := n.allocate(); err != nil {
+		return Tensor{}, err
+	}
+	coefficient := func(t Tensor, k int) Tensor {
+		if t.Buf == nil {
+			return t
+		}
+		return t.Images(k*each, (k+1)*each)
+	}
+	x := n.at(where, g.input, all)
+	for k, v := range start {
+		if v.Buf == nil {
+			n.dev.Combine(coefficient(x, k), Times(0, start[0]))
+		} else {
+			add(n.dev, coefficient(x, k), v, false)
+		}
+	}
+	var in, stacked []Tensor
+	split := make([][]Tensor, s)
+	for i, nd := range g.nodes {
+		if !nd.active || len(nd.in) == 0 {
+			continue
+		}
+		out := n.at(where, Node(i), all)
+		in = n.args(in, n.value, nd, n.batch, false)
+		stacked = n.args(stacked, where, nd, all, true)
+		op, isCurved := nd.op.(curved)
+		if !isCurved { // linear: all coefficients at once
+			nd.op.tangent(n.dev, out, n.aux[i], in, stacked)
+			continue
+		}
+		for k := range split {
+			split[k] = split[k][:0]
+			for _, t := range stacked {
+				split[k] = append(split[k], coefficient(t, k))
+			}
+		}
+		for k := range max(1, s-1) {
+			op.tangent(n.dev, coefficient(out, k), n.aux[i], in, split[k])
+		}
+		if s > 1 {
+			op.second(n.dev, coefficient(out, s-1), n.aux[i], in, split[0], split[s-2], split[s-1])
+		}
+	}
+	return coefficient(n.at(where, g.out, all), s-1), nil
+}

@@ -1,0 +1,226 @@
+package compute
+
+// The derivative rules of every primitive, once for all devices.
+//
+// Linear operations have the same tangent and second coefficient as value, less
+// the bias. For the others the device evaluates its closed forms; what stands
+// here is which tensors meet.
+
+// operation is one kind of node. in holds the values of its arguments, at the
+// primal point; aux is what value left for the derivatives.
+type operation interface {
+	// value computes out.
+	value(d Device, out, aux Tensor, in []Tensor)
+	// tangent computes ∂out/∂α from the arguments' ∂/∂α; constants have no buffer.
+	tangent(d Device, out, aux Tensor, in, a []Tensor)
+	// adjoint adds (∂out/∂in_k)ᵀ g to grad[k], or stores it where !accumulate[k].
+	// Arguments whose grad has no buffer are skipped.
+	adjoint(d Device, g, aux Tensor, in, grad []Tensor, accumulate []bool)
+	// reads says whether the derivatives read argument k's value.
+	reads(k int) bool
+	// auxLen is the length of aux for one image.
+	auxLen() int
+	// prepare reads the operation's weights and gives them to the device.
+	prepare(d Device, ws *Workspace, from Source) error
+}
+
+// curved is an operation that is not linear in its arguments.
+type curved interface {
+	operation
+	// second computes ∂²out/∂α∂β from the arguments' three coefficients.
+	second(d Device, out, aux Tensor, in, a, b, ab []Tensor)
+}
+
+// linear is what all linear operations share: the derivatives ignore the point.
+type linear struct{}
+
+func (linear) reads(int) bool                           { return false }
+func (linear) auxLen() int                              { return 0 }
+func (linear) prepare(Device, *Workspace, Source) error { return nil }
+
+// nonlinear is what the operations whose derivatives read the point share.
+type nonlinear struct{}
+
+func (nonlinear) reads(int) bool                           { return true }
+func (nonlinear) auxLen() int                              { return 0 }
+func (nonlinear) prepare(Device, *Workspace, Source) error { return nil }
+
+// add stores or accumulates g into dst.
+func add(d Device, dst, g Tensor, accumulate bool) {
+	switch {
+	case accumulate:
+		d.Combine(dst, Times(1, dst), Times(1, g))
+	case dst != g:
+		d.Combine(dst, Times(1, g))
+	}
+}
+
+type inputOp struct{ linear }
+
+func (inputOp) value(Device, Tensor, Tensor, []Tensor)                     {}
+func (inputOp) tangent(Device, Tensor, Tensor, []Tensor, []Tensor)         {}
+func (inputOp) adjoint(Device, Tensor, Tensor, []Tensor, []Tensor, []bool) {}
+
+// convOp is W∗in[0] + bias (+ in[1]).
+type convOp struct {
+	linear
+	Layer
+	inputs  int
+	weights Weights
+}
+
+func (o *convOp) prepare(d Device, _ *Workspace, from Source) error {
+	dims := []int{o.Out, o.inputs, o.Kernel, o.Kernel}
+	if o.Rank != 0 {
+		dims = dims[:o.Rank]
+	}
+	w, err := from.Floats(o.Name+".weight", dims...)
+	if err != nil {
+		return err
+	}
+	b, err := from.Floats(o.Name+".bias", o.Out)
+	if err != nil {
+		return err
+	}
+	o.weights, err = d.PrepareConv(ConvShape{Out: o.Out, In: o.inputs, Kernel: o.Kernel}, w, b)
+	return err
+}
+func (o *convOp) apply(d Device, out Tensor, in []Tensor, mode ConvMode) {
+	if len(in) > 1 {
+		mode.Add = in[1]
+	}
+	d.Conv(out, in[0], o.weights, mode)
+}
+func (o *convOp) value(d Device, out, _ Tensor, in []Tensor) {
+	o.apply(d, out, in, ConvMode{Bias: true})
+}
+func (o *convOp) tangent(d Device, out, _ Tensor, _, a []Tensor) { o.apply(d, out, a, ConvMode{}) }
+func (o *convOp) adjoint(d Device, g, _ Tensor, _, grad []Tensor, accumulate []bool) {
+	if grad[0].Buf != nil {
+		mode := ConvMode{Adjoint: true}
+		if accumulate[0] {
+			mode.Add = grad[0]
+		}
+		d.Conv(grad[0], g, o.weights, mode)
+	}
+	if len(grad) > 1 {
+		add(d, grad[1], g, accumulate[1])
+	}
+}
+
+// normOp is the group normalisation of in[0] with scale and shift in[1].
+type normOp struct {
+	nonlinear
+	NormLayer
+	channels    int
+	gamma, beta Tensor
+}
+
+func (o *normOp) auxLen() int { return 2 * o.Groups }
+func (o *normOp) prepare(d Device, ws *Workspace, from Source) error {
+	gamma, err := from.Floats(o.Name+".weight", o.channels)
+	if err != nil {
+		return err
+	}
+	beta, err := from.Floats(o.Name+".bias", o.channels)
+	if err != nil {
+		return err
+	}
+	o.gamma = ws.FromHost(gamma, 1, o.channels, 1, 1)
+	o.beta = ws.FromHost(beta, 1, o.channels, 1, 1)
+	return ws.Err()
+}
+func (o *normOp) norm(in []Tensor) Norm {
+	n := Norm{Groups: o.Groups, Eps: o.Eps, Gamma: o.gamma, Beta: o.beta, SiLU: o.SiLU}
+	if len(in) > 1 {
+		c := in[0].C
+		n.Scale, n.Shift = in[1].Channels(0, c), in[1].Channels(c, 2*c)
+	}
+	return n
+}
+func (o *normOp) value(d Device, out, stats Tensor, in []Tensor) {
+	d.GroupNorm(out, in[0], stats, o.norm(in))
+}
+func (o *normOp) tangent(d Device, out, stats Tensor, in, a []Tensor) {
+	d.GroupNormTangent(out, in[0], stats, a[0], o.norm(in))
+}
+func (o *normOp) second(d Device, out, stats Tensor, in, a, b, ab []Tensor) {
+	d.GroupNormSecond(out, in[0], stats, a[0], b[0], ab[0], o.norm(in))
+}
+func (o *normOp) adjoint(d Device, g, stats Tensor, in, grad []Tensor, accumulate []bool) {
+	d.GroupNormAdjoint(grad[0], in[0], stats, g, o.norm(in), accumulate[0])
+}
+
+type siluOp struct{ nonlinear }
+
+func (siluOp) value(d Device, out, _ Tensor, in []Tensor)      { d.SiLU(out, in[0]) }
+func (siluOp) tangent(d Device, out, _ Tensor, in, a []Tensor) { d.SiLUTangent(out, in[0], a[0]) }
+func (siluOp) second(d Device, out, _ Tensor, in, a, b, ab []Tensor) {
+	d.SiLUSecond(out, in[0], a[0], b[0], ab[0])
+}
+func (siluOp) adjoint(d Device, g, _ Tensor, in, grad []Tensor, accumulate []bool) {
+	d.SiLUAdjoint(grad[0], in[0], g, accumulate[0])
+}
+
+type attentionOp struct {
+	nonlinear
+	Heads
+}
+
+func (o attentionOp) value(d Device, out, _ Tensor, in []Tensor) {
+	d.Attention(out, in[0], o.Heads)
+}
+func (o attentionOp) tangent(d Device, out, _ Tensor, in, a []Tensor) {
+	d.AttentionTangent(out, in[0], a[0], o.Heads)
+}
+func (o attentionOp) second(d Device, out, _ Tensor, in, a, b, ab []Tensor) {
+	d.AttentionSecond(out, in[0], a[0], b[0], ab[0], o.Heads)
+}
+func (o attentionOp) adjoint(d Device, g, _ Tensor, in, grad []Tensor, accumulate []bool) {
+	d.AttentionAdjoint(grad[0], in[0], g, o.Heads, accumulate[0])
+}
+
+type resampleOp struct {
+	linear
+	kind  Resampling
+	scale float32
+}
+
+func (o resampleOp) value(d Device, out, _ Tensor, in []Tensor) {
+	d.Resample(out, in[0], o.kind, o.scale, false)
+}
+func (o resampleOp) tangent(d Device, out, aux Tensor, _, a []Tensor) { o.value(d, out, aux, a) }
+func (o resampleOp) adjoint(d Device, g, _ Tensor, _, grad []Tensor, accumulate []bool) {
+	d.Resample(grad[0], g, o.kind.Adjoint(), o.scale, accumulate[0])
+}
+
+// addChannelOp is in[0] + in[1], the latter a constant for each channel.
+type addChannelOp struct{ linear }
+
+func (addChannelOp) value(d Device, out, _ Tensor, in []Tensor) { d.AddChannel(out, in[0], in[1]) }
+func (addChannelOp) tangent(d Device, out, _ Tensor, _, a []Tensor) {
+	d.Combine(out, Times(1, a[0]))
+}
+func (addChannelOp) adjoint(d Device, g, _ Tensor, _, grad []Tensor, accumulate []bool) {
+	add(d, grad[0], g, accumulate[0])
+}
+
+// concatOp joins channels. Where the plan lets an argument live inside the
+// result, there is nothing to copy.
+type concatOp struct{ linear }
+
+func (concatOp) value(d Device, out, _ Tensor, in []Tensor) {
+	at := 0
+	for _, t := range in {
+		add(d, out.Channels(at, at+t.C), t, false)
+		at += t.C
+	}
+}
+func (o concatOp) tangent(d Device, out, aux Tensor, _, a []Tensor) { o.value(d, out, aux, a) }
+func (concatOp) adjoint(d Device, g, _ Tensor, _, grad []Tensor, accumulate []bool) {
+	at := 0
+	for k, t := range grad {
+		add(d, t, g.Channels(at, at+t.C), accumulate[k])
+		at += t.C
+	}
+}

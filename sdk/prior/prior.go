@@ -1,0 +1,44 @@
+// Package prior defines what a pretrained diffusion model is to the solver: a
+// noise predictor ε(x_t, t) with directional derivatives.
+//
+// Implementations: [github.com/cmi-diffusion/cmi/sdk/prior/unet] (a network) and
+// [github.com/cmi-diffusion/cmi/sdk/prior/mixture] (analytic, for validation).
+// A model of your own needs only these two interfaces.
+package prior
+
+import "github.com/cmi-diffusion/cmi/sdk/compute"
+
+// Model predicts the noise in x_t = √ᾱ_t x0 + √(1−ᾱ_t) n.
+type Model interface {
+	// Image is the size of the images that the model describes.
+	Image() (channels, height, width int)
+	// LearnedVariance says whether the output holds, after the channels of ε, as
+	// many channels that interpolate the reverse step's log-variance (Nichol &
+	// Dhariwal 2021).
+	LearnedVariance() bool
+	// Steps is the number of training steps T; timesteps are 0 … T−1.
+	Steps() int
+	// Device is where tensors passed to the model live.
+	Device() compute.Device
+	// At evaluates the model at x [N,C,H,W] and one timestep per image. The point
+	// is valid until the next call of At. Cost: one pass (1 F).
+	At(x compute.Tensor, t []int) (Point, error)
+	// Close frees what the model holds on its device.
+	Close()
+}
+
+// Point is a model evaluated at x_t, ready for derivatives with respect to x_t.
+// Directions hold D·N images: image i is a direction at the point's image i mod N.
+// Results are owned by the point and valid until its next call of the same method.
+type Point interface {
+	// Out is the output [N,C',H,W]: ε, then variance channels if there are any.
+	Out() compute.Tensor
+	// VJP is Jᵀu with u [N,C',H,W] over all output channels. Cost 1 F.
+	VJP(u compute.Tensor) (compute.Tensor, error)
+	// JVP is Jv with v [D·N,C,H,W], over all output channels. Cost D F.
+	JVP(v compute.Tensor) (compute.Tensor, error)
+	// Second is D²f[v, w] = ∂²/∂α∂β f(x + αv + βw) at 0, over all output channels,
+	// v and w of the same shape [D·N,C,H,W]. Cost 3·D F, or 2·D F where v and w are
+	// the same tensor.
+	Second(v, w compute.Tensor) (compute.Tensor, error)
+}

@@ -1,0 +1,161 @@
+package unet
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+)
+
+// Model is a UNet on a device; it implements [prior.Model].
+type Model struct {
+	cfg Config
+	net *compute.Network
+}
+
+// Load puts a checkpoint's network on a device. The configuration is inferred
+// from the tensors' names and shapes, then changed by the checkpoint's own
+// metadata, then by override, a JSON object (nil for none), for what shapes
+// can't tell: image_size, num_head_channels or num_heads, use_new_attention_order.
+// Errors name the tensor, the shape found and the shape wanted.
+func Load(d compute.Device, from checkpoint.Source, override []byte) (*Model, error) {
+	cfg, err := Configure(from, override)
+	if err != nil {
+		return nil, err
+	}
+	return New(d, from, cfg)
+}
+
+// Configure is the configuration that [Load] uses.
+func Configure(from checkpoint.Source, override []byte) (Config, error) {
+	cfg, err := Infer(shapes{from})
+	if err != nil {
+		return cfg, err
+	}
+	meta := map[string]any{}
+	for k, v := range from.Metadata() {
+		meta[k] = v
+	}
+	if err := cfg.override(meta, false); err != nil {
+		return cfg, fmt.Errorf("the checkpoint's metadata: %w", err)
+	}
+	if len(override) > 0 {
+		var keys map[string]any
+		if err := json.Unmarshal(override, &keys); err != nil {
+			return cfg, fmt.Errorf("the JSON configuration: %w", err)
+		}
+		if err := cfg.override(keys, true); err != nil {
+			return cfg, fmt.Errorf("the JSON configuration: %w", err)
+		}
+	}
+	return cfg, cfg.Validate()
+}
+
+// New puts a network of a known configuration on a device.
+func New(d compute.Device, from checkpoint.Source, cfg Config) (*Model, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	used := &ledger{Source: from, seen: map[string]bool{}}
+	net, err := build(cfg).Compile(d, used)
+	if err != nil {
+		return nil, err
+	}
+	if name := used.unused(); name != "" {
+		net.Close()
+		return nil, fmt.Errorf("tensor %s has no place in this network: class-conditional and super-resolution networks are not supported", name)
+	}
+	return &Model{cfg, net}, nil
+}
+
+// Config is the network's configuration.
+func (m *Model) Config() Config { return m.cfg }
+
+// Image implements [prior.Model].
+func (m *Model) Image() (c, h, w int) { return m.cfg.InChannels, m.cfg.ImageSize, m.cfg.ImageSize }
+
+// LearnedVariance implements [prior.Model].
+func (m *Model) LearnedVariance() bool { return m.cfg.LearnedVariance() }
+
+// Steps implements [prior.Model]: the released networks' 1000.
+func (m *Model) Steps() int { return 1000 }
+
+// Device implements [prior.Model].
+func (m *Model) Device() compute.Device { return m.net.Device() }
+
+// Memory is the bytes of activations, coefficients and gradients allocated so far.
+func (m *Model) Memory() int64 { return m.net.Memory() }
+
+// Close implements [prior.Model].
+func (m *Model) Close() { m.net.Close() }
+
+// At implements [prior.Model].
+func (m *Model) At(x compute.Tensor, t []int) (prior.Point, error) {
+	if len(t) != x.N {
+		return nil, fmt.Errorf("%d timesteps for %d images", len(t), x.N)
+	}
+	emb := make([]float32, 0, len(t)*m.cfg.ModelChannels)
+	for _, ti := range t {
+		if ti < 0 || ti >= m.Steps() {
+			return nil, fmt.Errorf("timestep %d is outside 0 … %d", ti, m.Steps()-1)
+		}
+		emb = append(emb, timeEmbedding(ti, m.cfg.ModelChannels)...)
+	}
+	out, err := m.net.Value(x, emb)
+	if err != nil {
+		return nil, err
+	}
+	return point{m.net, out}, nil
+}
+
+// timeEmbedding is [cos(t f), sin(t f)], f_i = exp(−ln(10000) i/half), every
+// operation in float32 as the networks were trained.
+func timeEmbedding(t, dim int) []float32 {
+	half := dim / 2
+	out := make([]float32, dim)
+	for i := range half {
+		f := float32(math.Exp(float64(float32(-math.Log(10000)) * float32(i) / float32(half))))
+		arg := float64(float32(t) * f)
+		out[i], out[half+i] = float32(math.Cos(arg)), float32(math.Sin(arg))
+	}
+	return out
+}
+
+// point is the network at one x_t.
+type point struct {
+	*compute.Network
+	out compute.Tensor
+}
+
+func (p point) Out() compute.Tensor { return p.out }
+
+// shapes adapts a checkpoint to [Infer].
+type shapes struct{ checkpoint.Source }
+
+func (s shapes) Shape(name string) ([]int, bool) {
+	t, ok := s.Info(name)
+	return t.Shape, ok
+}
+
+// ledger notes which tensors a network takes.
+type ledger struct {
+	checkpoint.Source
+	seen map[string]bool
+}
+
+func (l *ledger) Floats(name string, shape ...int) ([]float32, error) {
+	l.seen[name] = true
+	return l.Source.Floats(name, shape...)
+}
+
+func (l *ledger) unused() string {
+	for _, name := range l.Names() {
+		if !l.seen[name] {
+			return name
+		}
+	}
+	return ""
+}
