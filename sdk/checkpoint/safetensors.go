@@ -1,0 +1,207 @@
+package checkpoint
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+)
+
+// maxHeader is the largest header in bytes that the format allows.
+const maxHeader = 100_000_000
+
+// byteRange is the range of a tensor's bytes in the buffer that follows the header.
+type byteRange struct {
+	name       string
+	begin, end int64
+}
+
+// parseSafetensors reads the table of tensors: 8 bytes of header length, the header
+// (one JSON object) and the buffer. It is stricter than encoding/json alone: a name
+// may occur once, and the ranges must cover the buffer without a hole or an overlap.
+func (f *File) parseSafetensors() error {
+	var length [8]byte
+	if err := f.readAt(length[:], 0); err != nil {
+		return err
+	}
+	n := le.Uint64(length[:])
+	if limit := uint64(min(maxHeader, f.size-8)); n > limit {
+		return fmt.Errorf("safetensors header of %d bytes, the file's size allows %d", n, limit)
+	}
+	header := make([]byte, n)
+	if err := f.readAt(header, 8); err != nil {
+		return err
+	}
+	if !utf8.Valid(header) || !json.Valid(header) {
+		return errors.New("safetensors header is not a JSON object in UTF-8")
+	}
+	buffer := f.size - 8 - int64(n)
+	h := headerReader{json.NewDecoder(bytes.NewReader(header))}
+	h.dec.UseNumber()
+	var spans []byteRange
+	err := h.object(func(name string) error {
+		if name == "__metadata__" {
+			return h.object(func(key string) (err error) {
+				f.metadata[key], err = h.text()
+				return err
+			})
+		}
+		s, err := f.tensorInfo(h, name, 8+int64(n))
+		spans = append(spans, s)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("safetensors header: %w", err)
+	}
+	return covered(spans, buffer)
+}
+
+// tensorInfo reads one tensor's dtype, shape and data_offsets; the buffer starts at
+// byte base of the file.
+func (f *File) tensorInfo(h headerReader, name string, base int64) (s byteRange, err error) {
+	var dtype string
+	var shape, offsets []int64
+	fields := 0
+	err = h.object(func(key string) (err error) {
+		fields++
+		switch key {
+		case "dtype":
+			dtype, err = h.text()
+		case "shape":
+			shape, err = h.counts()
+		case "data_offsets":
+			offsets, err = h.counts()
+		default:
+			err = fmt.Errorf("unknown field %q", key)
+		}
+		return err
+	})
+	if err == nil && (fields != 3 || len(offsets) != 2) {
+		err = errors.New("wanted dtype, shape and two data_offsets")
+	}
+	if err != nil {
+		return s, fmt.Errorf("tensor %q: %w", name, err)
+	}
+	size, ok := itemSize[DType(dtype)]
+	if !ok {
+		return s, fmt.Errorf("tensor %q: unknown dtype %q", name, dtype)
+	}
+	dims, bytes, ok := byteCount(shape, size)
+	s = byteRange{name, offsets[0], offsets[1]}
+	if !ok || s.begin > s.end || bytes != s.end-s.begin {
+		return s, fmt.Errorf("tensor %q: %s of shape %v does not fill its bytes %d to %d", name, dtype, shape, s.begin, s.end)
+	}
+	return s, f.add(entry{Tensor: Tensor{Name: name, DType: DType(dtype), Shape: dims}, at: base + s.begin})
+}
+
+// byteCount multiplies a shape out; false where it overflows.
+func byteCount(shape []int64, size int64) (dims []int, bytes int64, ok bool) {
+	dims = make([]int, len(shape))
+	bytes = size
+	if slices.Contains(shape, 0) {
+		bytes = 0
+	}
+	for i, d := range shape {
+		if d > math.MaxInt || (bytes > 0 && d > math.MaxInt/bytes) {
+			return nil, 0, false
+		}
+		dims[i] = int(d)
+		bytes *= d
+	}
+	return dims, bytes, true
+}
+
+// covered checks that the ranges tile the buffer.
+func covered(spans []byteRange, buffer int64) error {
+	slices.SortFunc(spans, func(a, b byteRange) int {
+		return cmp.Or(cmp.Compare(a.begin, b.begin), cmp.Compare(a.end, b.end))
+	})
+	at := int64(0)
+	for _, s := range spans {
+		if s.begin != at || s.end > buffer {
+			return fmt.Errorf("tensor %q lies at bytes %d to %d of %d, wanted it to begin at %d", s.name, s.begin, s.end, buffer, at)
+		}
+		at = s.end
+	}
+	if at != buffer {
+		return fmt.Errorf("tensors end at byte %d, the file's buffer at %d: cut off or with bytes to spare", at, buffer)
+	}
+	return nil
+}
+
+// headerReader walks a header token by token, as only tokens show that a key is repeated.
+type headerReader struct{ dec *json.Decoder }
+
+// object calls field for each key of an object, which must read the key's value.
+func (h headerReader) object(field func(key string) error) error {
+	if err := h.delimiter('{'); err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for h.dec.More() {
+		key, err := h.text()
+		if err != nil {
+			return err
+		}
+		if seen[key] {
+			return fmt.Errorf("%q occurs twice", key)
+		}
+		seen[key] = true
+		if err := field(key); err != nil {
+			return err
+		}
+	}
+	return h.delimiter('}')
+}
+
+// counts reads an array of integers ≥ 0.
+func (h headerReader) counts() ([]int64, error) {
+	if err := h.delimiter('['); err != nil {
+		return nil, err
+	}
+	var out []int64
+	for h.dec.More() {
+		token, err := h.dec.Token()
+		if err != nil {
+			return nil, err
+		}
+		number, _ := token.(json.Number)
+		n, err := strconv.ParseUint(number.String(), 10, 63)
+		if err != nil {
+			return nil, fmt.Errorf("%v where a count was wanted", token)
+		}
+		out = append(out, int64(n))
+	}
+	return out, h.delimiter(']')
+}
+
+func (h headerReader) delimiter(want json.Delim) error {
+	token, err := h.dec.Token()
+	if err == nil && token != want {
+		err = fmt.Errorf("%v where %v was wanted", token, want)
+	}
+	return noEOF(err)
+}
+
+func (h headerReader) text() (string, error) {
+	token, err := h.dec.Token()
+	text, ok := token.(string)
+	if err == nil && !ok {
+		err = fmt.Errorf("%v where a string was wanted", token)
+	}
+	return text, noEOF(err)
+}
+
+// noEOF makes the end of the input an error like any other.
+func noEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

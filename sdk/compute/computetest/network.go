@@ -1,0 +1,241 @@
+package computetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+)
+
+// Networks is the suite of a whole network: value, VJP, JVP, second-order jets
+// and several directions at once, on a small graph that has every operation and
+// every way in which values are shared, against float64 differences of the same
+// graph's value on the oracle.
+func Networks(quick bool) []Case {
+	var cases []Case
+	add := func(name string, bound float64, run func(t *networkTrial) (float64, error)) {
+		cases = append(cases, Case{"network", name, bound, func(_ context.Context, dev compute.Device) (float64, error) {
+			t, err := newNetworkTrial(dev, name)
+			if err != nil {
+				return 0, err
+			}
+			defer t.close()
+			return run(t)
+		}})
+	}
+	// The bounds are those of a network: rounding grows through its twenty layers.
+	add("value", 1e-5, func(t *networkTrial) (float64, error) {
+		return t.compare(t.point, t.value(t.x))
+	})
+	add("JVP", 1e-5, func(t *networkTrial) (float64, error) {
+		got, err := t.net.JVP(t.on(t.v))
+		return t.compareWith(got, err, t.tangent(t.v))
+	})
+	add("second derivative along one direction", 1e-4, func(t *networkTrial) (float64, error) {
+		v := t.on(t.v)
+		got, err := t.net.Second(v, v)
+		return t.compareWith(got, err, t.second(t.v, t.v))
+	})
+	add("VJP against float64 tangents", 1e-5, func(t *networkTrial) (float64, error) {
+		got, err := t.net.VJP(t.on(t.u))
+		if err != nil {
+			return 0, err
+		}
+		grad, err := t.read(got)
+		if err != nil {
+			return 0, err
+		}
+		worst := 0.0
+		for range 3 {
+			v := normal(t.rng, 1, 0, t.x.N, t.x.C, t.x.H, t.x.W)
+			jv := t.tangent(v)
+			var uJv, JuV, u2, j2 float64
+			for i, u := range t.u.V {
+				uJv, u2, j2 = uJv+u*jv.V[i], u2+u*u, j2+jv.V[i]*jv.V[i]
+			}
+			for i, g := range grad.V {
+				JuV += g * v.V[i]
+			}
+			worst = max(worst, finite(abs(uJv-JuV)/(sqrt(u2)*sqrt(j2))))
+		}
+		return worst, nil
+	})
+	if quick {
+		return cases
+	}
+	add("second derivative along two directions", 1e-4, func(t *networkTrial) (float64, error) {
+		got, err := t.net.Second(t.on(t.v), t.on(t.w))
+		return t.compareWith(got, err, t.second(t.v, t.w))
+	})
+	add("three directions at once", 1e-5, func(t *networkTrial) (float64, error) {
+		v := normal(t.rng, 1, 0, 3*t.x.N, t.x.C, t.x.H, t.x.W)
+		got, err := t.net.JVP(t.on(v))
+		return t.compareWith(got, err, t.tangent(v))
+	})
+	add("derivatives leave the point as it is", 0, func(t *networkTrial) (float64, error) {
+		before, err := t.read(t.point)
+		if err != nil {
+			return 0, err
+		}
+		v := t.on(t.v)
+		if _, err := t.net.VJP(t.on(t.u)); err != nil {
+			return 0, err
+		}
+		first, err := t.net.JVP(v)
+		if err != nil {
+			return 0, err
+		}
+		jv, err := t.read(first)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := t.net.Second(v, t.on(t.w)); err != nil {
+			return 0, err
+		}
+		again, err := t.net.JVP(v)
+		if err != nil {
+			return 0, err
+		}
+		jv2, err := t.read(again)
+		if err != nil {
+			return 0, err
+		}
+		after, err := t.read(t.point)
+		return RelativeError(after.V, before.V) + RelativeError(jv2.V, jv.V), err
+	})
+	return cases
+}
+
+// networkTrial is the graph on the device and on the oracle, and its inputs.
+type networkTrial struct {
+	rng        *rand.Rand
+	dev        compute.Device
+	ws         *compute.Workspace
+	net, ref   *compute.Network
+	x, u, v, w Array
+	aux        []float32
+	point      compute.Tensor
+}
+
+func newNetworkTrial(dev compute.Device, name string) (*networkTrial, error) {
+	t := &networkTrial{rng: rand.New(rand.NewPCG(seedOf(name), 2)), dev: dev, ws: compute.NewWorkspace(dev)}
+	const images, channels, side, embedding = 2, 3, 8, 5
+	draw := func(c int) Array { return normal(t.rng, 1, 0, images, c, side, side) }
+	t.x, t.v, t.w, t.u = draw(channels), draw(channels), draw(channels), draw(4)
+	t.aux = normal(t.rng, 1, 0, images, embedding, 1, 1).Float32()
+	var err error
+	if t.net, err = specimen(channels, side, embedding).Compile(dev, randomWeights{}); err != nil {
+		return nil, err
+	}
+	if t.ref, err = specimen(channels, side, embedding).Compile(oracle{}, randomWeights{}); err != nil {
+		return nil, err
+	}
+	if t.point, err = t.net.Value(t.on(t.x), t.aux); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// specimen is a small network with every operation, with a value used twice, a
+// residual sum, a skip that crosses levels, and concatenations of fresh and old values.
+func specimen(channels, side, embedding int) *compute.Graph {
+	g, x, aux := compute.NewGraph(channels, side, side, embedding)
+	conv := func(name string, x compute.Node, out, k int) compute.Node {
+		return g.Conv(x, compute.Layer{Name: name, Out: out, Kernel: k})
+	}
+	norm := func(name string, x, s compute.Node, silu bool) compute.Node {
+		return g.GroupNorm(x, s, compute.NormLayer{Name: name, Groups: 4, Eps: 1e-5, SiLU: silu})
+	}
+	emb := g.SiLU(conv("emb", aux, 16, 1))
+	first := conv("first", x, 8, 3)
+	h := norm("n1", first, compute.NoNode, true)
+	h = norm("n2", conv("c1", h, 8, 3), conv("ss", emb, 16, 1), true)
+	h = g.ConvAdd(h, first, compute.Layer{Name: "c2", Out: 8, Kernel: 3})
+	level := h
+	h = g.Resample(h, compute.SumDown2, 0.25)
+	h = g.AddChannel(conv("c3", h, 16, 3), conv("ec", emb, 16, 1))
+	inner := h
+	qkv := conv("qkv", norm("n3", h, compute.NoNode, false), 48, 1)
+	h = g.ConvAdd(g.Attention(qkv, compute.Heads{Count: 2}), h, compute.Layer{Name: "proj", Out: 16, Kernel: 1})
+	h = g.Resample(conv("op", h, 16, 3), compute.Subsample2, 1)
+	qkv = conv("qkv2", g.SiLU(h), 48, 1)
+	h = g.ConvAdd(g.Attention(qkv, compute.Heads{Count: 4, Split: true}), h, compute.Layer{Name: "proj2", Out: 16, Kernel: 1})
+	h = g.Resample(h, compute.Up2, 1)
+	h = g.Concat(h, inner)
+	h = g.ConvAdd(norm("n4", h, compute.NoNode, true), conv("skip", h, 8, 1), compute.Layer{Name: "c4", Out: 8, Kernel: 3})
+	h = g.Resample(h, compute.ZeroInsert2, 1)
+	h = g.Concat(conv("c5", h, 8, 3), level)
+	g.SetOutput(conv("out", norm("n5", h, compute.NoNode, true), 4, 3))
+	return g
+}
+
+// randomWeights are weights of a sensible scale, drawn by name.
+type randomWeights struct{}
+
+func (randomWeights) Floats(name string, shape ...int) ([]float32, error) {
+	count, fan := 1, 1
+	for i, s := range shape {
+		count *= s
+		if i > 0 {
+			fan *= s
+		}
+	}
+	a := normal(rand.New(rand.NewPCG(seedOf(name), 3)), 1/sqrt(float64(fan)), 0, 1, 1, 1, count)
+	return a.Float32(), nil
+}
+
+func (t *networkTrial) close() {
+	if t.net != nil {
+		t.net.Close()
+	}
+	t.ws.Free()
+}
+
+func (t *networkTrial) on(a Array) compute.Tensor {
+	return t.ws.FromHost(a.Float32(), a.N, a.C, a.H, a.W)
+}
+
+func (t *networkTrial) read(x compute.Tensor) (Array, error) {
+	host, err := compute.ToHost(t.dev, x)
+	return FromFloat32(host, x.N, x.C, x.H, x.W), errors.Join(t.ws.Err(), err)
+}
+
+func (t *networkTrial) compare(got compute.Tensor, want Array) (float64, error) {
+	return t.compareWith(got, nil, want)
+}
+
+func (t *networkTrial) compareWith(got compute.Tensor, err error, want Array) (float64, error) {
+	if err != nil {
+		return 0, err
+	}
+	a, err := t.read(got)
+	return RelativeError(a.V, want.V), err
+}
+
+// value is the graph's value in float64. Images beyond the point's repeat its
+// second input.
+func (t *networkTrial) value(x Array) Array {
+	each := len(t.aux) / t.x.N
+	aux := make([]float32, 0, x.N*each)
+	for n := range x.N {
+		aux = append(aux, t.aux[n%t.x.N*each:][:each]...)
+	}
+	out, err := t.ref.Value(oracle{}.hold(x), aux)
+	if err != nil {
+		panic(fmt.Sprintf("the oracle refuses its own graph: %v", err))
+	}
+	return oracle{}.get(out)
+}
+
+func (t *networkTrial) tangent(v Array) Array {
+	d, _ := RefTangent(t.value, t.x, v, 0.02)
+	return d
+}
+
+func (t *networkTrial) second(v, w Array) Array {
+	d, _ := RefSecond(t.value, t.x, v, w, v.Like(), 0.05)
+	return d
+}

@@ -1,0 +1,83 @@
+package picture
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/draw"
+	_ "image/gif" // the formats that Decode reads
+	_ "image/jpeg"
+	_ "image/png"
+	"io"
+	"os"
+	"strings"
+
+	_ "golang.org/x/image/bmp"
+	_ "golang.org/x/image/tiff"
+	_ "golang.org/x/image/webp"
+)
+
+// MaxPixels is the largest picture that Decode reads, width times height.
+const MaxPixels = 64_000_000
+
+// Open reads a picture from a file; see Decode.
+func Open(path string) (Image, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Image{}, err
+	}
+	defer f.Close()
+	return Decode(f, path)
+}
+
+// Decode reads a PNG, JPEG, GIF (its first frame), BMP, TIFF or WebP picture as an
+// Image with three channels: grey is repeated, transparency is laid on white, and
+// a JPEG is turned upright by its EXIF orientation. Colour profiles are ignored:
+// values are taken as sRGB. The name stands in errors and in Image.Name.
+//
+// More than MaxPixels are refused by the header, before memory is taken for them.
+func Decode(r io.Reader, name string) (Image, error) {
+	var head bytes.Buffer
+	header, format, err := image.DecodeConfig(io.TeeReader(r, &head))
+	switch {
+	case errors.Is(err, image.ErrFormat) && head.Len() == 0:
+		return Image{}, fmt.Errorf("%s: empty, want a picture (PNG, JPEG, GIF, BMP, TIFF or WebP)", name)
+	case errors.Is(err, image.ErrFormat):
+		return Image{}, fmt.Errorf("%s: not a picture (PNG, JPEG, GIF, BMP, TIFF or WebP expected)", name)
+	case err != nil:
+		return Image{}, unreadable(name, format, err)
+	case header.Width < 1 || header.Height < 1:
+		return Image{}, fmt.Errorf("%s: %s picture of %d×%d pixels, want at least one", name, strings.ToUpper(format), header.Width, header.Height)
+	case header.Width > MaxPixels/header.Height:
+		return Image{}, fmt.Errorf("%s is %d×%d, more than %d megapixels: make it smaller first", name, header.Width, header.Height, MaxPixels/1_000_000)
+	}
+	upright := 1
+	if format == "jpeg" {
+		upright = orientation(head.Bytes())
+	}
+	src, _, err := image.Decode(io.MultiReader(&head, r))
+	if err != nil {
+		return Image{}, unreadable(name, format, err)
+	}
+	if screen := image.Rect(0, 0, header.Width, header.Height); src.Bounds() != screen {
+		// A GIF's frame may cover a part of its screen only.
+		whole := image.NewRGBA(screen)
+		draw.Draw(whole, src.Bounds(), src, src.Bounds().Min, draw.Src)
+		src = whole
+	}
+	m := From(src).orient(upright)
+	m.Name = name
+	return m, nil
+}
+
+// unreadable is the error for a picture with a known format and a fault within.
+func unreadable(name, format string, err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		err = errors.New("cut short")
+	}
+	if format == "" {
+		return fmt.Errorf("%s: damaged picture: %w", name, err)
+	}
+	return fmt.Errorf("%s: damaged or unsupported %s picture: %w", name, strings.ToUpper(format), err)
+}

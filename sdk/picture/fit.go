@@ -1,0 +1,67 @@
+package picture
+
+import (
+	"fmt"
+	"image"
+
+	"golang.org/x/image/draw"
+)
+
+// Mode says how Fit brings a picture to another size.
+type Mode int
+
+// What Fit does with a picture of another size.
+const (
+	Exact  Mode = iota // refuses it
+	Resize             // scales the whole picture, each side by its own factor
+	Crop               // cuts the largest centred part of the wanted shape, then scales it
+)
+
+// SizeError says that a picture is not of the wanted size.
+type SizeError struct {
+	Name         string
+	H, W         int // of the picture
+	WantH, WantW int
+}
+
+// Error gives sizes as width×height.
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("%s is %d×%d, the prior wants %d×%d: pass --resize or --crop", e.Name, e.W, e.H, e.WantW, e.WantH)
+}
+
+// Fit brings an image to h×w. An image of that size is returned as it is; another
+// is a *SizeError with Exact, and is scaled with the Catmull–Rom kernel otherwise,
+// which is widened by the factor when shrinking, so that nothing aliases. Scaling
+// computes with 16 bits a channel and clamps to [−1, 1].
+func Fit(m Image, h, w int, mode Mode) (Image, error) {
+	if err := m.check(); err != nil {
+		return Image{}, err
+	}
+	if h < 1 || w < 1 || h > MaxPixels/w {
+		return Image{}, fmt.Errorf("fit %s: size %d×%d, want at least 1×1 and at most %d pixels", m.name(), w, h, MaxPixels)
+	}
+	if m.H == h && m.W == w {
+		return m, nil
+	}
+	from := image.Rect(0, 0, m.W, m.H)
+	switch mode {
+	case Exact:
+		return Image{}, &SizeError{m.name(), m.H, m.W, h, w}
+	case Resize:
+	case Crop:
+		ch, cw := m.H, m.W
+		if m.W*h > m.H*w { // too wide
+			cw = max((m.H*w+h/2)/h, 1)
+		} else {
+			ch = max((m.W*h+w/2)/w, 1)
+		}
+		from = image.Rect(0, 0, cw, ch).Add(image.Pt((m.W-cw)/2, (m.H-ch)/2))
+	default:
+		return Image{}, fmt.Errorf("fit %s: mode %d, want Exact, Resize or Crop", m.name(), mode)
+	}
+	to := image.NewRGBA64(image.Rect(0, 0, w, h))
+	draw.CatmullRom.Scale(to, to.Rect, deep{m}, from, draw.Src, nil)
+	out := From(to)
+	out.C, out.Pix, out.Name = m.C, out.Pix[:m.C*h*w], m.Name
+	return out, nil
+}
