@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
+)
+
+func infoCommand() *cobra.Command {
+	var listDevices, tensors bool
+	var config string
+	c := &cobra.Command{
+		Use:   "info [FILE]",
+		Short: "Describe a checkpoint, or this build's devices",
+		Example: `  cmi-native info faces64
+  cmi-native info ffhq_10m.pt --tensors
+  cmi-native info --devices`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			out := c.OutOrStdout()
+			if listDevices || len(args) == 0 {
+				for _, name := range keys(devices) {
+					dev, err := openDevice(c.Context(), name)
+					if err != nil {
+						fmt.Fprintf(out, "%s: not available: %v\n", name, err)
+						continue
+					}
+					fmt.Fprintf(out, "%s: %s\n", name, dev.Info().Description)
+					dev.Close()
+				}
+				return nil
+			}
+			return describe(out, args[0], config, tensors)
+		},
+	}
+	c.Flags().BoolVar(&listDevices, "devices", false, "list the devices that this build holds")
+	c.Flags().BoolVar(&tensors, "tensors", false, "list every tensor")
+	c.Flags().StringVar(&config, "prior-config", "", "JSON `FILE` with what shapes can't tell")
+	return c
+}
+
+func describe(out io.Writer, name, config string, tensors bool) error {
+	file, err := openCheckpoint(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	count, total := 0, 0
+	types := map[string]int{}
+	for _, n := range file.Names() {
+		t, _ := file.Info(n)
+		count++
+		total += t.Len()
+		types[strings.ToLower(string(t.DType))] += t.Len()
+		if tensors {
+			fmt.Fprintf(out, "%-48s %-5s %v\n", n, t.DType, t.Shape)
+		}
+	}
+	fmt.Fprintf(out, "%s: %s, %d tensors, %d parameters", name, file.Format(), count, total)
+	for _, k := range keys(types) {
+		fmt.Fprintf(out, ", %s %d", k, types[k])
+	}
+	fmt.Fprintln(out)
+	override, err := readConfig(config)
+	if err != nil {
+		return err
+	}
+	cfg, err := unet.Configure(file, override)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	variance := "no learned variance"
+	if cfg.LearnedVariance() {
+		variance = "learned variance"
+	}
+	fmt.Fprintf(out, "guided-diffusion UNet: %d×%d pixels, %d channels × %v, %d residual blocks a level, attention at factors %v, %s\n",
+		cfg.ImageSize, cfg.ImageSize, cfg.ModelChannels, cfg.ChannelMult, cfg.NumResBlocks, cfg.AttentionDS, variance)
+	fmt.Fprintf(out, "heads of %d channels, new attention order %v, scale-shift norm %v, residual up/down %v\n",
+		cfg.NumHeadChannels, cfg.NewAttentionOrder, cfg.ScaleShift, cfg.ResblockUpdown)
+	return nil
+}

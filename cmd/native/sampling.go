@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"sort"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+)
+
+func keys[V any](m map[string]V) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// samplingFlags are the knobs of the sampler and of the information term.
+type samplingFlags struct {
+	steps    int
+	seed     uint64
+	schedule string
+	ddim     float64
+	scale    float64
+	sigmaY   float64
+	term     cmi.Options
+	weight   string
+	estimate string
+}
+
+func (f *samplingFlags) add(c *cobra.Command, steps int) {
+	fl := c.Flags()
+	fl.IntVar(&f.steps, "steps", steps, "reverse steps (the model was trained with 1000)")
+	fl.Uint64Var(&f.seed, "seed", 1, "random seed; the same seed gives the same picture")
+	fl.StringVar(&f.schedule, "schedule", "linear", "noise schedule of the model: linear or cosine")
+	fl.Float64Var(&f.ddim, "ddim", -1, "sample with DDIM and this eta, 0 to 1; negative samples DDPM's chain")
+}
+
+func (f *samplingFlags) addGuidance(c *cobra.Command) {
+	fl, d := c.Flags(), cmi.Defaults()
+	f.term = d
+	fl.Float64Var(&f.scale, "scale", 0, "scale of the data guidance; 0 takes the published one for the task, times 1000/steps")
+	fl.Float64Var(&f.sigmaY, "sigma-y", 0.05, "standard deviation of the measurement noise, images in [-1, 1]")
+	fl.Float64Var(&f.term.Eta, "eta", d.Eta, "CMI: weight η; the density is tilted by exp(η I); may be negative")
+	fl.StringVar(&f.weight, "weighting", string(d.Weighting), "CMI: a step's weight, beta (η β_t) or constant (η)")
+	fl.IntVar(&f.term.Lanczos, "lanczos", d.Lanczos, "CMI: Lanczos steps K, each one network pass; 0 takes the isotropic covariance")
+	fl.IntVar(&f.term.Probes, "probes", d.Probes, "CMI: Rademacher probes averaged")
+	fl.StringVar(&f.estimate, "estimator", string(d.Estimator), "CMI: probe; or trace, two-direction, two-trace, for tiny problems only")
+	fl.Float64Var(&f.term.MinAlphaBar, "window-from", d.MinAlphaBar, "CMI: acts where alpha-bar is at least this")
+	fl.Float64Var(&f.term.MaxAlphaBar, "window-to", d.MaxAlphaBar, "CMI: acts where alpha-bar is at most this")
+	fl.IntVar(&f.term.First, "first-step", d.First, "CMI: first active step, counted from 1 at pure noise; 0 is no bound")
+	fl.IntVar(&f.term.Last, "last-step", d.Last, "CMI: last active step; 0 is no bound")
+	fl.IntVar(&f.term.Every, "every", d.Every, "CMI: act in every k-th step")
+	fl.Float64Var(&f.term.TrustStd, "trust-std", d.TrustStd, "CMI: limit the term to this multiple of the step's standard deviation; 0 is no limit")
+	fl.Float64Var(&f.term.TrustGuidance, "trust-guidance", d.TrustGuidance, "CMI: limit the term to this multiple of the data guidance; 0 is no limit")
+}
+
+// options are the sampler's options for a method, with or without the
+// information term.
+func (f *samplingFlags) options(model prior.Model, task, method string, withCMI bool) (sdk.Options, error) {
+	betas, err := diffusion.Betas(f.schedule, model.Steps())
+	if err != nil {
+		return sdk.Options{}, err
+	}
+	schedule, err := diffusion.New(betas, f.steps)
+	if err != nil {
+		return sdk.Options{}, err
+	}
+	o := sdk.Options{Schedule: schedule, Seed: f.seed, Variance: sdk.VarianceOf(model)}
+	if f.ddim > 1 {
+		return o, fmt.Errorf("--ddim is %v, 0 to 1 is wanted", f.ddim)
+	}
+	if f.ddim >= 0 {
+		o.DDIM = &f.ddim
+	}
+	make, ok := methods[method]
+	if !ok {
+		return o, fmt.Errorf("unknown method %q: known are %v", method, keys(methods))
+	}
+	o.Method = make(f, task)
+	if withCMI {
+		term := f.term
+		term.Weighting, term.Estimator = cmi.Weighting(f.weight), cmi.Estimator(f.estimate)
+		if err := term.Validate(); err != nil {
+			return o, err
+		}
+		o.CMI = &term
+	}
+	return o, nil
+}
+
+// methods makes a sampling method for a task.
+var methods = map[string]func(f *samplingFlags, task string) guide.Method{
+	"dps": func(f *samplingFlags, task string) guide.Method {
+		if f.scale != 0 {
+			return guide.DPS{Scale: f.scale}
+		}
+		return guide.DPS{Scale: guide.DPSScale(task, f.steps)}
+	},
+	"unconditional": func(*samplingFlags, string) guide.Method { return guide.Unconditional{} },
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/metric"
+	"github.com/cmi-diffusion/cmi/sdk/picture"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+)
+
+// progress shows passes through the network, done and to come, with an ETA.
+type progress struct {
+	bar  *progressbar.ProgressBar
+	done int
+}
+
+func newProgress(passes int) *progress {
+	opts := []progressbar.Option{
+		progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetPredictTime(true), progressbar.OptionShowElapsedTimeOnFinish(),
+		progressbar.OptionSetWidth(24), progressbar.OptionThrottle(200_000_000), progressbar.OptionOnCompletion(func() { fmt.Fprintln(os.Stderr) }),
+	}
+	if !term.IsTerminal(int(os.Stderr.Fd())) { // a log: a line now and then instead of a moving bar
+		opts = append(opts, progressbar.OptionThrottle(5_000_000_000), progressbar.OptionUseANSICodes(false))
+	}
+	return &progress{bar: progressbar.NewOptions(passes, opts...)}
+}
+
+// run reports on one run; its passes count from zero.
+func (p *progress) run(label string) func(passes int) {
+	p.bar.Describe(label)
+	start := p.done
+	return func(passes int) {
+		_ = p.bar.Set(min(start+passes, p.bar.GetMax())) // a bar that can't be drawn is no reason to stop
+		p.done = start + passes
+	}
+}
+
+// passes is how many network passes a run will take, in forwards.
+func passes(o sdk.Options, guided bool) int {
+	n := 0
+	for i := range o.Schedule.Len() {
+		n++
+		if guided {
+			n++
+		}
+		if o.CMI != nil && o.CMI.Active(o.Schedule.Len()-i, o.Schedule.AlphaBar(i)) {
+			n += o.CMI.Probes * (o.CMI.Lanczos + 2)
+		}
+	}
+	return n
+}
+
+// subject is one image to restore.
+type subject struct {
+	name   string
+	number uint64 // keys the random numbers
+	truth  picture.Image
+	task   string
+}
+
+// measured is a subject with its operator and measurement.
+type measured struct {
+	subject
+	op   measure.Operator
+	y    []float32
+	keep []float32 // pixels that are measured, where that is a mask
+}
+
+// operatorFor is the operator of a subject's task.
+func operatorFor(m prior.Model, s subject, seed uint64) (measure.Operator, error) {
+	c, h, w := m.Image()
+	rng := diffusion.Stream{Seed: seed, Image: s.number, Purpose: diffusion.Degradation}.Rand()
+	return measure.ForTask(s.task, m.Device(), c, h, w, rng)
+}
+
+// observe degrades a subject: the operator and the noise depend on the seed and
+// the subject's number alone.
+func observe(m prior.Model, s subject, sigmaY float64, seed uint64) (*measured, error) {
+	op, err := operatorFor(m, s, seed)
+	if err != nil {
+		return nil, err
+	}
+	y, err := sdk.Measure(m.Device(), op, s.truth.Pix, sigmaY, seed, []uint64{s.number})
+	if err != nil {
+		op.Close()
+		return nil, failed(err)
+	}
+	keep, err := keepOf(m.Device(), op)
+	if err != nil {
+		op.Close()
+		return nil, failed(err)
+	}
+	return &measured{subject: s, op: op, y: y, keep: keep}, nil
+}
+
+// keepOf is which pixels are measured, for drawing; nil where all are.
+func keepOf(dev compute.Device, op measure.Operator) ([]float32, error) {
+	c, h, w := op.Out()
+	if op.Measured() == c*h*w {
+		return nil, nil
+	}
+	ones := make([]float32, c*h*w)
+	for i := range ones {
+		ones[i] = 1
+	}
+	t, err := compute.FromHost(dev, ones, 1, c, h, w)
+	if err != nil {
+		return nil, err
+	}
+	defer dev.Free(t.Buf)
+	op.Power(t, t, 0, 1, 1)
+	err = dev.Read(ones, t)
+	return ones[:h*w], err
+}
+
+// picture of the measurement itself.
+func (m *measured) picture() picture.Image {
+	c, h, w := m.op.Out()
+	return picture.Image{C: c, H: h, W: w, Pix: m.y, Name: m.name}
+}
+
+// restore runs the sampler on one measurement.
+func (m *measured) restore(ctx context.Context, model prior.Model, o sdk.Options, sigmaY float64, report func(passes int), diagnostics io.Writer) (picture.Image, error) {
+	o.Images = []uint64{m.number}
+	var writeErr error
+	o.OnStep = func(p sdk.Progress) {
+		report(p.Passes)
+		if diagnostics != nil {
+			writeErr = errors.Join(writeErr, writeStep(diagnostics, m.name, p))
+		}
+	}
+	x, err := sdk.Restore(ctx, sdk.Problem{Prior: model, Operator: m.op, Y: m.y, N: 1, SigmaY: sigmaY}, o)
+	if err = errors.Join(err, writeErr); err != nil {
+		return picture.Image{}, fmt.Errorf("%s: %w", m.name, err)
+	}
+	c, h, w := model.Image()
+	return picture.Image{C: c, H: h, W: w, Pix: x, Name: m.name}, nil
+}
+
+// writeStep writes a step's diagnostics as a JSON line.
+func writeStep(w io.Writer, image string, p sdk.Progress) error {
+	line := struct {
+		Image       string   `json:"image"`
+		Step        int      `json:"step"`
+		Passes      int      `json:"passes"`
+		Residual    float64  `json:"residual"`
+		Information *float64 `json:"information_nats,omitempty"`
+		Gradient    *float64 `json:"information_gradient_norm,omitempty"`
+		Applied     *float64 `json:"information_applied_norm,omitempty"`
+		Limited     bool     `json:"limited"`
+	}{Image: image, Step: p.Step, Passes: p.Passes, Residual: p.Residual[0], Limited: p.Limited > 0}
+	if p.Information != nil {
+		line.Information, line.Gradient, line.Applied = &p.Information[0], &p.Gradient[0], &p.Applied[0]
+	}
+	return json.NewEncoder(w).Encode(line)
+}
+
+// scores are PSNR in dB and SSIM of a restored image.
+type scores struct{ psnr, ssim float64 }
+
+func score(restored, truth picture.Image) (scores, error) {
+	x, y := metric.Unit(restored.Pix), metric.Unit(truth.Pix)
+	p, err := metric.PSNR(x, y, 1, truth.C, truth.H, truth.W)
+	if err != nil {
+		return scores{}, failed(err)
+	}
+	s, err := metric.SSIM(x, y, 1, truth.C, truth.H, truth.W)
+	if err != nil {
+		return scores{}, failed(err)
+	}
+	return scores{p[0], s[0]}, nil
+}
+
+func (s scores) String() string {
+	if math.IsInf(s.psnr, 1) {
+		return "∞ dB  1.000"
+	}
+	return fmt.Sprintf("%.2f dB  %.3f", s.psnr, s.ssim)
+}
+
+// prepareFolder makes the output folder and proves that it can be written to,
+// before any work.
+func prepareFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return fmt.Errorf("--out %s can't be written to: %w", dir, err)
+	}
+	f.Close()
+	return os.Remove(f.Name())
+}
+
+// saveGrid draws a grid into a file and says where it is.
+func saveGrid(out io.Writer, g picture.Grid, path string) error {
+	drawn, err := g.Draw()
+	if err != nil {
+		return failed(err)
+	}
+	if err := picture.SavePNG(path, drawn); err != nil {
+		return failed(err)
+	}
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	fmt.Fprintln(out, "picture:", path)
+	return nil
+}
+
+// termName says which information term a run had.
+func termName(method string, t *cmi.Options) string {
+	if t == nil {
+		return method
+	}
+	return method + "+cmi"
+}

@@ -1,0 +1,311 @@
+package cmi
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+)
+
+// What follows forms dense matrices, one direction for each measurement or
+// pixel: the referee of the probe estimator, for small problems.
+
+// MaxDense is the largest number of measurements or pixels that the dense
+// estimators take.
+const MaxDense = 4096
+
+// chunk is how many directions travel through the network together.
+const chunk = 32
+
+// Spectrum is, for one image, the symmetrised matrix c A J Aᵀ on the measured
+// coordinates: its eigenvalues e_i and eigenvectors (columns).
+type Spectrum struct {
+	Measured []int // indices of the measured coordinates
+	Values   []float64
+	Vectors  *mat.Dense
+}
+
+// Information is I = ½ Σ log(1 + max(e_i, 0)/σ_y²), in nats (eq. 6).
+func (s Spectrum) Information(l Level) float64 {
+	sum := 0.0
+	for _, e := range s.Values {
+		sum += 0.5 * math.Log1p(max(e, 0)/l.sigmaY2())
+	}
+	return sum
+}
+
+// Measured lists the coordinates where A has a row that is not zero.
+func (t *Term) Measured() ([]int, error) {
+	for i := range t.host {
+		t.host[i] = 1
+	}
+	t.dev.Write(t.z, t.host)
+	t.op.Power(t.z, t.z, 0, 1, 1)
+	if err := t.dev.Read(t.host, t.z); err != nil {
+		return nil, err
+	}
+	var at []int
+	for i := range t.z.Len() {
+		if t.host[i] != 0 {
+			at = append(at, i)
+		}
+	}
+	if len(at) > MaxDense {
+		return nil, fmt.Errorf("%d measurements are too many for a dense estimator (at most %d): use the probe estimator", len(at), MaxDense)
+	}
+	return at, nil
+}
+
+// Spectrum computes the spectrum of c A J Aᵀ for each image, one JVP for each
+// measurement.
+func (t *Term) Spectrum(d Denoiser, l Level) ([]Spectrum, error) {
+	at, err := t.Measured()
+	if err != nil {
+		return nil, err
+	}
+	if len(at) == 0 {
+		return nil, errors.New("the operator measures nothing")
+	}
+	columns, err := t.columns(len(at), t.z, unit(at), t.z, func(dst, dirs compute.Tensor) error {
+		v, err := compute.New(t.dev, dirs.N, t.v.C, t.v.H, t.v.W)
+		if err != nil {
+			return err
+		}
+		defer t.dev.Free(v.Buf)
+		t.op.Adjoint(v, dirs)
+		jv, err := d.JVP(v)
+		if err == nil {
+			t.op.Apply(dst, jv)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Spectrum, t.n)
+	for i := range out {
+		m := mat.NewSymDense(len(at), nil)
+		for a := range at {
+			for b := a; b < len(at); b++ {
+				m.SetSym(a, b, 0.5*l.C()*(columns[i][b][at[a]]+columns[i][a][at[b]]))
+			}
+		}
+		var e mat.EigenSym
+		if !e.Factorize(m, true) {
+			return nil, errors.New("the eigenvalues of A Σ Aᵀ do not converge")
+		}
+		out[i] = Spectrum{Measured: at, Values: e.Values(nil), Vectors: new(mat.Dense)}
+		e.VectorsTo(out[i].Vectors)
+	}
+	return out, nil
+}
+
+// fill writes direction k of an image into dst, which is zero.
+type fill func(dst []float32, k, image int)
+
+// unit directions along the given coordinates.
+func unit(at []int) fill { return func(dst []float32, k, _ int) { dst[at[k]] = 1 } }
+
+// batches sends count directions of each image, shaped like like, to the device
+// in chunks. Direction k of image i is image (k−from)·n + i of dirs.
+func (t *Term) batches(count int, like compute.Tensor, f fill, use func(dirs compute.Tensor, from int) error) error {
+	size := like.Len()
+	for from := 0; from < count; from += chunk {
+		images := min(chunk, count-from) * t.n
+		host := make([]float32, images*size)
+		for r := range images {
+			f(host[r*size:(r+1)*size], from+r/t.n, r%t.n)
+		}
+		dirs, err := compute.FromHost(t.dev, host, images, like.C, like.H, like.W)
+		if err != nil {
+			return err
+		}
+		err = use(dirs, from)
+		t.dev.Free(dirs.Buf)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// columns maps count directions of each image by m, which writes into dst, shaped
+// like to: [image][direction][coordinate].
+func (t *Term) columns(count int, like compute.Tensor, f fill, to compute.Tensor, m func(dst, dirs compute.Tensor) error) ([][][]float64, error) {
+	out := make([][][]float64, t.n)
+	err := t.batches(count, like, f, func(dirs compute.Tensor, _ int) error {
+		dst, err := compute.New(t.dev, dirs.N, to.C, to.H, to.W)
+		if err != nil {
+			return err
+		}
+		defer t.dev.Free(dst.Buf)
+		if err := m(dst, dirs); err != nil {
+			return err
+		}
+		host, err := compute.ToHost(t.dev, dst)
+		size := dst.Len()
+		for r := range dirs.N {
+			column := make([]float64, size)
+			for p := range column {
+				column[p] = float64(host[r*size+p])
+			}
+			out[r%t.n] = append(out[r%t.n], column)
+		}
+		return err
+	})
+	return out, err
+}
+
+// jets is ½ c Σ_k D²x̂0[v_k, w_k] over count directions of each image; a nil w
+// stands for v.
+func (t *Term) jets(d Denoiser, l Level, count int, v, w fill) ([][]float64, error) {
+	size := t.v.Len()
+	sum := make([][]float64, t.n)
+	for i := range sum {
+		sum[i] = make([]float64, size)
+	}
+	add := func(v, w compute.Tensor) error {
+		second, err := d.Second(v, w)
+		if err != nil {
+			return err
+		}
+		host, err := compute.ToHost(t.dev, second)
+		for r := range second.N {
+			for p := range size {
+				sum[r%t.n][p] += 0.5 * l.C() * float64(host[r*size+p])
+			}
+		}
+		return err
+	}
+	err := t.batches(count, t.v, v, func(v compute.Tensor, from int) error {
+		if w == nil {
+			return add(v, v)
+		}
+		host := make([]float32, v.N*size)
+		for r := range v.N {
+			w(host[r*size:(r+1)*size], from+r/t.n, r%t.n)
+		}
+		other, err := compute.FromHost(t.dev, host, v.N, v.C, v.H, v.W)
+		if err != nil {
+			return err
+		}
+		defer t.dev.Free(other.Buf)
+		return add(v, other)
+	})
+	return sum, err
+}
+
+// dense computes ∇I by one of the estimators that form matrices.
+func (t *Term) dense(d Denoiser, l Level, probe func(k int, z []float32)) (compute.Tensor, []float64, error) {
+	spectra, err := t.Spectrum(d, l)
+	if err != nil {
+		return t.grad, nil, err
+	}
+	information := make([]float64, t.n)
+	for i, s := range spectra {
+		information[i] = s.Information(l)
+	}
+	sum := make([][]float64, t.n)
+	switch t.opt.Estimator {
+	case Trace:
+		sum, err = t.trace(d, l, spectra)
+	case TwoDirection:
+		sum, err = t.twoDirection(d, l, spectra, probe)
+	case TwoTrace:
+		sum, err = t.twoTrace(d, l, probe)
+	}
+	if err != nil {
+		return t.grad, nil, err
+	}
+	host := make([]float32, 0, t.n*t.grad.Len())
+	for _, g := range sum {
+		for _, v := range g {
+			host = append(host, float32(v))
+		}
+	}
+	t.dev.Write(t.grad, host)
+	return t.grad, information, nil
+}
+
+// trace is the exact trace: v_i = Aᵀ q_i/√(max(e_i, 0) + σ_y²).
+func (t *Term) trace(d Denoiser, l Level, spectra []Spectrum) ([][]float64, error) {
+	back, err := t.adjointRows(spectra[0].Measured)
+	if err != nil {
+		return nil, err
+	}
+	return t.jets(d, l, len(spectra[0].Measured), func(dst []float32, k, i int) {
+		s := spectra[i]
+		scale := 1 / math.Sqrt(max(s.Values[k], 0)+l.sigmaY2())
+		accumulate(dst, back, func(row int) float64 { return scale * s.Vectors.At(row, k) })
+	}, nil)
+}
+
+// twoDirection is ½c D²x̂0[AᵀS⁻¹z, Aᵀz], averaged over the probes.
+func (t *Term) twoDirection(d Denoiser, l Level, spectra []Spectrum, probe func(k int, z []float32)) ([][]float64, error) {
+	at := spectra[0].Measured
+	back, err := t.adjointRows(at)
+	if err != nil {
+		return nil, err
+	}
+	z := t.draw(probe, len(t.host))
+	scale := 1 / math.Sqrt(float64(t.opt.Probes))
+	return t.jets(d, l, t.opt.Probes, func(dst []float32, k, i int) {
+		s := spectra[i]
+		solved := make([]float64, len(at))
+		for e, value := range s.Values {
+			dot := 0.0
+			for row, coordinate := range at {
+				dot += s.Vectors.At(row, e) * float64(z[k][i*t.z.Len()+coordinate])
+			}
+			dot /= max(value, 0) + l.sigmaY2()
+			for row := range at {
+				solved[row] += dot * s.Vectors.At(row, e)
+			}
+		}
+		accumulate(dst, back, func(row int) float64 { return scale * solved[row] })
+	}, func(dst []float32, k, i int) {
+		accumulate(dst, back, func(row int) float64 { return scale * float64(z[k][i*t.z.Len()+at[row]]) })
+	})
+}
+
+// draw draws all probes, of so many values.
+func (t *Term) draw(probe func(k int, z []float32), values int) [][]float32 {
+	z := make([][]float32, t.opt.Probes)
+	for k := range z {
+		z[k] = make([]float32, values)
+		probe(k, z[k])
+	}
+	return z
+}
+
+// adjointRows are the rows of A on the measured coordinates: Aᵀe of each.
+func (t *Term) adjointRows(at []int) ([][]float64, error) {
+	rows, err := t.columns(len(at), t.z, unit(at), t.v, func(dst, dirs compute.Tensor) error {
+		t.op.Adjoint(dst, dirs)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rows[0], nil
+}
+
+// accumulate adds Σ_row coef(row)·rows[row] to dst.
+func accumulate(dst []float32, rows [][]float64, coef func(row int) float64) {
+	sum := make([]float64, len(dst))
+	for r, row := range rows {
+		c := coef(r)
+		if c == 0 {
+			continue
+		}
+		for p, v := range row {
+			sum[p] += c * v
+		}
+	}
+	for p, v := range sum {
+		dst[p] += float32(v)
+	}
+}

@@ -1,0 +1,161 @@
+package cmi
+
+import (
+	"errors"
+	"math"
+
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+)
+
+// krylov is, for each image, an orthonormal basis q_1 … q_K of the Krylov space
+// of a map S started at z, and T = QᵀSQ, symmetrised: a learned S is not
+// symmetric, so the basis is Arnoldi's, orthogonalised in full.
+type krylov struct {
+	q     []compute.Tensor
+	norm  []float64 // ‖z‖ of each image
+	t     []*mat.SymDense
+	theta [][]float64 // eigenvalues of T
+	y     []*mat.Dense
+}
+
+// arnoldi runs len(q) ≥ 1 steps of S, one application each. q holds the basis;
+// z is overwritten.
+func arnoldi(dev compute.Device, q []compute.Tensor, z compute.Tensor, apply func(dst, q compute.Tensor) error) (*krylov, error) {
+	steps, n := len(q), z.N
+	k := &krylov{q: q}
+	full := make([]*mat.Dense, n)
+	for i := range full {
+		full[i] = mat.NewDense(steps, steps, nil)
+	}
+	length, err := norms(dev, z)
+	if err != nil {
+		return nil, err
+	}
+	k.norm = length
+	dev.Combine(q[0], compute.Term{X: z, Coef: inverse(length, nil)})
+	for j := range steps {
+		if err := apply(z, q[j]); err != nil {
+			return nil, err
+		}
+		terms := []compute.Term{compute.Times(1, z)}
+		for l := 0; l <= j; l++ {
+			dot, err := dev.Dot(z, q[l])
+			if err != nil {
+				return nil, err
+			}
+			minus := make([]float64, n)
+			for i, v := range dot {
+				if math.IsNaN(v) || math.IsInf(v, 0) {
+					return nil, errors.New("the network's Jacobian is not finite here")
+				}
+				full[i].Set(l, j, v)
+				minus[i] = -v
+			}
+			terms = append(terms, compute.Term{X: q[l], Coef: minus})
+		}
+		if j == steps-1 {
+			break
+		}
+		for len(terms) > 1 { // Combine takes six at a time
+			m := min(6, len(terms))
+			dev.Combine(z, terms[:m]...)
+			terms = append([]compute.Term{compute.Times(1, z)}, terms[m:]...)
+		}
+		if length, err = norms(dev, z); err != nil {
+			return nil, err
+		}
+		for i, v := range length {
+			full[i].Set(j+1, j, v)
+		}
+		// An image whose space is exhausted goes on with zeros, which have no weight.
+		dev.Combine(q[j+1], compute.Term{X: z, Coef: inverse(length, k.norm)})
+	}
+	return k, k.decompose(full)
+}
+
+// norms is ‖x‖ of each image.
+func norms(dev compute.Device, x compute.Tensor) ([]float64, error) {
+	d, err := dev.Dot(x, x)
+	for i := range d {
+		d[i] = math.Sqrt(d[i])
+	}
+	return d, err
+}
+
+// inverse is 1/x, and 0 where x is zero to rounding beside scale.
+func inverse(x, scale []float64) []float64 {
+	out := make([]float64, len(x))
+	for i, v := range x {
+		if v > 1e-30 && (scale == nil || v > 1e-7*min(1, scale[i])) {
+			out[i] = 1 / v
+		}
+	}
+	return out
+}
+
+func (k *krylov) decompose(full []*mat.Dense) error {
+	for _, f := range full {
+		n, _ := f.Dims()
+		t := mat.NewSymDense(n, nil)
+		for i := range n {
+			for j := i; j < n; j++ {
+				t.SetSym(i, j, 0.5*(f.At(i, j)+f.At(j, i)))
+			}
+		}
+		var e mat.EigenSym
+		if !e.Factorize(t, true) {
+			return errors.New("the eigenvalues of the Lanczos matrix do not converge")
+		}
+		y := new(mat.Dense)
+		e.VectorsTo(y)
+		k.t, k.theta, k.y = append(k.t, t), append(k.theta, e.Values(nil)), append(k.y, y)
+	}
+	return nil
+}
+
+// function gives the coefficients of ‖z‖ f(T) e_1: f(S) z ≈ Q ‖z‖ f(T) e_1.
+func (k *krylov) function(f func(float64) float64) [][]float64 {
+	out := make([][]float64, len(k.t)) // [image][basis vector]
+	for i, y := range k.y {
+		n := len(k.theta[i])
+		out[i] = make([]float64, n)
+		for e, theta := range k.theta[i] {
+			w := k.norm[i] * f(theta) * y.At(0, e)
+			for r := range n {
+				out[i][r] += w * y.At(r, e)
+			}
+		}
+	}
+	return out
+}
+
+// quadrature is zᵀ f(S) z ≈ ‖z‖² e_1ᵀ f(T) e_1 of each image.
+func (k *krylov) quadrature(f func(float64) float64) []float64 {
+	out := make([]float64, len(k.t))
+	for i, y := range k.y {
+		for e, theta := range k.theta[i] {
+			out[i] += k.norm[i] * k.norm[i] * f(theta) * y.At(0, e) * y.At(0, e)
+		}
+	}
+	return out
+}
+
+// combine is dst = Σ_j coef[·][j] q_j.
+func (k *krylov) combine(dev compute.Device, dst compute.Tensor, coef [][]float64) {
+	for from := 0; from < len(k.q); from += 5 {
+		var terms []compute.Term
+		if from > 0 {
+			terms = append(terms, compute.Times(1, dst))
+		}
+		for j := from; j < min(from+5, len(k.q)); j++ {
+			c := make([]float64, len(coef))
+			for i := range coef {
+				c[i] = coef[i][j]
+			}
+			terms = append(terms, compute.Term{X: k.q[j], Coef: c})
+		}
+		dev.Combine(dst, terms...)
+	}
+}

@@ -1,0 +1,90 @@
+package cmi
+
+import (
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+)
+
+// twoTrace is the paper's literal form (eqs. 20-22): with
+// Σ1 = c J, Σ2 = (Σ1⁻¹ + AᵀR⁻¹A)⁻¹ and a probe z in image space,
+// ½ [zᵀΣ1⁻¹∇Σ1 z − zᵀΣ1⁻¹Σ2Σ1⁻¹∇Σ1 z]. Σ1⁻¹ is n × n and ill-conditioned, which
+// is why the product uses the other form.
+func (t *Term) twoTrace(d Denoiser, l Level, probe func(k int, z []float32)) ([][]float64, error) {
+	n := t.v.Len()
+	if n > MaxDense {
+		return nil, fmt.Errorf("%d pixels are too many for the two-trace estimator (at most %d): use the probe estimator", n, MaxDense)
+	}
+	every := make([]int, n)
+	for p := range every {
+		every[p] = p
+	}
+	jacobian, err := t.columns(n, t.v, unit(every), t.v, func(dst, dirs compute.Tensor) error {
+		jv, err := d.JVP(dirs)
+		if err == nil {
+			t.dev.Combine(dst, compute.Times(1, jv))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	at, err := t.Measured()
+	if err != nil {
+		return nil, err
+	}
+	back, err := t.adjointRows(at)
+	if err != nil {
+		return nil, err
+	}
+	a := mat.NewDense(len(at), n, nil)
+	for r, row := range back {
+		a.SetRow(r, row)
+	}
+	var information mat.Dense // AᵀR⁻¹A
+	information.Mul(a.T(), a)
+	information.Scale(1/l.sigmaY2(), &information)
+
+	z := t.draw(probe, t.n*n)
+	first := make([][][]float64, t.n) // [image][probe]: (Σ1⁻¹ − Σ1⁻¹Σ2Σ1⁻¹) z
+	for i := range t.n {
+		sigma1 := mat.NewDense(n, n, nil)
+		for r := range n {
+			for c := range n {
+				sigma1.Set(r, c, 0.5*l.C()*(jacobian[i][c][r]+jacobian[i][r][c]))
+			}
+		}
+		var inverse1, sum, sigma2, product, m mat.Dense
+		if err := inverse1.Inverse(sigma1); err != nil {
+			return nil, fmt.Errorf("the posterior covariance is singular: %w", err)
+		}
+		sum.Add(&inverse1, &information)
+		if err := sigma2.Inverse(&sum); err != nil {
+			return nil, fmt.Errorf("the conditional covariance is singular: %w", err)
+		}
+		product.Product(&inverse1, &sigma2, &inverse1)
+		m.Sub(&inverse1, &product)
+		for k := range z {
+			x := make([]float64, n)
+			for p := range x {
+				x[p] = float64(z[k][i*n+p])
+			}
+			var y mat.VecDense
+			y.MulVec(&m, mat.NewVecDense(n, x))
+			first[i] = append(first[i], y.RawVector().Data)
+		}
+	}
+	scale := float32(1 / math.Sqrt(float64(t.opt.Probes)))
+	return t.jets(d, l, t.opt.Probes, func(dst []float32, k, i int) {
+		for p, v := range first[i][k] {
+			dst[p] = scale * float32(v)
+		}
+	}, func(dst []float32, k, i int) {
+		for p := range dst {
+			dst[p] = scale * z[k][i*n+p]
+		}
+	})
+}

@@ -1,0 +1,235 @@
+package golden
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"math"
+
+	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/compute/computetest"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
+)
+
+// quantities of a network at a point, in the order in which they are checked.
+var quantities = []struct {
+	name  string
+	bound float64
+	of    func(p prior.Point, in map[string]compute.Tensor) (compute.Tensor, error)
+}{
+	{"y", 1e-5, func(p prior.Point, _ map[string]compute.Tensor) (compute.Tensor, error) { return p.Out(), nil }},
+	{"vjp", 1e-5, func(p prior.Point, in map[string]compute.Tensor) (compute.Tensor, error) { return p.VJP(in["u"]) }},
+	{"jvp", 1e-5, func(p prior.Point, in map[string]compute.Tensor) (compute.Tensor, error) { return p.JVP(in["v"]) }},
+	{"d2_vv", 1e-4, func(p prior.Point, in map[string]compute.Tensor) (compute.Tensor, error) {
+		return p.Second(in["v"], in["v"])
+	}},
+	{"d2_vw", 1e-4, func(p prior.Point, in map[string]compute.Tensor) (compute.Tensor, error) {
+		return p.Second(in["v"], in["w"])
+	}},
+}
+
+// networkCases checks unet/CASE: the network's value and derivatives.
+func networkCases(dir fs.FS, o Options) ([]computetest.Case, error) {
+	var cases []computetest.Case
+	for i, name := range folders(dir, "unet") {
+		if o.Quick && i > 0 {
+			break
+		}
+		path := "unet/" + name
+		io, ok, err := open(dir, path+"/io.safetensors")
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		for _, q := range quantities {
+			if !io.has(q.name) {
+				continue
+			}
+			cases = append(cases, check("unet", name+" "+q.name, q.bound, func(ctx context.Context, dev compute.Device) (float64, error) {
+				m, err := loadNetwork(dir, path, dev)
+				if err != nil {
+					return 0, err
+				}
+				defer m.Close()
+				ws := compute.NewWorkspace(dev)
+				defer ws.Free()
+				in := map[string]compute.Tensor{}
+				for _, t := range []string{"x", "u", "v", "w"} {
+					if io.has(t) {
+						if in[t], err = io.load(ws, t); err != nil {
+							return 0, err
+						}
+					}
+				}
+				steps, err := io.Ints("t", in["x"].N)
+				if err != nil {
+					return 0, err
+				}
+				p, err := m.At(in["x"], ints(steps))
+				if err != nil {
+					return 0, err
+				}
+				got, err := q.of(p, in)
+				if err != nil {
+					return 0, err
+				}
+				return io.compare(dev, got, q.name)
+			}))
+		}
+	}
+	return cases, nil
+}
+
+func ints(v []int64) []int {
+	out := make([]int, len(v))
+	for i, x := range v {
+		out[i] = int(x)
+	}
+	return out
+}
+
+// loadNetwork loads config.json and the model file beside it, whatever its format.
+func loadNetwork(dir fs.FS, path string, dev compute.Device) (*unet.Model, error) {
+	override, err := fs.ReadFile(dir, path+"/config.json")
+	if err != nil {
+		return nil, err
+	}
+	files, err := fs.Glob(dir, path+"/model.*")
+	if err != nil || len(files) != 1 {
+		return nil, fmt.Errorf("%s: %d files model.*, one is wanted", path, len(files))
+	}
+	file, err := openCheckpoint(dir, files[0])
+	if err != nil {
+		return nil, err
+	}
+	return unet.Load(dev, file, override)
+}
+
+// fullCases checks full/: the released networks' sizes, with weights by formula.
+func fullCases(dir fs.FS, o Options) ([]computetest.Case, error) {
+	var cases []computetest.Case
+	for _, name := range []string{"ffhq", "imagenet"} {
+		want, ok, err := open(dir, "full/"+name+".safetensors")
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		if !o.Full {
+			cases = append(cases, check("full", name, 0, func(context.Context, compute.Device) (float64, error) {
+				return 0, computetest.Skip("only with --full: it takes gigabytes of memory and minutes")
+			}))
+			continue
+		}
+		// One load and one point serve all quantities of a network.
+		var at *fullPoint
+		var present []int
+		for i, q := range quantities {
+			if want.has(q.name + "_every8") {
+				present = append(present, i)
+			}
+		}
+		for n, i := range present {
+			q := quantities[i]
+			bound := 1e-4
+			if q.name == "d2_vv" {
+				bound = 1e-3
+			}
+			cases = append(cases, check("full", name+" "+q.name, bound, func(ctx context.Context, dev compute.Device) (e float64, err error) {
+				if at == nil {
+					if at, err = loadFull(dir, name, dev); err != nil {
+						return 0, err
+					}
+				}
+				if n == len(present)-1 {
+					defer func() { at.close(); at = nil }()
+				}
+				got, err := q.of(at.Point, at.in)
+				if err != nil {
+					return 0, err
+				}
+				host, err := compute.ToHost(dev, got)
+				if err != nil {
+					return 0, err
+				}
+				sparse, stats := summarise(host, got)
+				e, err = want.error(sparse, q.name+"_every8")
+				if err != nil {
+					return 0, err
+				}
+				also, err := want.error(stats, q.name+"_stats")
+				return max(e, also), err
+			}))
+		}
+	}
+	return cases, nil
+}
+
+type fullPoint struct {
+	prior.Point
+	in    map[string]compute.Tensor
+	close func()
+}
+
+func loadFull(dir fs.FS, name string, dev compute.Device) (*fullPoint, error) {
+	text, err := fs.ReadFile(dir, "full/"+name+".tensors.json")
+	if err != nil {
+		return nil, err
+	}
+	var weights checkpoint.Formula
+	if err := json.Unmarshal(text, &weights); err != nil {
+		return nil, fmt.Errorf("full/%s.tensors.json: %w", name, err)
+	}
+	override, err := fs.ReadFile(dir, "full/"+name+".json")
+	if err != nil {
+		return nil, err
+	}
+	m, err := unet.Load(dev, weights, override)
+	if err != nil {
+		return nil, err
+	}
+	ws := compute.NewWorkspace(dev)
+	c, h, w := m.Image()
+	p := &fullPoint{in: map[string]compute.Tensor{}, close: func() { m.Close(); ws.Free() }}
+	for name, channels := range map[string]int{"x": c, "v": c, "u": m.Config().OutChannels} {
+		p.in[name] = ws.FromHost(checkpoint.FormulaValues(name, channels*h*w, 3), 1, channels, h, w)
+	}
+	if err = ws.Err(); err == nil {
+		p.Point, err = m.At(p.in["x"], []int{500})
+	}
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// summarise is every eighth pixel, and each channel's mean and (sample) standard deviation.
+func summarise(v []float32, t compute.Tensor) (sparse, stats []float32) {
+	var means, deviations []float32
+	for c := range t.C {
+		plane := v[c*t.H*t.W : (c+1)*t.H*t.W]
+		var sum, square float64
+		for _, x := range plane {
+			sum += float64(x)
+		}
+		mean := sum / float64(len(plane))
+		for _, x := range plane {
+			square += (float64(x) - mean) * (float64(x) - mean)
+		}
+		means = append(means, float32(mean))
+		deviations = append(deviations, float32(math.Sqrt(square/float64(len(plane)-1))))
+		for y := 0; y < t.H; y += 8 {
+			for x := 0; x < t.W; x += 8 {
+				sparse = append(sparse, plane[y*t.W+x])
+			}
+		}
+	}
+	return sparse, append(means, deviations...)
+}

@@ -1,0 +1,76 @@
+// Package guide holds the sampling methods: ways to bend one reverse step of a
+// diffusion model towards a measurement. Each is a file and a type with one method.
+package guide
+
+import (
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
+)
+
+// Method turns the unconditional proposal of a step into the guided next state.
+type Method interface {
+	// Name is short and stable: "dps".
+	Name() string
+	// Step writes s.Next, and the norm of the data guidance it added, per image, to
+	// s.Guidance.
+	Step(s *Step) error
+}
+
+// Step is one reverse step x_t → x_{t−1} of a batch: what the base sampler has
+// computed, and where the method leaves its result. All tensors are on one device;
+// the method must not change the inputs.
+type Step struct {
+	Device   compute.Device
+	Work     *compute.Workspace // for the method's own tensors, kept over all steps
+	Schedule *diffusion.Schedule
+	Index    int // respaced step, 0 the last
+
+	Operator measure.Operator
+	Y        compute.Tensor // measurements
+	SigmaY   float64        // their noise, on images in [−1, 1]
+
+	X        compute.Tensor // x_t
+	Epsilon  compute.Tensor // ε(x_t)
+	X0       compute.Tensor // Tweedie mean x̂0 = (x_t − σ_t ε)/√ᾱ_t
+	Clipped  compute.Tensor // x̂0 limited to [−1, 1], or x̂0 itself where the sampler does not clip
+	Proposal compute.Tensor // x′: the unconditional sample of x_{t−1}
+	Mean     compute.Tensor // its mean
+	Clips    bool
+
+	// PullBack is Jᵀu, J = ∂x̂0/∂x_t: one adjoint pass. The result is valid until
+	// the next call.
+	PullBack func(u compute.Tensor) (compute.Tensor, error)
+
+	Next     compute.Tensor // result: x_{t−1}
+	Guidance []float64      // result: ‖x_{t−1} − unguided‖ of each image
+
+	scratch map[string]compute.Tensor
+}
+
+// Tensor is a scratch tensor of the method, made at the first call with that name
+// and shaped like like.
+func (s *Step) Tensor(name string, like compute.Tensor) compute.Tensor {
+	if t, ok := s.scratch[name]; ok {
+		return t
+	}
+	if s.scratch == nil {
+		s.scratch = map[string]compute.Tensor{}
+	}
+	t := s.Work.Like(like)
+	s.scratch[name] = t
+	return t
+}
+
+// Unconditional ignores the measurement: the baseline.
+type Unconditional struct{}
+
+// Name implements [Method].
+func (Unconditional) Name() string { return "unconditional" }
+
+// Step implements [Method].
+func (Unconditional) Step(s *Step) error {
+	clear(s.Guidance)
+	s.Device.Combine(s.Next, compute.Times(1, s.Proposal))
+	return nil
+}

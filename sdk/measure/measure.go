@@ -1,0 +1,35 @@
+package measure
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+)
+
+// Measure simulates measurements y = A x + σ n of images x, dense [N, In], with
+// the given unit noise, dense [N, Out]. The result [N, Out] is zero where nothing
+// is measured; so is the noise. σ ≥ 0 is on the scale of the images, [−1, 1].
+func Measure(dev compute.Device, op Operator, x, noise []float32, sigma float64) ([]float32, error) {
+	c, h, w := op.In()
+	yc, yh, yw := op.Out()
+	n := len(x) / (c * h * w)
+	if n < 1 || len(x) != n*c*h*w || len(noise) != n*yc*yh*yw {
+		return nil, fmt.Errorf("%d image values and %d noise values for %s: %d and %d for each image are wanted", len(x), len(noise), op.Name(), c*h*w, yc*yh*yw)
+	}
+	if !(sigma >= 0) || math.IsInf(sigma, 0) {
+		return nil, fmt.Errorf("the measurement noise is %v, a number ≥ 0 is wanted (0.05 in the paper)", sigma)
+	}
+	ws := compute.NewWorkspace(dev)
+	defer ws.Free()
+	image := ws.FromHost(x, n, c, h, w)
+	z := ws.FromHost(noise, n, yc, yh, yw)
+	y := ws.Like(z)
+	if err := ws.Err(); err != nil {
+		return nil, err
+	}
+	op.Apply(y, image)
+	op.Power(z, z, 0, 1, 1)
+	dev.Combine(y, compute.Times(1, y), compute.Times(sigma, z))
+	return compute.ToHost(dev, y)
+}
