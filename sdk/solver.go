@@ -103,6 +103,9 @@ func NewSolver(p Problem, o Options) (_ *Solver, err error) {
 	if t := o.Schedule.Timestep(o.Schedule.Len() - 1); t >= p.Prior.Steps() {
 		return nil, fmt.Errorf("the schedule reaches timestep %d, the prior knows 0 to %d", t, p.Prior.Steps()-1)
 	}
+	if err := o.Variance.Validate(); err != nil {
+		return nil, err
+	}
 	if o.Variance == diffusion.LearnedRange && !p.Prior.LearnedVariance() {
 		return nil, fmt.Errorf("this prior has no learned variance: choose a fixed one")
 	}

@@ -14,10 +14,9 @@ import (
 // symmetric, so the basis is Arnoldi's, orthogonalised in full.
 type krylov struct {
 	q     []compute.Tensor
-	norm  []float64 // ‖z‖ of each image
-	t     []*mat.SymDense
-	theta [][]float64 // eigenvalues of T
-	y     []*mat.Dense
+	norm  []float64    // ‖z‖ of each image
+	theta [][]float64  // eigenvalues of T
+	y     []*mat.Dense // their eigenvectors, columns
 }
 
 // arnoldi runs len(q) ≥ 1 steps of S, one application each. q holds the basis;
@@ -110,14 +109,14 @@ func (k *krylov) decompose(full []*mat.Dense) error {
 		}
 		y := new(mat.Dense)
 		e.VectorsTo(y)
-		k.t, k.theta, k.y = append(k.t, t), append(k.theta, e.Values(nil)), append(k.y, y)
+		k.theta, k.y = append(k.theta, e.Values(nil)), append(k.y, y)
 	}
 	return nil
 }
 
 // function gives the coefficients of ‖z‖ f(T) e_1: f(S) z ≈ Q ‖z‖ f(T) e_1.
 func (k *krylov) function(f func(float64) float64) [][]float64 {
-	out := make([][]float64, len(k.t)) // [image][basis vector]
+	out := make([][]float64, len(k.y)) // [image][basis vector]
 	for i, y := range k.y {
 		n := len(k.theta[i])
 		out[i] = make([]float64, n)
@@ -126,17 +125,6 @@ func (k *krylov) function(f func(float64) float64) [][]float64 {
 			for r := range n {
 				out[i][r] += w * y.At(r, e)
 			}
-		}
-	}
-	return out
-}
-
-// quadrature is zᵀ f(S) z ≈ ‖z‖² e_1ᵀ f(T) e_1 of each image.
-func (k *krylov) quadrature(f func(float64) float64) []float64 {
-	out := make([]float64, len(k.t))
-	for i, y := range k.y {
-		for e, theta := range k.theta[i] {
-			out[i] += k.norm[i] * k.norm[i] * f(theta) * y.At(0, e) * y.At(0, e)
 		}
 	}
 	return out

@@ -94,6 +94,7 @@ func TestRespacing(t *testing.T) {
 		100:  {{0, 10, 20}, {989, 999}},
 		50:   {{0, 20, 41, 61, 82}, {979, 999}},
 		20:   {{0, 53, 105, 158, 210, 263}, {894, 946, 999}},
+		7:    {{0, 166, 333, 500, 666, 832, 999}, nil}, // 166.5 and 832.5 go to even
 		2:    {{0, 999}, {0, 999}},
 		1:    {{0}, {0}},
 		1000: {{0, 1, 2}, {998, 999}},
@@ -106,6 +107,11 @@ func TestRespacing(t *testing.T) {
 			assert.Equal(t, v, s.Timestep(n-len(want[1])+i), "%d steps, last", n)
 		}
 	}
+}
+
+// With 21 steps the accumulated stride falls short of 499.5, and ten strides do not.
+func TestRespacingAccumulates(t *testing.T) {
+	assert.Equal(t, 499, schedule(t, "linear", 1000, 21).Timestep(10))
 }
 
 // Respacing must not change the marginals, and every derived number is finite.

@@ -1,0 +1,166 @@
+// Package referee judges sampling methods where the truth is known: on random
+// Gaussian mixtures the score, its derivatives and the posterior are exact, so
+// generated samples can be compared with true posterior samples.
+package referee
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/prior/mixture"
+)
+
+// Setting is a family of random problems: a mixture of Components Gaussians with
+// standard deviation 0.1 in Dim dimensions, measured by Rows random rows, noise
+// σ_y = 0.1. One true point each.
+type Setting struct {
+	Problems, Samples     int
+	Components, Dim, Rows int
+	Orthonormal           bool
+	Seed                  uint64
+}
+
+// Table2 is the setting in which the depth K of the solver is judged: 30
+// components in 32 dimensions, 12 orthonormal rows.
+func Table2() Setting {
+	return Setting{Problems: 8, Samples: 120, Components: 30, Dim: 32, Rows: 12, Orthonormal: true, Seed: 1}
+}
+
+// Arm is a method to judge, with or without the information term.
+type Arm struct {
+	Name   string
+	Method guide.Method
+	CMI    *cmi.Options
+}
+
+// Term is the information term as it is judged: no window, no trust radius.
+func Term(k int, e cmi.Estimator) *cmi.Options {
+	return &cmi.Options{Eta: 1, Weighting: cmi.Beta, Estimator: e, Probes: 1, Lanczos: k, MaxAlphaBar: 1, Every: 1}
+}
+
+// Depths are DPS alone, with the term for each depth K, and with the exact trace.
+func Depths(depths ...int) []Arm {
+	dps := guide.DPS{Scale: 0.3}
+	arms := []Arm{{"no CMI", dps, nil}}
+	for _, k := range depths {
+		arms = append(arms, Arm{fmt.Sprintf("K=%d", k), dps, Term(k, cmi.Probe)})
+	}
+	return append(arms, Arm{"exact trace", dps, Term(0, cmi.Trace)})
+}
+
+// Verdict is an arm's result: one value for each problem.
+type Verdict struct {
+	Arm
+	// Distance is the sliced Wasserstein distance between generated and exact
+	// posterior samples: the mean over 200 directions.
+	Distance []float64
+	// SquaredError is the mean over samples and coordinates of the squared error
+	// against the true point.
+	SquaredError []float64
+}
+
+// Judge runs every arm on the same problems with the same random numbers. The
+// sampler is DDPM with variance β̃ over 200 steps, β linear from 5e-4 to 0.1, x̂0
+// never clipped. done, if not nil, is called after each run.
+func Judge(ctx context.Context, dev compute.Device, s Setting, arms []Arm, done func(arm, problem int)) ([]Verdict, error) {
+	betas, err := diffusion.LinearBetas(200, 5e-4, 0.1)
+	if err != nil {
+		return nil, err
+	}
+	schedule, err := diffusion.New(betas, len(betas))
+	if err != nil {
+		return nil, err
+	}
+	verdicts := make([]Verdict, len(arms))
+	for a := range arms {
+		verdicts[a].Arm = arms[a]
+	}
+	for i := range s.Problems {
+		seed := s.Seed + uint64(i)
+		p, err := mixture.NewProblem(mixture.ProblemConfig{Components: s.Components, Dim: s.Dim, Rows: s.Rows, Orthonormal: s.Orthonormal, Seed: seed})
+		if err != nil {
+			return nil, err
+		}
+		posterior, err := p.Posterior()
+		if err != nil {
+			return nil, err
+		}
+		exact := posterior.Sample(s.Samples, rand.New(rand.NewPCG(seed, 1)))
+		for a, arm := range arms {
+			samples, err := sample(ctx, dev, p, betas, schedule, arm, s.Samples, seed)
+			if err != nil {
+				return nil, fmt.Errorf("%s, problem %d: %w", arm.Name, i+1, err)
+			}
+			distance, err := mixture.SlicedWasserstein(samples, exact, 200, rand.New(rand.NewPCG(seed, 2)))
+			if err != nil {
+				return nil, err
+			}
+			verdicts[a].Distance = append(verdicts[a].Distance, distance)
+			verdicts[a].SquaredError = append(verdicts[a].SquaredError, squaredError(samples, p.Truth))
+			if done != nil {
+				done(a, i)
+			}
+		}
+	}
+	return verdicts, nil
+}
+
+// sample draws posterior samples of one problem through the product's solver.
+func sample(ctx context.Context, dev compute.Device, p *mixture.Problem, betas []float64, schedule *diffusion.Schedule, arm Arm, n int, seed uint64) ([][]float64, error) {
+	model, err := mixture.NewModel(p.Prior, diffusion.AlphaBars(betas), dev)
+	if err != nil {
+		return nil, err
+	}
+	defer model.Close()
+	op, err := measure.NewDense(dev, p.A)
+	if err != nil {
+		return nil, err
+	}
+	defer op.Close()
+	y := make([]float32, 0, n*len(p.Y))
+	for range n {
+		for _, v := range p.Y {
+			y = append(y, float32(v))
+		}
+	}
+	x, err := sdk.Restore(ctx, sdk.Problem{Prior: model, Operator: op, Y: y, N: n, SigmaY: p.SigmaY},
+		sdk.Options{Method: arm.Method, CMI: arm.CMI, Schedule: schedule, Variance: diffusion.FixedSmall, NoClip: true, Seed: seed})
+	if err != nil {
+		return nil, err
+	}
+	dim := len(p.Truth)
+	out := make([][]float64, n)
+	for i := range out {
+		out[i] = make([]float64, dim)
+		for k := range dim {
+			out[i][k] = float64(x[i*dim+k])
+		}
+	}
+	return out, nil
+}
+
+func squaredError(samples [][]float64, truth []float64) float64 {
+	sum := 0.0
+	for _, s := range samples {
+		for k, v := range s {
+			sum += (v - truth[k]) * (v - truth[k])
+		}
+	}
+	return sum / float64(len(samples)*len(truth))
+}
+
+// Mean of values.
+func Mean(v []float64) float64 {
+	sum := 0.0
+	for _, x := range v {
+		sum += x
+	}
+	return sum / float64(len(v))
+}
