@@ -44,8 +44,7 @@ func (f *samplingFlags) add(c *cobra.Command, steps int) {
 }
 
 func (f *samplingFlags) addGuidance(c *cobra.Command) {
-	fl, d := c.Flags(), cmi.Defaults()
-	f.term = d
+	fl, d := c.Flags(), f.setDefaultTerm()
 	fl.Float64Var(&f.scale, "scale", 0, "scale of the data guidance; 0 takes the published one for the task, times 1000/steps")
 	fl.Float64Var(&f.sigmaY, "sigma-y", 0.05, "standard deviation of the measurement noise, images in [-1, 1]")
 	fl.Float64Var(&f.term.Eta, "eta", d.Eta, "CMI: weight η; the density is tilted by exp(η I); may be negative")
@@ -60,6 +59,13 @@ func (f *samplingFlags) addGuidance(c *cobra.Command) {
 	fl.IntVar(&f.term.Every, "every", d.Every, "CMI: act in every k-th step")
 	fl.Float64Var(&f.term.TrustStd, "trust-std", d.TrustStd, "CMI: limit the term to this multiple of the step's standard deviation; 0 is no limit")
 	fl.Float64Var(&f.term.TrustGuidance, "trust-guidance", d.TrustGuidance, "CMI: limit the term to this multiple of the data guidance; 0 is no limit")
+}
+
+// setDefaultTerm takes the information term's defaults.
+func (f *samplingFlags) setDefaultTerm() cmi.Options {
+	f.term = cmi.Defaults()
+	f.weight, f.estimate = string(f.term.Weighting), string(f.term.Estimator)
+	return f.term
 }
 
 // options are the sampler's options for a method, with or without the

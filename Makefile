@@ -1,0 +1,44 @@
+# Everything works on a bare machine with Go and make. What is optional says what it lacks.
+GO ?= go
+export CGO_ENABLED ?= 0
+
+.PHONY: all build demo test bench vet cross clean FORCE
+
+all: build
+
+build: bin/cmi-native
+
+bin/cmi-native: FORCE
+	$(GO) build -trimpath -o $@ ./cmd/native
+
+FORCE:
+
+# Restore faces for four tasks, DPS beside CMI+DPS, and draw a grid into out/.
+demo: build
+	./bin/cmi-native demo --out out
+
+# All tests. CMI_NO_SKIP=1 turns what would be skipped into failures.
+test: vet
+	$(GO) test -timeout 9m ./...
+	$(GO) run ./cmd/native verify --golden testdata/golden > verify.log || { grep -v '^pass' verify.log; exit 1; }
+	@tail -1 verify.log
+
+vet:
+	@test -z "$$(gofmt -l cmd examples sdk tools)" || { echo "not formatted:"; gofmt -l cmd examples sdk tools; exit 1; }
+	$(GO) vet ./...
+
+# The core for the other targets: it must compile there.
+cross:
+	GOOS=js GOARCH=wasm $(GO) build ./sdk/...
+	GOARCH=arm64 $(GO) build ./...
+	CGO_ENABLED=0 $(GO) build ./...
+
+# Network passes and sampler steps as multiples of a forward; beside PyTorch where python3 has it.
+PYTHON ?= python3
+bench: build
+	./bin/cmi-native bench
+	@if $(PYTHON) -c 'import torch, safetensors' 2>/dev/null; then $(PYTHON) tools/peers/forward.py --binary bin/cmi-native; \
+	else echo "comparison with PyTorch skipped: $(PYTHON) has no torch and safetensors (pip install torch numpy safetensors)"; fi
+
+clean:
+	rm -rf bin out verify.log

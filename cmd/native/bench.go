@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
+)
+
+func benchCommand() *cobra.Command {
+	var model modelFlags
+	var batch, rounds int
+	var asJSON, forwardOnly bool
+	c := &cobra.Command{
+		Use:   "bench",
+		Short: "Time network passes and sampler steps, as multiples of one forward",
+		Long: `bench times, in turn and over many rounds, the network's forward F and its derivatives, then whole
+DPS and CMI+DPS steps. A figure is the median over the rounds of the ratio to the forward of the
+same round; "passes" is the cost model: 2 F for a DPS step, 4 + K for CMI+DPS with one probe.`,
+		Example: `  cmi-native bench
+  cmi-native bench --prior ffhq_10m.pt --rounds 3
+  cmi-native bench --json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if batch < 1 || rounds < 1 {
+				return fmt.Errorf("--batch %d and --rounds %d, at least 1 of each is wanted", batch, rounds)
+			}
+			m, closeModel, err := model.open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer closeModel()
+			items, free, err := benchItems(m, batch)
+			if err != nil {
+				return failed(err)
+			}
+			defer free()
+			if forwardOnly {
+				items = items[:1]
+			}
+			if err := timeRounds(c.Context(), items, rounds); err != nil {
+				return failed(err)
+			}
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(items)
+			}
+			t := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintf(t, "%s, batch %d\tmilliseconds\ttime / F\tspread\tpasses\n", m.Device().Info().Description, batch)
+			for _, i := range items {
+				fmt.Fprintf(t, "%s\t%.1f\t%.2f\t%.2f … %.2f\t%d\n", i.Name, i.Milliseconds, i.Ratio, i.Low, i.High, i.Passes)
+			}
+			return t.Flush()
+		},
+	}
+	model.add(c)
+	c.Flags().IntVar(&batch, "batch", 1, "images at a time")
+	c.Flags().IntVar(&rounds, "rounds", 25, "rounds; the median is reported")
+	c.Flags().BoolVar(&forwardOnly, "forward-only", false, "time the forward alone")
+	c.Flags().BoolVar(&asJSON, "json", false, "machine-readable, with every round's time")
+	return c
+}
+
+// benchItem is one thing that is timed.
+type benchItem struct {
+	Name         string    `json:"name"`
+	Passes       int       `json:"passes"` // by the cost model, in forwards
+	Milliseconds float64   `json:"milliseconds"`
+	Ratio        float64   `json:"ratio"` // to the forward of the same round: median
+	Low          float64   `json:"low"`   // quartiles
+	High         float64   `json:"high"`
+	Seconds      []float64 `json:"seconds"`
+	run          func() error
+}
+
+// timeRounds runs all items in turn; the first, the forward, is the unit.
+func timeRounds(ctx context.Context, items []*benchItem, rounds int) error {
+	for r := range rounds + 1 {
+		for _, i := range items {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			start := time.Now()
+			if err := i.run(); err != nil {
+				return fmt.Errorf("%s: %w", i.Name, err)
+			}
+			if r > 0 { // the first round allocates
+				i.Seconds = append(i.Seconds, time.Since(start).Seconds())
+			}
+		}
+	}
+	for _, i := range items {
+		ratios := make([]float64, rounds)
+		for r := range ratios {
+			ratios[r] = i.Seconds[r] / items[0].Seconds[r]
+		}
+		i.Milliseconds = 1000 * quantile(i.Seconds, 0.5)
+		i.Ratio, i.Low, i.High = quantile(ratios, 0.5), quantile(ratios, 0.25), quantile(ratios, 0.75)
+	}
+	return nil
+}
+
+func quantile(v []float64, q float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return s[int(math.Round(q*float64(len(s)-1)))]
+}
+
+// benchItems are a forward, its derivatives and the sampler's steps on random
+// inputs in the middle of the schedule.
+func benchItems(m *unet.Model, batch int) (items []*benchItem, free func(), err error) {
+	dev := m.Device()
+	c, h, w := m.Image()
+	ws := compute.NewWorkspace(dev)
+	noise := make([]float32, batch*m.Config().OutChannels*h*w)
+	for i := range noise {
+		noise[i] = float32(math.Sin(float64(i) * 1.7)) // any dense values will do
+	}
+	x := ws.FromHost(noise[:batch*c*h*w], batch, c, h, w)
+	u := ws.FromHost(noise, batch, m.Config().OutChannels, h, w)
+	if err := ws.Err(); err != nil {
+		return nil, nil, err
+	}
+	t := slices.Repeat([]int{300}, batch)
+	var at prior.Point
+	add := func(name string, passes int, run func() error) {
+		items = append(items, &benchItem{Name: name, Passes: passes, run: func() error {
+			if err := run(); err != nil {
+				return err
+			}
+			return dev.Sync()
+		}})
+	}
+	add("forward", 1, func() (err error) { at, err = m.At(x, t); return err })
+	add("VJP", 1, func() error { _, err := at.VJP(u); return err })
+	add("JVP", 1, func() error { _, err := at.JVP(x); return err })
+	add("second-order jet", 2, func() error { _, err := at.Second(x, x); return err })
+
+	op, err := measure.NewSuperResolution(dev, c, h, w, 4)
+	if err != nil {
+		return nil, nil, err
+	}
+	free = func() { op.Close(); ws.Free() }
+	y, err := sdk.Measure(dev, op, noise[:batch*c*h*w], 0.05, 1, nil)
+	if err != nil {
+		free()
+		return nil, nil, err
+	}
+	f := samplingFlags{steps: 100, schedule: "linear", ddim: -1}
+	f.setDefaultTerm()
+	for _, withCMI := range []bool{false, true} {
+		o, err := f.options(m, "sr4", "dps", withCMI)
+		if err != nil {
+			free()
+			return nil, nil, err
+		}
+		name, passes := "DPS step", 2
+		if withCMI {
+			name, passes = fmt.Sprintf("CMI+DPS step, K = %d", o.CMI.Lanczos), 4+o.CMI.Lanczos
+		}
+		s, err := sdk.NewSolver(sdk.Problem{Prior: m, Operator: op, Y: y, N: batch, SigmaY: 0.05}, o)
+		if err != nil {
+			free()
+			return nil, nil, err
+		}
+		before := free
+		free = func() { s.Close(); before() }
+		start := noise[:batch*c*h*w]
+		add(name, passes, func() error {
+			if err := s.SetState(start, 40); err != nil { // where the term is active
+				return err
+			}
+			return s.Step()
+		})
+	}
+	return items, free, nil
+}

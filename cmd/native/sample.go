@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/picture"
+)
+
+func sampleCommand() *cobra.Command {
+	var model modelFlags
+	var sampling samplingFlags
+	var out string
+	var count int
+	c := &cobra.Command{
+		Use:   "sample",
+		Short: "Draw images from the prior, without any measurement",
+		Example: `  cmi-native sample --count 8
+  cmi-native sample --count 4 --steps 250 --ddim 0 --out samples`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if count < 1 {
+				return fmt.Errorf("--count is %d, at least 1 is wanted", count)
+			}
+			m, closeModel, err := model.open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer closeModel()
+			o, err := sampling.options(m, "", "unconditional", false)
+			if err != nil {
+				return err
+			}
+			if err := prepareFolder(out); err != nil {
+				return err
+			}
+			ch, h, w := m.Image()
+			nothing, err := measure.NewIdentity(m.Device(), ch, h, w)
+			if err != nil {
+				return err
+			}
+			defer nothing.Close()
+			bar := newProgress(passes(o, false) * count)
+			grid := picture.Grid{Title: "Samples of the prior", Smooth: true, CellSize: 128, Note: fmt.Sprintf("%d steps, seed %d", sampling.steps, sampling.seed)}
+			const columns = 8
+			for i := range count {
+				report := bar.run(fmt.Sprintf("sample %d", i+1))
+				o.Images = []uint64{uint64(i)}
+				o.OnStep = func(p sdk.Progress) { report(p.Passes) }
+				x, err := sdk.Restore(c.Context(), sdk.Problem{Prior: m, Operator: nothing, Y: make([]float32, ch*h*w), N: 1, SigmaY: 1}, o)
+				if err != nil {
+					return failed(err)
+				}
+				p := picture.Image{C: ch, H: h, W: w, Pix: x, Name: fmt.Sprintf("sample%03d", i+1)}
+				if err := p.SavePNG(filepath.Join(out, p.Name+".png")); err != nil {
+					return failed(err)
+				}
+				if i%columns == 0 {
+					grid.Rows = append(grid.Rows, picture.Row{})
+				}
+				row := &grid.Rows[len(grid.Rows)-1]
+				row.Cells = append(row.Cells, picture.Cell{Image: p})
+			}
+			if err := bar.bar.Finish(); err != nil {
+				return failed(err)
+			}
+			return saveGrid(c.OutOrStdout(), grid, filepath.Join(out, "samples.png"))
+		},
+	}
+	model.add(c)
+	sampling.add(c, 100)
+	c.Flags().StringVar(&out, "out", "out", "`DIR` for the pictures")
+	c.Flags().IntVar(&count, "count", 8, "how many")
+	return c
+}

@@ -1,0 +1,258 @@
+package cpu
+
+import "github.com/cmi-diffusion/cmi/sdk/compute"
+
+// stageFloats bounds the input planes staged at a time, so that they stay in the
+// last-level cache.
+const stageFloats = 1 << 20
+
+// strip is the rows of one image that are convolved at a time. Its channels are
+// planes of rows of pitch values, one zero column between rows, so that the
+// operand of a tap at all output positions is one contiguous range.
+type strip struct {
+	image, from, to int
+	planes          []float32
+}
+
+// convolution is one call of Conv.
+type convolution struct {
+	dst, src, add compute.Tensor
+	panels, bias  []float32
+	in, out       int
+	taps          []int // offset of each tap in a plane
+	width, pitch  int   // values of a row, and distance between rows
+	stride        int   // distance between planes
+}
+
+// Conv implements [compute.Linear]. It is an implicit matrix product: the
+// columns are positions p = y·pitch + x of the padded image.
+func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode compute.ConvMode) {
+	w, ok := prepared.(*weights)
+	if !(ok || d.refuse("conv", "weights of another device (%T)", prepared)) || !d.views("conv", dst, src) {
+		return
+	}
+	c := convolution{dst: dst, src: src, add: mode.Add, panels: w.forward, in: w.shape.In, out: w.shape.Out}
+	if mode.Adjoint {
+		c.panels, c.in, c.out = w.adjoint(), w.shape.Out, w.shape.In
+	} else if mode.Bias && len(w.bias) > 0 {
+		c.bias = w.bias
+	}
+	fits := src.C == c.in && dst.C == c.out && src.N == dst.N && src.H == dst.H && src.W == dst.W
+	if !(fits || d.refuse("conv", "%+v (adjoint %v) of %v into %v", w.shape, mode.Adjoint, src, dst)) {
+		return
+	}
+	if c.add.Buf != nil && !d.same("conv, the tensor to add", dst, c.add) {
+		return
+	}
+	switch {
+	case w.shape.Kernel == 3:
+		d.conv3(&c)
+	case src.H*src.W == 1:
+		d.convVector(&c)
+	default:
+		d.conv1(&c)
+	}
+}
+
+func (d *Device) conv3(c *convolution) {
+	h, w := c.src.H, c.src.W
+	c.width, c.pitch = w, w+1
+	c.taps = make([]int, 9)
+	for t := range c.taps {
+		c.taps[t] = t/3*c.pitch + t%3
+	}
+	rows := min(h, max(4, stageFloats/(c.in*c.pitch)-2))
+	rows = ceil(h, ceil(h, rows)) // of equal height
+	c.stride = planeStride(ceil(rows*c.pitch, 16)*16 + 2*c.pitch + 2)
+	perStrip := c.in * c.stride
+	batch := max(1, stageFloats/perStrip)
+	stage := d.staged(batch * perStrip)
+	strips := make([]strip, 0, batch)
+	flush := func() {
+		d.batches(len(strips)*c.in, c.stride, func(_ *worker, i int) { c.fill(&strips[i/c.in], i%c.in) })
+		d.convStrips(c, strips)
+		strips = strips[:0]
+	}
+	for n := range c.src.N {
+		for y := 0; y < h; y += rows {
+			strips = append(strips, strip{n, y, min(y+rows, h), stage[len(strips)*perStrip:][:perStrip]})
+			if len(strips) == batch {
+				flush()
+			}
+		}
+	}
+	if len(strips) > 0 {
+		flush()
+	}
+}
+
+// planeStride rounds up to whole vectors but keeps off powers of two, whose
+// planes would share cache sets.
+func planeStride(n int) int {
+	n = ceil(n, 16) * 16
+	if n%512 == 0 {
+		n += 16
+	}
+	return n
+}
+
+// fill copies one channel of a strip into its padded plane, with a row above and
+// below.
+func (c *convolution) fill(s *strip, channel int) {
+	plane := s.planes[channel*c.stride : (channel+1)*c.stride]
+	h, w := c.src.H, c.width
+	src := image(c.src, s.image)[channel*h*w:][:h*w]
+	plane[0] = 0
+	for y := s.from - 1; y <= s.to; y++ {
+		row := plane[1+(y-s.from+1)*c.pitch:]
+		if y < 0 || y >= h {
+			clear(row[:c.pitch])
+			continue
+		}
+		copy(row[:w], src[y*w:])
+		row[w] = 0
+	}
+}
+
+func (d *Device) conv1(c *convolution) {
+	hw := c.src.H * c.src.W
+	c.width, c.pitch, c.stride, c.taps = hw, hw, ceil(hw, 16)*16, one
+	// One long row: 1×1 convolutions do not see the image's shape.
+	c.src, c.dst = c.src.Reshape(c.in, 1, hw), c.dst.Reshape(c.out, 1, hw)
+	strips := make([]strip, c.src.N)
+	if c.stride == hw {
+		for n := range strips {
+			strips[n] = strip{n, 0, 1, image(c.src, n)}
+		}
+		d.convStrips(c, strips)
+		return
+	}
+	stage := d.staged(len(strips) * c.in * c.stride)
+	for n := range strips {
+		strips[n] = strip{n, 0, 1, stage[n*c.in*c.stride:][:c.in*c.stride]}
+	}
+	d.parallel(len(strips), func(_ *worker, n int) {
+		pad(strips[n].planes, image(c.src, n), c.in, hw, c.stride)
+	})
+	d.convStrips(c, strips)
+}
+
+// blockUnits is the width of a task's output block in units of 16 positions.
+const blockUnits = 12
+
+// convStrips convolves staged strips of equal size: a task is a block of
+// positions of one strip times a range of panels.
+func (d *Device) convStrips(c *convolution, strips []strip) {
+	positions := (strips[0].to - strips[0].from) * c.pitch
+	units := ceil(positions, 16)
+	blocks := ceil(units, blockUnits)
+	perBlock := ceil(ceil(units, blocks), 3) * 3
+	blocks = ceil(units, perBlock)
+	groups := ceil(c.out, 8)
+	split := min(groups, max(1, ceil(8*len(d.pool.workers), len(strips)*blocks)))
+	perTask := ceil(groups, split)
+	split = ceil(groups, perTask)
+	d.parallel(len(strips)*blocks*split, func(w *worker, i int) {
+		s := &strips[i/(blocks*split)]
+		p := i / split % blocks * perBlock * 16
+		end := min(p+perBlock*16, (s.to-s.from)*c.pitch)
+		if p >= end { // the last strip may be shorter
+			return
+		}
+		from := i % split * perTask
+		for g := from; g < min(from+perTask, groups); g++ {
+			c.block(d.k, w, s, g, p, end)
+		}
+	})
+}
+
+// block computes positions [p, end) of 8 output channels.
+func (c *convolution) block(k *kernels, w *worker, s *strip, group, p, end int) {
+	inner := c.in * len(c.taps) * 8
+	panel := c.panels[group*inner : (group+1)*inner]
+	ld := ceil(end-p, 16) * 16
+	tile := w.floats(8 * ld)
+	for j := 0; j < ld; {
+		nv := vectors(ld - j)
+		k.tile(tile[j:], ld, panel, s.planes[p+j:], c.in, c.stride, c.taps, nv, false)
+		j += 16 * nv
+	}
+	hw := c.dst.H * c.dst.W
+	dst := image(c.dst, s.image)
+	var add []float32
+	if c.add.Buf != nil {
+		add = image(c.add, s.image)
+	}
+	w.act = plain
+	w.act.q = 1
+	for r := range min(8, c.out-group*8) {
+		channel := group*8 + r
+		if c.bias != nil {
+			w.act.c = c.bias[channel]
+			w.act.s = c.bias[channel]
+		}
+		for y := p / c.pitch; y*c.pitch < end; y++ {
+			x0, x1 := max(0, p-y*c.pitch), min(c.width, end-y*c.pitch)
+			if x0 >= x1 {
+				continue
+			}
+			from := tile[r*ld+y*c.pitch+x0-p:][:x1-x0]
+			at := channel*hw + (s.from+y)*c.width
+			to := dst[at+x0 : at+x1]
+			switch {
+			case add != nil:
+				k.linear(to, from, add[at+x0:at+x1], &w.act, false)
+			case c.bias != nil:
+				k.affine(to, from, &w.act)
+			default:
+				copy(to, from)
+			}
+		}
+	}
+}
+
+// convVector is the 1×1 convolution of single pixels, a linear layer. For few
+// images it is a product of panels and vectors; else the images are the columns
+// of a matrix.
+func (d *Device) convVector(c *convolution) {
+	const few = 4
+	images := c.src.N
+	panel := func(g int) []float32 { return c.panels[g*8*c.in : (g+1)*8*c.in] }
+	store := func(n, g int, column []float32, ld int) {
+		to := image(c.dst, n)[g*8 : min(g*8+8, c.out)]
+		for r := range to {
+			v := column[r*ld]
+			if c.bias != nil {
+				v += c.bias[g*8+r]
+			}
+			if c.add.Buf != nil {
+				v += image(c.add, n)[g*8+r]
+			}
+			to[r] = v
+		}
+	}
+	if images <= few {
+		d.batches(ceil(c.out, 8), 8*c.in, func(w *worker, g int) {
+			sums := w.floats(8)
+			for n := range images {
+				d.k.panel(sums, panel(g), image(c.src, n))
+				store(n, g, sums, 1)
+			}
+		})
+		return
+	}
+	ld := ceil(images, 16) * 16
+	stage := d.staged(c.in * ld)
+	for n := range images {
+		for i, v := range image(c.src, n) {
+			stage[i*ld+n] = v
+		}
+	}
+	d.parallel(ceil(c.out, 8), func(w *worker, g int) {
+		tile := w.floats(8 * ld)
+		d.k.gemm(tile, ld, panel(g), 8, stage, ld, c.in, ld, false)
+		for n := range images {
+			store(n, g, tile[n:], ld)
+		}
+	})
+}

@@ -1,0 +1,190 @@
+// Package cpu is the compute device of the processor: multi-threaded, with
+// vector micro-kernels where the processor has them. It is the reference that
+// the other devices are compared with.
+//
+// Results do not depend on the number of threads: a sum is never split between
+// threads.
+package cpu
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+)
+
+// Device computes on the processor. Kernels run at once, in the caller's
+// goroutine and its helpers, so that Sync never waits.
+type Device struct {
+	k     *kernels
+	pool  *pool
+	stage []float32 // packed operands that all threads read
+	err   error     // the first failure
+}
+
+var _ compute.Device = (*Device)(nil)
+
+// New is a device with so many threads, 0 for all processors, and the best
+// kernels that the processor can run. The environment variable CMI_CPU
+// (generic, avx2 or avx512) chooses others where they can be had; [Open] says
+// why they can't.
+func New(threads int) *Device { return newDevice(threads, choose()) }
+
+// Open is [New] that fails where CMI_CPU names kernels that are unknown or that
+// this processor can't run.
+func Open(threads int) (*Device, error) {
+	if _, err := named(os.Getenv("CMI_CPU")); err != nil {
+		return nil, err
+	}
+	return New(threads), nil
+}
+
+// choose is the named set of kernels, or the best.
+func choose() *kernels {
+	if k, err := named(os.Getenv("CMI_CPU")); err == nil {
+		return k
+	}
+	return available()[0]
+}
+
+// named finds kernels by name, the best for an empty name.
+func named(name string) (*kernels, error) {
+	all := available()
+	names := make([]string, len(all))
+	for i, k := range all {
+		if name == "" || name == k.name {
+			return k, nil
+		}
+		names[i] = k.name
+	}
+	return nil, fmt.Errorf("cpu: CMI_CPU=%s: this processor (%s) has %v; unset it to use the best", name, runtime.GOARCH, names)
+}
+
+func newDevice(threads int, k *kernels) *Device {
+	if threads <= 0 {
+		threads = min(runtime.GOMAXPROCS(0), runtime.NumCPU())
+	}
+	d := &Device{k: k, pool: newPool(threads)}
+	runtime.AddCleanup(d, (*pool).close, d.pool) // a forgotten device's threads end too
+	return d
+}
+
+// Info implements [compute.Device].
+func (d *Device) Info() compute.Info {
+	return compute.Info{
+		Name:        "cpu",
+		Description: fmt.Sprintf("%s %s kernels, %d threads", runtime.GOARCH, d.k.name, len(d.pool.workers)),
+	}
+}
+
+// Close ends the device's threads. The device can't be used afterwards.
+func (d *Device) Close() error {
+	d.pool.close()
+	d.stage = nil
+	return d.err
+}
+
+// buffer is an array in memory; data is nil once freed.
+type buffer struct{ data []float32 }
+
+// Len implements [compute.Buffer].
+func (b *buffer) Len() int { return len(b.data) }
+
+// maxFloats bounds one array: 64 GiB where int has 64 bits.
+const maxFloats = 1 << (24 + 10*(^uint(0)>>63))
+
+// Alloc implements [compute.Memory].
+func (d *Device) Alloc(floats int) (compute.Buffer, error) {
+	if floats < 0 || floats > maxFloats {
+		return nil, fmt.Errorf("cpu: array of %d values: 0 to %d are possible", floats, maxFloats)
+	}
+	return &buffer{make([]float32, floats)}, nil
+}
+
+// Free implements [compute.Memory].
+func (d *Device) Free(b compute.Buffer) {
+	if b, ok := b.(*buffer); ok {
+		b.data = nil
+	}
+}
+
+// Write implements [compute.Memory].
+func (d *Device) Write(dst compute.Tensor, src []float32) {
+	if !d.views("write", dst) || !(len(src) == dst.N*dst.Len() || d.refuse("write", "%d values for %v", len(src), dst)) {
+		return
+	}
+	for n := range dst.N {
+		copy(image(dst, n), src[n*dst.Len():])
+	}
+}
+
+// Read implements [compute.Memory].
+func (d *Device) Read(dst []float32, src compute.Tensor) error {
+	if !d.views("read", src) || !(len(dst) == src.N*src.Len() || d.refuse("read", "%d values for %v", len(dst), src)) {
+		return d.err
+	}
+	for n := range src.N {
+		copy(dst[n*src.Len():], image(src, n))
+	}
+	return nil
+}
+
+// Sync implements [compute.Memory].
+func (d *Device) Sync() error { return d.err }
+
+// refuse keeps a failure if it is the first; it is false.
+func (d *Device) refuse(op, format string, args ...any) bool {
+	if d.err == nil {
+		d.err = fmt.Errorf("cpu: "+op+": "+format, args...)
+	}
+	return false
+}
+
+// views checks that every tensor lies inside an array of this package.
+func (d *Device) views(op string, ts ...compute.Tensor) bool {
+	if d.err != nil {
+		return false
+	}
+	for _, t := range ts {
+		b, ok := t.Buf.(*buffer)
+		if !ok {
+			return d.refuse(op, "tensor %v of another device (%T)", t, t.Buf)
+		}
+		inside := min(t.N, t.C, t.H, t.W) > 0 && min(t.Off, t.Pitch) >= 0 && t.Off+(t.N-1)*t.Pitch+t.Len() <= len(b.data)
+		if !inside {
+			return d.refuse(op, "tensor %v (offset %d, pitch %d) outside its array of %d values", t, t.Off, t.Pitch, len(b.data))
+		}
+	}
+	return true
+}
+
+// same checks views and that they have dst's image shape, and image counts that
+// divide dst's.
+func (d *Device) same(op string, dst compute.Tensor, ts ...compute.Tensor) bool {
+	if !d.views(op, dst) || !d.views(op, ts...) {
+		return false
+	}
+	for _, t := range ts {
+		if t.C != dst.C || t.H != dst.H || t.W != dst.W || dst.N%t.N != 0 {
+			return d.refuse(op, "tensor %v does not fit destination %v", t, dst)
+		}
+	}
+	return true
+}
+
+// image is the values of image n, repeated beyond the last.
+func image(t compute.Tensor, n int) []float32 {
+	from := t.Off + n%t.N*t.Pitch
+	return t.Buf.(*buffer).data[from : from+t.Len() : from+t.Len()]
+}
+
+// staged is scratch that all threads may read, its contents unspecified.
+func (d *Device) staged(floats int) []float32 {
+	if cap(d.stage) < floats {
+		d.stage = make([]float32, floats)
+	}
+	return d.stage[:floats]
+}
+
+func ceil(n, of int) int { return (n + of - 1) / of }

@@ -1,0 +1,102 @@
+package cpu
+
+import "golang.org/x/sys/cpu"
+
+//go:generate go run -C ../../../tools/cpuasm . -pkg cpu -out ../../sdk/compute/cpu/vector_amd64.s -stubs ../../sdk/compute/cpu/vector_amd64.go
+
+// available lists the kernels that this processor can run, the best first.
+func available() (all []*kernels) {
+	x := &cpu.X86
+	if x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL && x.HasBMI2 && x.HasFMA {
+		all = append(all, avx512)
+	}
+	if x.HasAVX2 && x.HasFMA {
+		all = append(all, avx2)
+	}
+	return append(all, generic)
+}
+
+var avx512 = &kernels{
+	name: "avx512",
+	tile: tile512, sum: sum512, cdot: cdot512, mul: mul512, fma: fma512, exp: exp512, panel: panel512,
+	affine: func(dst, x []float32, k *act) { affine512(dst, x, &k.mu) },
+	silu:   func(dst, x []float32, k *act) { silu512(dst, x, &k.mu) },
+	linear: func(dst, x, a []float32, k *act, acc bool) {
+		if acc {
+			linearAdd512(dst, x, a, &k.mu)
+		} else {
+			linear512(dst, x, a, &k.mu)
+		}
+	},
+	tangent: func(dst, x, a []float32, k *act, acc bool) {
+		if acc {
+			tangentAdd512(dst, x, a, &k.mu)
+		} else {
+			tangent512(dst, x, a, &k.mu)
+		}
+	},
+	second:  func(dst, x, a, b, ab []float32, k *act) { second512(dst, x, a, b, ab, &k.mu) },
+	softmax: func(s, top, sum []float32, rows, ld int) { softmax512(&s[0], &top[0], &sum[0], rows, ld) },
+	centre:  func(s, p, mean []float32, rows, ld int) { centre512(&s[0], &p[0], &mean[0], rows, ld) },
+}
+
+var avx2 = &kernels{
+	name: "avx2",
+	tile: tile256, sum: sum256, cdot: cdot256, mul: mul256, fma: fma256, exp: exp256, panel: panel256,
+	affine: func(dst, x []float32, k *act) { affine256(dst, x, &k.mu) },
+	silu:   func(dst, x []float32, k *act) { silu256(dst, x, &k.mu) },
+	linear: func(dst, x, a []float32, k *act, acc bool) {
+		if acc {
+			linearAdd256(dst, x, a, &k.mu)
+		} else {
+			linear256(dst, x, a, &k.mu)
+		}
+	},
+	tangent: func(dst, x, a []float32, k *act, acc bool) {
+		if acc {
+			tangentAdd256(dst, x, a, &k.mu)
+		} else {
+			tangent256(dst, x, a, &k.mu)
+		}
+	},
+	second:  func(dst, x, a, b, ab []float32, k *act) { second256(dst, x, a, b, ab, &k.mu) },
+	softmax: func(s, top, sum []float32, rows, ld int) { softmax256(&s[0], &top[0], &sum[0], rows, ld) },
+	centre:  func(s, p, mean []float32, rows, ld int) { centre256(&s[0], &p[0], &mean[0], rows, ld) },
+}
+
+// inside panics where a tile would leave its operands: the assembly does not look.
+func inside(c []float32, ldc int, a, b []float32, outer, bStride int, offs []int, nv int) {
+	_ = c[7*ldc+16*nv-1]
+	_ = a[8*outer*len(offs)-1]
+	_ = b[(outer-1)*bStride+offs[len(offs)-1]+16*nv-1] // offsets ascend
+}
+
+func tile512(c []float32, ldc int, a, b []float32, outer, bStride int, offs []int, nv int, acc bool) {
+	inside(c, ldc, a, b, outer, bStride, offs, nv)
+	switch nv {
+	case 1:
+		tile1x512(&c[0], ldc, &a[0], &b[0], outer, bStride, &offs[0], len(offs), acc)
+	case 2:
+		tile2x512(&c[0], ldc, &a[0], &b[0], outer, bStride, &offs[0], len(offs), acc)
+	default:
+		tile3x512(&c[0], ldc, &a[0], &b[0], outer, bStride, &offs[0], len(offs), acc)
+	}
+}
+
+// tile256 covers the tile by quarters that 16 registers hold: 4 rows × 8, 16 or
+// 24 columns.
+func tile256(c []float32, ldc int, a, b []float32, outer, bStride int, offs []int, nv int, acc bool) {
+	inside(c, ldc, a, b, outer, bStride, offs, nv)
+	for r := 0; r < 8; r += 4 {
+		switch c := c[r*ldc:]; nv {
+		case 1:
+			tile2x256(&c[0], ldc, &a[r], &b[0], outer, bStride, &offs[0], len(offs), acc)
+		case 2:
+			tile2x256(&c[0], ldc, &a[r], &b[0], outer, bStride, &offs[0], len(offs), acc)
+			tile2x256(&c[16], ldc, &a[r], &b[16], outer, bStride, &offs[0], len(offs), acc)
+		default:
+			tile3x256(&c[0], ldc, &a[r], &b[0], outer, bStride, &offs[0], len(offs), acc)
+			tile3x256(&c[24], ldc, &a[r], &b[24], outer, bStride, &offs[0], len(offs), acc)
+		}
+	}
+}

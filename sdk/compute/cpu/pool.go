@@ -1,0 +1,159 @@
+package cpu
+
+import (
+	"runtime"
+	"sync/atomic"
+)
+
+// worker is what one thread owns.
+type worker struct {
+	wake    chan struct{}
+	asleep  atomic.Bool
+	scratch []float32
+	act     act // coefficients handed to a kernel
+}
+
+// floats is the thread's scratch, its contents unspecified. One task holds one
+// such slice at a time.
+func (w *worker) floats(n int) []float32 {
+	if cap(w.scratch) < n {
+		w.scratch = make([]float32, n)
+	}
+	return w.scratch[:n]
+}
+
+// pool runs numbered tasks on its workers, the first of which is the caller.
+// Kernels follow each other within microseconds, faster than a sleeping thread
+// wakes, so that a helper looks for more work for a moment before it sleeps.
+type pool struct {
+	workers []*worker
+	task    func(w *worker, i int)
+	left    atomic.Int64 // tasks not yet taken; below 0 the pool is closed
+	undone  atomic.Int64 // tasks not yet finished
+	waiting atomic.Bool  // the caller sleeps until none is
+	done    chan struct{}
+	spins   int
+}
+
+// spins is about 20 µs of looking for work.
+const spins = 20000
+
+func newPool(threads int) *pool {
+	p := &pool{workers: make([]*worker, max(threads, 1)), done: make(chan struct{}, 1)}
+	if threads <= runtime.GOMAXPROCS(0) {
+		p.spins = spins
+	}
+	for i := range p.workers {
+		w := &worker{wake: make(chan struct{}, 1)}
+		p.workers[i] = w
+		if i > 0 {
+			go p.help(w)
+		}
+	}
+	return p
+}
+
+// help is a helper's life.
+func (p *pool) help(w *worker) {
+	for {
+		for i := 0; i < p.spins && p.left.Load() == 0; i++ {
+		}
+		w.asleep.Store(true)
+		// Whoever sets asleep back decides: the caller has then sent a wake.
+		if p.left.Load() == 0 || !w.asleep.CompareAndSwap(true, false) {
+			<-w.wake
+		}
+		if p.left.Load() < 0 {
+			return
+		}
+		p.run(w)
+	}
+}
+
+// run takes tasks until none is left.
+func (p *pool) run(w *worker) {
+	for {
+		n := p.left.Load()
+		if n <= 0 {
+			return
+		}
+		if !p.left.CompareAndSwap(n, n-1) {
+			continue
+		}
+		p.task(w, int(n-1))
+		if p.undone.Add(-1) == 0 && p.waiting.CompareAndSwap(true, false) {
+			p.done <- struct{}{}
+		}
+	}
+}
+
+// start offers n tasks to so many helpers.
+func (p *pool) start(n int64, helpers []*worker) {
+	p.undone.Store(n)
+	p.left.Store(n)
+	for _, w := range helpers {
+		if w.asleep.CompareAndSwap(true, false) {
+			w.wake <- struct{}{}
+		}
+	}
+}
+
+// wait returns when every task is finished.
+func (p *pool) wait() {
+	for i := 0; i < p.spins && p.undone.Load() > 0; i++ {
+	}
+	p.waiting.Store(true)
+	if p.undone.Load() > 0 || !p.waiting.CompareAndSwap(true, false) {
+		<-p.done
+	}
+}
+
+func (p *pool) close() {
+	p.start(-1, p.workers[1:])
+	p.workers = p.workers[:1]
+}
+
+// parallel calls task for 0 … n−1 in any order on all threads. Which thread runs
+// a task must not change its result.
+func (d *Device) parallel(n int, task func(w *worker, i int)) {
+	p := d.pool
+	if len(p.workers) == 1 || n == 1 {
+		for i := range n {
+			task(p.workers[0], i)
+		}
+		return
+	}
+	p.task = task
+	p.start(int64(n), p.workers[1:min(n, len(p.workers))])
+	p.run(p.workers[0])
+	p.wait()
+	p.task = nil
+	runtime.KeepAlive(d) // else its cleanup could close the pool meanwhile
+}
+
+// batches calls task for 0 … n−1, each about so many values of pointwise work,
+// several in a row on one thread where they are small.
+func (d *Device) batches(n, values int, task func(w *worker, i int)) {
+	size := max(1, batch/values)
+	d.parallel(ceil(n, size), func(w *worker, b int) {
+		for i := b * size; i < min((b+1)*size, n); i++ {
+			task(w, i)
+		}
+	})
+}
+
+// batch and chunk are the least and the most values of one task of pointwise
+// work.
+const (
+	batch = 4096
+	chunk = 16384
+)
+
+// spans calls task for pieces [from, to) of every one of n images of so many values.
+func (d *Device) spans(n, length int, task func(w *worker, n, from, to int)) {
+	pieces := ceil(length, chunk)
+	d.parallel(n*pieces, func(w *worker, i int) {
+		from := i % pieces * chunk
+		task(w, i/pieces, from, min(from+chunk, length))
+	})
+}

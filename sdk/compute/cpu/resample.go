@@ -1,0 +1,68 @@
+package cpu
+
+import "github.com/cmi-diffusion/cmi/sdk/compute"
+
+// Resample implements [compute.Linear].
+func (d *Device) Resample(dst, src compute.Tensor, kind compute.Resampling, scale float32, accumulate bool) {
+	small, large := src, dst
+	if kind == compute.SumDown2 || kind == compute.Subsample2 {
+		small, large = dst, src
+	}
+	fits := kind >= compute.Up2 && kind <= compute.ZeroInsert2 && src.N == dst.N && src.C == dst.C &&
+		large.H == 2*small.H && large.W == 2*small.W
+	if !d.views("resample", dst, src) || !(fits || d.refuse("resample", "kind %d of %v into %v", kind, src, dst)) {
+		return
+	}
+	rows := [...]func(dst, src []float32, w, y int, scale float32){up2, sumDown2, subsample2, zeroInsert2}[kind]
+	size, w := dst.H*dst.W, src.W
+	d.batches(dst.N*dst.C, size, func(wk *worker, i int) {
+		n, c := i/dst.C, i%dst.C
+		to := image(dst, n)[c*size : (c+1)*size]
+		from := image(src, n)[c*src.H*w : (c+1)*src.H*w]
+		wk.act = act{p: 1, q: 1}
+		for y := range dst.H {
+			row := to[y*dst.W : (y+1)*dst.W]
+			if accumulate {
+				add := wk.floats(dst.W)
+				rows(add, from, w, y, scale)
+				d.k.linear(row, row, add, &wk.act, false)
+			} else {
+				rows(row, from, w, y, scale)
+			}
+		}
+	})
+}
+
+// Each of these computes row y of the result from a channel src of rows of w.
+
+func up2(dst, src []float32, w, y int, scale float32) {
+	for x, v := range src[y/2*w : (y/2+1)*w] {
+		v *= scale
+		pair := dst[2*x : 2*x+2 : 2*x+2]
+		pair[0], pair[1] = v, v
+	}
+}
+
+func sumDown2(dst, src []float32, w, y int, scale float32) {
+	top, bottom := src[2*y*w:][:w], src[(2*y+1)*w:][:w]
+	for x := range dst {
+		t, b := top[2*x:2*x+2:2*x+2], bottom[2*x:2*x+2:2*x+2]
+		dst[x] = scale * ((t[0] + t[1]) + (b[0] + b[1]))
+	}
+}
+
+func subsample2(dst, src []float32, w, y int, scale float32) {
+	from := src[2*y*w:][:w]
+	for x := range dst {
+		dst[x] = scale * from[2*x]
+	}
+}
+
+func zeroInsert2(dst, src []float32, w, y int, scale float32) {
+	clear(dst)
+	if y%2 == 0 {
+		for x, v := range src[y/2*w : (y/2+1)*w] {
+			dst[2*x] = scale * v
+		}
+	}
+}

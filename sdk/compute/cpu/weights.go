@@ -1,0 +1,56 @@
+package cpu
+
+import (
+	"fmt"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+)
+
+// weights is a convolution in panels of 8 output channels, [Out/8][In][k·k][8],
+// as tile reads them.
+type weights struct {
+	shape    compute.ConvShape
+	forward  []float32
+	backward []float32 // the transposed map's panels, made when first used
+	bias     []float32
+}
+
+// Shape implements [compute.Weights].
+func (w *weights) Shape() compute.ConvShape { return w.shape }
+
+// PrepareConv implements [compute.Linear].
+func (d *Device) PrepareConv(shape compute.ConvShape, weight, bias []float32) (compute.Weights, error) {
+	taps := shape.Kernel * shape.Kernel
+	if min(shape.Out, shape.In) < 1 || (taps != 1 && taps != 9) {
+		return nil, fmt.Errorf("cpu: convolution %+v: want channels above 0 and kernel 1 or 3", shape)
+	}
+	if len(weight) != shape.Out*shape.In*taps {
+		return nil, fmt.Errorf("cpu: convolution %+v has %d weights, got %d", shape, shape.Out*shape.In*taps, len(weight))
+	}
+	if bias != nil && len(bias) != shape.Out {
+		return nil, fmt.Errorf("cpu: convolution %+v has %d biases, got %d", shape, shape.Out, len(bias))
+	}
+	w := &weights{shape: shape, bias: append([]float32(nil), bias...)}
+	w.forward = make([]float32, ceil(shape.Out, 8)*8*shape.In*taps)
+	packRows(w.forward, weight, shape.Out, shape.In*taps, shape.In*taps)
+	return w, nil
+}
+
+// adjoint is the panels of the transposed map: channels swapped, taps reversed.
+func (w *weights) adjoint() []float32 {
+	if w.backward != nil {
+		return w.backward
+	}
+	in, out, taps := w.shape.In, w.shape.Out, w.shape.Kernel*w.shape.Kernel
+	w.backward = make([]float32, ceil(in, 8)*8*out*taps)
+	for i := range in {
+		panel := w.backward[i/8*8*out*taps+i%8:]
+		for o := range out {
+			from := w.forward[(o/8*8*in+i*8)*taps+o%8:]
+			for t := range taps {
+				panel[(o*taps+taps-1-t)*8] = from[t*8]
+			}
+		}
+	}
+	return w.backward
+}
