@@ -20,21 +20,45 @@ const MaxDense = 4096
 // chunk is how many directions travel through the network together.
 const chunk = 32
 
-// Spectrum is, for one image, the symmetrised matrix c A J Aᵀ on the measured
-// coordinates: its eigenvalues e_i and eigenvectors (columns).
-type Spectrum struct {
+// Covariance is c A J Aᵀ of one image on the measured coordinates, symmetrised.
+type Covariance struct {
 	Measured []int // indices of the measured coordinates
-	Values   []float64
-	Vectors  *mat.Dense
+	Matrix   *mat.SymDense
 }
 
-// Information is I = ½ Σ log(1 + max(e_i, 0)/σ_y²), in nats (eq. 6).
-func (s Spectrum) Information(l Level) float64 {
+// Information is I = ½ Σ log(1 + max(e_i, 0)/σ_y²) over the eigenvalues, in nats (eq. 6).
+func (c Covariance) Information(l Level) (float64, error) {
+	var e mat.EigenSym
+	if !e.Factorize(c.Matrix, false) {
+		return 0, errDiverged
+	}
+	return information(e.Values(nil), l), nil
+}
+
+func information(eigenvalues []float64, l Level) float64 {
 	sum := 0.0
-	for _, e := range s.Values {
+	for _, e := range eigenvalues {
 		sum += 0.5 * math.Log1p(max(e, 0)/l.sigmaY2())
 	}
 	return sum
+}
+
+var errDiverged = errors.New("the eigenvalues of A Σ Aᵀ do not converge")
+
+// spectrum is a covariance's eigenvalues e_i and eigenvectors, columns.
+type spectrum struct {
+	values  []float64
+	vectors *mat.Dense
+}
+
+func (c Covariance) spectrum() (spectrum, error) {
+	var e mat.EigenSym
+	if !e.Factorize(c.Matrix, true) {
+		return spectrum{}, errDiverged
+	}
+	s := spectrum{e.Values(nil), new(mat.Dense)}
+	e.VectorsTo(s.vectors)
+	return s, nil
 }
 
 // Measured lists the coordinates where A has a row that is not zero.
@@ -59,9 +83,8 @@ func (t *Term) Measured() ([]int, error) {
 	return at, nil
 }
 
-// Spectrum computes the spectrum of c A J Aᵀ for each image, one JVP for each
-// measurement.
-func (t *Term) Spectrum(d Denoiser, l Level) ([]Spectrum, error) {
+// Covariance computes c A J Aᵀ of each image, one JVP for each measurement.
+func (t *Term) Covariance(d Denoiser, l Level) ([]Covariance, error) {
 	at, err := t.Measured()
 	if err != nil {
 		return nil, err
@@ -85,7 +108,7 @@ func (t *Term) Spectrum(d Denoiser, l Level) ([]Spectrum, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Spectrum, t.n)
+	out := make([]Covariance, t.n)
 	for i := range out {
 		m := mat.NewSymDense(len(at), nil)
 		for a := range at {
@@ -93,12 +116,7 @@ func (t *Term) Spectrum(d Denoiser, l Level) ([]Spectrum, error) {
 				m.SetSym(a, b, 0.5*l.C()*(columns[i][b][at[a]]+columns[i][a][at[b]]))
 			}
 		}
-		var e mat.EigenSym
-		if !e.Factorize(m, true) {
-			return nil, errors.New("the eigenvalues of A Σ Aᵀ do not converge")
-		}
-		out[i] = Spectrum{Measured: at, Values: e.Values(nil), Vectors: new(mat.Dense)}
-		e.VectorsTo(out[i].Vectors)
+		out[i] = Covariance{at, m}
 	}
 	return out, nil
 }
@@ -200,20 +218,23 @@ func (t *Term) jets(d Denoiser, l Level, count int, v, w fill) ([][]float64, err
 
 // dense computes ∇I by one of the estimators that form matrices.
 func (t *Term) dense(d Denoiser, l Level, probe func(k int, z []float32)) (compute.Tensor, []float64, error) {
-	spectra, err := t.Spectrum(d, l)
+	covariances, err := t.Covariance(d, l)
 	if err != nil {
 		return t.grad, nil, err
 	}
-	information := make([]float64, t.n)
-	for i, s := range spectra {
-		information[i] = s.Information(l)
+	at, info, spectra := covariances[0].Measured, make([]float64, t.n), make([]spectrum, t.n)
+	for i, c := range covariances {
+		if spectra[i], err = c.spectrum(); err != nil {
+			return t.grad, nil, err
+		}
+		info[i] = information(spectra[i].values, l)
 	}
 	sum := make([][]float64, t.n)
 	switch t.opt.Estimator {
 	case Trace:
-		sum, err = t.trace(d, l, spectra)
+		sum, err = t.trace(d, l, at, spectra)
 	case TwoDirection:
-		sum, err = t.twoDirection(d, l, spectra, probe)
+		sum, err = t.twoDirection(d, l, at, spectra, probe)
 	case TwoTrace:
 		sum, err = t.twoTrace(d, l, probe)
 	}
@@ -227,25 +248,24 @@ func (t *Term) dense(d Denoiser, l Level, probe func(k int, z []float32)) (compu
 		}
 	}
 	t.dev.Write(t.grad, host)
-	return t.grad, information, nil
+	return t.grad, info, nil
 }
 
 // trace is the exact trace: v_i = Aᵀ q_i/√(max(e_i, 0) + σ_y²).
-func (t *Term) trace(d Denoiser, l Level, spectra []Spectrum) ([][]float64, error) {
-	back, err := t.adjointRows(spectra[0].Measured)
+func (t *Term) trace(d Denoiser, l Level, at []int, spectra []spectrum) ([][]float64, error) {
+	back, err := t.adjointRows(at)
 	if err != nil {
 		return nil, err
 	}
-	return t.jets(d, l, len(spectra[0].Measured), func(dst []float32, k, i int) {
+	return t.jets(d, l, len(at), func(dst []float32, k, i int) {
 		s := spectra[i]
-		scale := 1 / math.Sqrt(max(s.Values[k], 0)+l.sigmaY2())
-		accumulate(dst, back, func(row int) float64 { return scale * s.Vectors.At(row, k) })
+		scale := 1 / math.Sqrt(max(s.values[k], 0)+l.sigmaY2())
+		accumulate(dst, back, func(row int) float64 { return scale * s.vectors.At(row, k) })
 	}, nil)
 }
 
 // twoDirection is ½c D²x̂0[AᵀS⁻¹z, Aᵀz], averaged over the probes.
-func (t *Term) twoDirection(d Denoiser, l Level, spectra []Spectrum, probe func(k int, z []float32)) ([][]float64, error) {
-	at := spectra[0].Measured
+func (t *Term) twoDirection(d Denoiser, l Level, at []int, spectra []spectrum, probe func(k int, z []float32)) ([][]float64, error) {
 	back, err := t.adjointRows(at)
 	if err != nil {
 		return nil, err
@@ -255,14 +275,14 @@ func (t *Term) twoDirection(d Denoiser, l Level, spectra []Spectrum, probe func(
 	return t.jets(d, l, t.opt.Probes, func(dst []float32, k, i int) {
 		s := spectra[i]
 		solved := make([]float64, len(at))
-		for e, value := range s.Values {
+		for e, value := range s.values {
 			dot := 0.0
 			for row, coordinate := range at {
-				dot += s.Vectors.At(row, e) * float64(z[k][i*t.z.Len()+coordinate])
+				dot += s.vectors.At(row, e) * float64(z[k][i*t.z.Len()+coordinate])
 			}
 			dot /= max(value, 0) + l.sigmaY2()
 			for row := range at {
-				solved[row] += dot * s.Vectors.At(row, e)
+				solved[row] += dot * s.vectors.At(row, e)
 			}
 		}
 		accumulate(dst, back, func(row int) float64 { return scale * solved[row] })

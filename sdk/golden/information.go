@@ -140,13 +140,14 @@ func informationQuantity(name string) (q informationQuestion, ok bool) {
 // informationTrial is a problem at one x_t.
 type informationTrial struct {
 	*problem
-	dev      compute.Device
-	ws       *compute.Workspace
-	at       *tweedie
-	x0       compute.Tensor
-	z        []float32
-	level    cmi.Level
-	spectrum []cmi.Spectrum
+	dev        compute.Device
+	ws         *compute.Workspace
+	at         *tweedie
+	x0         compute.Tensor
+	z          []float32
+	level      cmi.Level
+	covariance []cmi.Covariance
+	exact      []float32 // v.exact
 }
 
 func newInformationTrial(dir fs.FS, v *vectors, task string, dev compute.Device) (*informationTrial, error) {
@@ -225,36 +226,48 @@ func (t *informationTrial) gradientAlong(v []float32) ([]float32, error) {
 	return compute.ToHost(t.dev, second)
 }
 
-func (t *informationTrial) spectra() ([]cmi.Spectrum, error) {
-	if t.spectrum != nil {
-		return t.spectrum, nil
+// covariances of the images, computed once.
+func (t *informationTrial) covariances() ([]cmi.Covariance, error) {
+	if t.covariance != nil {
+		return t.covariance, nil
 	}
 	term, err := t.term(0, cmi.Probe)
 	if err != nil {
 		return nil, err
 	}
 	defer term.Close()
-	t.spectrum, err = term.Spectrum(t.at, t.level)
-	return t.spectrum, err
+	t.covariance, err = term.Covariance(t.at, t.level)
+	return t.covariance, err
 }
 
 func (t *informationTrial) information() ([]float32, error) {
-	spectra, err := t.spectra()
-	var out []float32
-	for _, s := range spectra {
-		out = append(out, float32(s.Information(t.level)))
+	covariances, err := t.covariances()
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	var out []float32
+	for _, c := range covariances {
+		i, err := c.Information(t.level)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, float32(i))
+	}
+	return out, nil
 }
 
 // exactDirection is v = Aᵀ P^(−½) Ŝ^(−½) z with the whole symmetrised matrix
 // Ŝ = P^(−½)(c A J Aᵀ + σ_y² I)P^(−½), in float64.
-func (t *informationTrial) exactDirection() ([]float32, error) {
-	spectra, err := t.spectra()
+func (t *informationTrial) exactDirection() (v []float32, err error) {
+	if t.exact != nil {
+		return t.exact, nil
+	}
+	defer func() { t.exact = v }()
+	covariances, err := t.covariances()
 	if err != nil {
 		return nil, err
 	}
-	at := spectra[0].Measured
+	at := covariances[0].Measured
 	m := len(at)
 	c, h, w := t.operator.Out()
 	size := c * h * w
@@ -282,13 +295,12 @@ func (t *informationTrial) exactDirection() ([]float32, error) {
 	}
 	floor := s2 / (r2*t.operator.LargestEigenvalue() + s2)
 	y := make([]float32, t.x0.N*size)
-	for n, spectrum := range spectra {
+	for n, covariance := range covariances {
 		var s, hat mat.Dense
-		values := mat.NewDiagDense(m, nil)
-		for i, e := range spectrum.Values {
-			values.SetDiag(i, e+s2)
+		s.CloneFrom(covariance.Matrix)
+		for i := range m {
+			s.Set(i, i, s.At(i, i)+s2)
 		}
-		s.Product(spectrum.Vectors, values, spectrum.Vectors.T())
 		hat.Product(root, &s, root)
 		sym := mat.NewSymDense(m, nil)
 		for i := range m {
@@ -322,10 +334,10 @@ func (t *informationTrial) exactDirection() ([]float32, error) {
 		}
 	}
 	dual := ws.FromHost(y, t.x0.N, c, h, w)
-	v := ws.Like(t.x0)
+	image := ws.Like(t.x0)
 	if err := ws.Err(); err != nil {
 		return nil, err
 	}
-	t.operator.Adjoint(v, dual)
-	return compute.ToHost(t.dev, v)
+	t.operator.Adjoint(image, dual)
+	return compute.ToHost(t.dev, image)
 }
