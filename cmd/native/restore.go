@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -20,9 +21,9 @@ import (
 type restoreFlags struct {
 	modelFlags
 	samplingFlags
-	task, method, out, mask string
-	cmi, resize, crop       bool
-	isMeasured, diagnostics bool
+	task, method, out, mask, kernel, border string
+	cmi, resize, crop                       bool
+	isMeasured, diagnostics, npy            bool
 }
 
 func restoreCommand() *cobra.Command {
@@ -42,6 +43,7 @@ one labelled grid of all, restored.png. Ctrl-C stops within one step and keeps w
   cmi-native restore *.jpg --crop --task inpaint --steps 200 --out results
   cmi-native restore small.png --task sr4 --measured --sigma-y 0.02
   cmi-native restore hole.png --task mask --mask keep.png --measured
+  cmi-native restore face.png --task kernel --kernel motion.npy --border circular
   cmi-native restore face.png --cmi --eta -1 --lanczos 3 --diagnostics`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return restore(c, args, &f) },
@@ -55,6 +57,9 @@ one labelled grid of all, restored.png. Ctrl-C stops within one step and keeps w
 	fl.BoolVar(&f.cmi, "cmi", false, "add the gradient of the conditional mutual information")
 	fl.StringVar(&f.out, "out", "out", "`DIR` for the results")
 	fl.StringVar(&f.mask, "mask", "", "for --task mask: a picture `FILE`, white where the image is known")
+	fl.StringVar(&f.kernel, "kernel", "", "for --task kernel: a blur kernel `FILE`, a .npy array or a grey picture of odd size")
+	fl.StringVar(&f.border, "border", "reflect", "for --task kernel: how the image goes on beyond its edge, reflect or circular")
+	fl.BoolVar(&f.npy, "npy", false, "also write NAME.npy, the restored values as float32 [C, H, W] in about [-1, 1]")
 	fl.BoolVar(&f.isMeasured, "measured", false, "the pictures are measurements: restore them as they are")
 	fl.BoolVar(&f.resize, "resize", false, "scale pictures of another size to the prior's")
 	fl.BoolVar(&f.crop, "crop", false, "take the centre square of pictures of another shape, then scale")
@@ -79,6 +84,9 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	}
 	if (f.task == "mask") != (f.mask != "") {
 		return errors.New("--task mask and --mask FILE belong together")
+	}
+	if (f.task == "kernel") != (f.kernel != "") {
+		return errors.New("--task kernel and --kernel FILE belong together")
 	}
 	pictures, names, err := openAll(args)
 	if err != nil {
@@ -126,6 +134,11 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 			s.picture().SavePNG(filepath.Join(f.out, names[i]+".measurement.png"))); err != nil {
 			return failed(err)
 		}
+		if f.npy {
+			if err := writeNpy(filepath.Join(f.out, names[i]+".npy"), restored); err != nil {
+				return failed(err)
+			}
+		}
 		row := picture.Row{Label: names[i]}
 		if f.isMeasured {
 			grid.Columns = []string{"measurement", label}
@@ -167,7 +180,7 @@ func openAll(paths []string) (pictures []picture.Image, names []string, err erro
 
 // taskNames are the tasks of the command line.
 func taskNames() []string {
-	names := []string{"mask"}
+	names := []string{"mask", "kernel"}
 	for _, t := range measure.Tasks {
 		names = append(names, t.Name)
 	}
@@ -209,14 +222,25 @@ func (f *restoreFlags) subjects(m prior.Model, pictures []picture.Image) (all []
 // operator of a subject: random parts depend on the seed and its number alone.
 func (f *restoreFlags) operator(m prior.Model, s subject) (measure.Operator, error) {
 	c, h, w := m.Image()
-	if f.task != "mask" {
-		return operatorFor(m, s, f.seed)
+	switch f.task {
+	case "mask":
+		keep, err := picture.OpenMask(f.mask, h, w)
+		if err != nil {
+			return nil, err
+		}
+		return measure.NewMask(m.Device(), c, h, w, keep)
+	case "kernel":
+		border, ok := map[string]compute.Border{"reflect": compute.Reflect, "circular": compute.Circular}[f.border]
+		if !ok {
+			return nil, fmt.Errorf("unknown border %q: reflect or circular", f.border)
+		}
+		kernel, err := readKernel(f.kernel)
+		if err != nil {
+			return nil, err
+		}
+		return measure.NewBlur(m.Device(), c, h, w, kernel, border)
 	}
-	keep, err := picture.OpenMask(f.mask, h, w)
-	if err != nil {
-		return nil, err
-	}
-	return measure.NewMask(m.Device(), c, h, w, keep)
+	return operatorFor(m, s, f.seed)
 }
 
 // masked is y with what is not measured set to zero.

@@ -35,7 +35,7 @@ schedules, operators, the information term, trajectories, metrics).
 The error is ‖got − ref‖/‖ref‖. The last line counts the cases; the exit code is 1 if one fails.`,
 		Example: `  cmi-native verify
   cmi-native verify --golden testdata/golden
-  cmi-native verify --golden testdata/golden --full      # 256 px networks: about 12 GB and some minutes
+  cmi-native verify --golden testdata/golden --full      # 256 px networks: 5 GB of memory, minutes
   cmi-native verify --device cpu --json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

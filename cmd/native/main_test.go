@@ -1,0 +1,230 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"image"
+	"image/color"
+	"image/png"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cmi-diffusion/cmi/sdk/picture"
+)
+
+const face = "../../examples/faces/01.png"
+
+// tool runs the command line and returns its exit code, output and errors.
+func tool(ctx context.Context, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(ctx, args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func writeFile(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(path, data, 0o644))
+	return path
+}
+
+func grey(t *testing.T, w, h int) string {
+	t.Helper()
+	m := image.NewGray(image.Rect(0, 0, w, h))
+	for i := range m.Pix {
+		m.Pix[i] = uint8(i * 7)
+	}
+	m.SetGray(w/2, h/2, color.Gray{255})
+	var b bytes.Buffer
+	require.NoError(t, png.Encode(&b, m))
+	return writeFile(t, "grey.png", b.Bytes())
+}
+
+// Bad input gives one line that names what was found and what was wanted, exit
+// code 2, and no output.
+func TestBadInput(t *testing.T) {
+	weights, err := os.ReadFile("../../testdata/golden/tiny16/model.pt")
+	require.NoError(t, err)
+	truncated := writeFile(t, "truncated.pt", weights[:len(weights)/2])
+	hostile := writeFile(t, "hostile.pt", []byte("\x80\x02cos\nsystem\n(X\x04\x00\x00\x00echotR."))
+	text := writeFile(t, "notes.txt", []byte("not a picture"))
+	other := grey(t, 80, 60)
+	blocked := writeFile(t, "file", nil)
+	headless := writeFile(t, "config.json", []byte(`{"num_head_channels": 48}`))
+	for _, c := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"unknown command", []string{"restor"}, []string{"restor"}},
+		{"unknown flag", []string{"restore", face, "--tasks", "sr4"}, []string{"--tasks"}},
+		{"no picture", []string{"restore"}, []string{"at least 1"}},
+		{"missing picture", []string{"restore", "none.png"}, []string{"none.png"}},
+		{"not a picture", []string{"restore", text}, []string{"notes.txt", "PNG"}},
+		{"another size", []string{"restore", other}, []string{"80×60", "64×64", "--resize", "--crop"}},
+		{"unknown task", []string{"restore", face, "--task", "sharpen"}, []string{"sharpen", "sr4", "inpaint"}},
+		{"unknown method", []string{"restore", face, "--method", "magic"}, []string{"magic", "dps"}},
+		{"unknown device", []string{"restore", face, "--device", "abacus"}, []string{"abacus", "cpu"}},
+		{"unknown schedule", []string{"restore", face, "--schedule", "spiral"}, []string{"spiral", "linear"}},
+		{"too many steps", []string{"restore", face, "--steps", "1001"}, []string{"1001", "1000"}},
+		{"no steps", []string{"restore", face, "--steps", "0"}, []string{"0"}},
+		{"no noise", []string{"restore", face, "--sigma-y", "-1"}, []string{"-1"}},
+		{"eta of DDIM", []string{"restore", face, "--ddim", "3"}, []string{"3"}},
+		{"unwritable output", []string{"restore", face, "--out", filepath.Join(blocked, "x")}, []string{"--out"}},
+		{"truncated checkpoint", []string{"restore", face, "--prior", truncated}, []string{"truncated.pt"}},
+		{"hostile checkpoint", []string{"info", hostile}, []string{"hostile.pt"}},
+		{"a picture as a checkpoint", []string{"info", face}, []string{"01.png"}},
+		{"wrong heads", []string{"restore", face, "--prior-config", headless}, []string{"heads", "48"}},
+		{"missing config", []string{"restore", face, "--prior-config", "none.json"}, []string{"none.json"}},
+		{"mask without task", []string{"restore", face, "--mask", other}, []string{"--task mask"}},
+		{"kernel without task", []string{"restore", face, "--kernel", other}, []string{"--task kernel"}},
+		{"even kernel", []string{"restore", face, "--task", "kernel", "--kernel", other}, []string{"80", "60", "odd"}},
+		{"same names", []string{"restore", face, "../../testdata/faces/01.png"}, []string{"01.png", "rename"}},
+		{"no probes", []string{"restore", face, "--cmi", "--probes", "0"}, []string{"probes"}},
+		{"unknown weighting", []string{"restore", face, "--cmi", "--weighting", "gamma"}, []string{"gamma", "beta"}},
+		{"window", []string{"restore", face, "--cmi", "--window-from", "0.9", "--window-to", "0.1"}, []string{"0.9", "0.1"}},
+		{"no samples", []string{"sample", "--count", "0"}, []string{"--count"}},
+		{"golden folder", []string{"verify", "--golden", "none"}, []string{"none"}},
+		{"empty golden folder", []string{"verify", "--golden", t.TempDir()}, []string{"golden"}},
+		{"full without golden", []string{"verify", "--full"}, []string{"--golden"}},
+		{"too many faces", []string{"demo", "--faces", "99"}, []string{"99", "8"}},
+		{"mixture", []string{"mixture", "--problems", "1"}, []string{"--problems"}},
+		{"mixture depths", []string{"mixture", "--depths", "99"}, []string{"99"}},
+		{"bench", []string{"bench", "--rounds", "0"}, []string{"--rounds"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "out")
+			args := c.args
+			if (args[0] == "restore" || args[0] == "demo" || args[0] == "sample") && !strings.Contains(strings.Join(args, " "), "--out") {
+				args = append(args, "--out", out)
+			}
+			code, stdout, stderr := tool(context.Background(), args...)
+			assert.Equal(t, exitUsage, code, stderr)
+			assert.Empty(t, stdout)
+			assert.Equal(t, 1, strings.Count(stderr, "\n"), "one line: %q", stderr)
+			for _, w := range c.want {
+				assert.Contains(t, stderr, w)
+			}
+			files, _ := filepath.Glob(filepath.Join(out, "*"))
+			assert.Empty(t, files)
+		})
+	}
+}
+
+func TestRestoreWritesPictures(t *testing.T) {
+	out := t.TempDir()
+	code, stdout, stderr := tool(context.Background(), "restore", face, "--task", "box", "--cmi", "--window-from", "0", "--steps", "3", "--out", out, "--npy", "--diagnostics")
+	require.Zero(t, code, stderr)
+	assert.Contains(t, stdout, "restored.png")
+	for name, side := range map[string]int{"01.png": 64, "01.measurement.png": 64} {
+		p, err := picture.Open(filepath.Join(out, name))
+		require.NoError(t, err)
+		assert.Equal(t, [3]int{3, side, side}, [3]int{p.C, p.H, p.W}, name)
+	}
+	lines, err := os.ReadFile(filepath.Join(out, "steps.jsonl"))
+	require.NoError(t, err)
+	var step struct {
+		Step, Passes int
+		Information  *float64 `json:"information_nats"`
+	}
+	all := strings.Split(strings.TrimSpace(string(lines)), "\n")
+	require.Len(t, all, 3)
+	require.NoError(t, json.Unmarshal([]byte(all[2]), &step))
+	assert.Equal(t, 3*6, step.Passes, "4 + K for each step, K = 2")
+	assert.NotNil(t, step.Information)
+	npy, err := os.ReadFile(filepath.Join(out, "01.npy"))
+	require.NoError(t, err)
+	assert.True(t, bytes.HasPrefix(npy, []byte("\x93NUMPY")) && len(npy) > 4*3*64*64)
+}
+
+// The same seed gives the same picture; another seed another.
+func TestSeed(t *testing.T) {
+	restored := func(seed string) []byte {
+		out := t.TempDir()
+		code, _, stderr := tool(context.Background(), "restore", face, "--steps", "2", "--seed", seed, "--out", out)
+		require.Zero(t, code, stderr)
+		data, err := os.ReadFile(filepath.Join(out, "01.png"))
+		require.NoError(t, err)
+		return data
+	}
+	first := restored("7")
+	assert.Equal(t, first, restored("7"))
+	assert.NotEqual(t, first, restored("8"))
+}
+
+// A measurement of the user's own: a small picture made large, a picture with holes.
+func TestMeasured(t *testing.T) {
+	out := t.TempDir()
+	code, _, stderr := tool(context.Background(), "restore", grey(t, 16, 16), "--task", "sr4", "--measured", "--steps", "2", "--out", out)
+	require.Zero(t, code, stderr)
+	p, err := picture.Open(filepath.Join(out, "grey.png"))
+	require.NoError(t, err)
+	assert.Equal(t, 64, p.W)
+
+	code, _, stderr = tool(context.Background(), "restore", face, "--task", "mask", "--mask", grey(t, 64, 64), "--measured", "--steps", "2", "--out", out)
+	require.Zero(t, code, stderr)
+	code, _, stderr = tool(context.Background(), "restore", face, "--task", "kernel", "--kernel", grey(t, 5, 5), "--border", "circular", "--steps", "2", "--out", out)
+	require.Zero(t, code, stderr)
+}
+
+// Ctrl-C stops within a step, exits 130 and keeps the pictures that are finished.
+func TestInterrupt(t *testing.T) {
+	out := t.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		for { // as soon as the first of two pictures is there
+			if _, err := os.Stat(filepath.Join(out, "01.png")); err == nil {
+				cancel()
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	code, _, stderr := tool(ctx, "restore", face, "../../examples/faces/02.png", "--steps", "100", "--out", out)
+	assert.Equal(t, exitInterrupted, code, stderr)
+	assert.FileExists(t, filepath.Join(out, "01.png"))
+	assert.NoFileExists(t, filepath.Join(out, "02.png"))
+}
+
+func TestInfoAndSampleAndDemo(t *testing.T) {
+	code, stdout, _ := tool(context.Background(), "info", "faces64")
+	assert.Zero(t, code)
+	assert.Contains(t, stdout, "3370246 parameters")
+	assert.Contains(t, stdout, "64×64 pixels")
+	code, stdout, _ = tool(context.Background(), "info")
+	assert.Zero(t, code)
+	assert.Contains(t, stdout, "cpu")
+
+	out := t.TempDir()
+	code, _, stderr := tool(context.Background(), "sample", "--count", "2", "--steps", "2", "--ddim", "0", "--out", out)
+	require.Zero(t, code, stderr)
+	assert.FileExists(t, filepath.Join(out, "samples.png"))
+	code, stdout, stderr = tool(context.Background(), "demo", "--faces", "1", "--steps", "2", "--out", out)
+	require.Zero(t, code, stderr)
+	assert.Contains(t, stdout, "sr4")
+	assert.FileExists(t, filepath.Join(out, "demo.png"))
+}
+
+// verify fails when a vector is wrong, and says so in its exit code and last line.
+func TestVerify(t *testing.T) {
+	code, stdout, stderr := tool(context.Background(), "verify", "--quick")
+	assert.Zero(t, code, stderr)
+	last := strings.Split(strings.TrimSpace(stdout), "\n")
+	assert.Regexp(t, `^\d+ passed, 0 failed, \d+ skipped$`, last[len(last)-1])
+
+	folder := t.TempDir()
+	data, err := os.ReadFile("../../testdata/golden/schedule.safetensors")
+	require.NoError(t, err)
+	data[len(data)-1] ^= 0x10 // an exponent bit of the last value
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "schedule.safetensors"), data, 0o644))
+	code, stdout, _ = tool(context.Background(), "verify", "--quick", "--golden", folder, "--json")
+	assert.Equal(t, exitFailed, code)
+	assert.Contains(t, stdout, `"status":"FAIL"`)
+}
