@@ -39,3 +39,7 @@ func (p *philox) Step(z []float32, index int) {
 func (p *philox) Probe(z []float32, index, probe int) {
 	p.each(z, index, probe, diffusion.Probe, diffusion.Stream.Rademacher)
 }
+
+func (p *philox) Method(z []float32, index int) {
+	p.each(z, index, 0, diffusion.MethodNoise, diffusion.Stream.Normals)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -60,6 +61,7 @@ type Noise interface {
 	Initial(x []float32)                 // x_T ~ N(0, I)
 	Step(z []float32, index int)         // z of the step index → index−1
 	Probe(z []float32, index, probe int) // ±1
+	Method(z []float32, index int)       // N(0, I): what a method draws for itself
 }
 
 // Solver runs the reverse process one step at a time. It belongs to one goroutine.
@@ -71,7 +73,8 @@ type Solver struct {
 
 	step   guide.Step
 	std    compute.Tensor // σ of the reverse step per pixel: learned or fixed
-	z      compute.Tensor
+	z      compute.Tensor // the step's noise, scaled
+	noisy  bool
 	dirs   map[direction]compute.Tensor // results of derivatives
 	term   *cmi.Term
 	host   []float32
@@ -130,6 +133,8 @@ func NewSolver(p Problem, o Options) (_ *Solver, err error) {
 		X: image(), X0: image(), Proposal: image(), Mean: image(), Next: image(),
 		Clips: !o.NoClip, Guidance: make([]float64, p.N),
 	}
+	s.step.Propose, s.step.NoiseNorm = s.proposeFrom, s.noiseNorm
+	s.step.Random = func(z []float32) { s.o.Noise.Method(z, s.step.Index) }
 	s.step.Clipped = s.step.X0
 	if s.step.Clips {
 		s.step.Clipped = image()
@@ -206,9 +211,7 @@ func (s *Solver) Step() error {
 	if err != nil {
 		return fmt.Errorf("step %d of %d: %w", sched.Len()-i, sched.Len(), err)
 	}
-	if err := s.propose(i); err != nil {
-		return err
-	}
+	s.propose(i)
 	report := Progress{Step: sched.Len() - i, Steps: sched.Len()}
 	if err = s.o.Method.Step(st); err == nil {
 		err = s.information(point, i, &report)
@@ -242,7 +245,7 @@ func (s *Solver) evaluate(i int) (*counted, error) {
 	c := st.X.C
 	point := &counted{Point: p, solver: s}
 	point.cxt, point.ceps = sched.Tweedie(i)
-	st.PullBack = point.pullBack
+	st.Denoiser, st.PullBack = point, point.pullBack
 	st.Epsilon = p.Out().Channels(0, c)
 	s.dev.Combine(st.X0, compute.Times(point.cxt, st.X), compute.Times(point.ceps, st.Epsilon))
 	if st.Clips {
@@ -257,33 +260,59 @@ func (s *Solver) evaluate(i int) (*counted, error) {
 	return point, nil
 }
 
-// propose samples the unconditional x′ and its mean.
-func (s *Solver) propose(i int) error {
+// propose draws the step's noise and samples the unconditional x′ with it.
+func (s *Solver) propose(i int) {
 	st, sched := &s.step, s.o.Schedule
-	noisy := i > 0
-	if noisy {
+	s.noisy = i > 0
+	if s.noisy {
 		s.o.Noise.Step(s.host, i)
 		s.dev.Write(s.z, s.host)
-	}
-	if s.o.DDIM != nil {
-		cx0, ceps, sigma := sched.DDIM(i, *s.o.DDIM)
-		ext, ex0 := sched.Epsilon(i) // of the clipped x̂0
-		s.dev.Combine(st.Mean, compute.Times(cx0+ceps*ex0, st.Clipped), compute.Times(ceps*ext, st.X))
-		s.dev.Combine(st.Proposal, compute.Times(1, st.Mean))
-		if noisy && sigma > 0 {
-			s.dev.Combine(st.Proposal, compute.Times(1, st.Mean), compute.Times(sigma, s.z))
+		if s.o.DDIM == nil {
+			s.dev.Mul(s.z, s.z, s.std)
+		} else if _, _, sigma := sched.DDIM(i, *s.o.DDIM); sigma > 0 {
+			s.dev.Combine(s.z, compute.Times(sigma, s.z))
+		} else {
+			s.noisy = false
 		}
-		return nil
 	}
-	cx0, cxt := sched.DDPM(i)
-	s.dev.Combine(st.Mean, compute.Times(cx0, st.Clipped), compute.Times(cxt, st.X))
-	if !noisy {
-		s.dev.Combine(st.Proposal, compute.Times(1, st.Mean))
-		return nil
+	s.proposeFrom(st.Proposal, st.Mean, st.Clipped)
+}
+
+// proposeFrom is the base sampler's step from an estimate of x̂0.
+func (s *Solver) proposeFrom(sample, mean, x0 compute.Tensor) {
+	i, sched := s.step.Index, s.o.Schedule
+	var cx0, cxt float64
+	if s.o.DDIM == nil {
+		cx0, cxt = sched.DDPM(i)
+	} else { // ε is the one that belongs to this x̂0
+		c0, ceps, _ := sched.DDIM(i, *s.o.DDIM)
+		ext, ex0 := sched.Epsilon(i)
+		cx0, cxt = c0+ceps*ex0, ceps*ext
 	}
-	s.dev.Mul(s.z, s.z, s.std)
-	s.dev.Combine(st.Proposal, compute.Times(1, st.Mean), compute.Times(1, s.z))
-	return nil
+	s.dev.Combine(mean, compute.Times(cx0, x0), compute.Times(cxt, s.step.X))
+	if s.noisy {
+		s.dev.Combine(sample, compute.Times(1, mean), compute.Times(1, s.z))
+	} else {
+		s.dev.Combine(sample, compute.Times(1, mean))
+	}
+}
+
+// noiseNorm is √Σσ² of the step's noise over the pixels of each image.
+func (s *Solver) noiseNorm() ([]float64, error) {
+	if s.o.DDIM != nil {
+		_, _, sigma := s.o.Schedule.DDIM(s.step.Index, *s.o.DDIM)
+		return slices.Repeat([]float64{sigma * math.Sqrt(float64(s.std.Len()))}, s.p.N), nil
+	}
+	return s.norms(s.std)
+}
+
+// norms is ‖x‖ of each image.
+func (s *Solver) norms(x compute.Tensor) ([]float64, error) {
+	d, err := s.dev.Dot(x, x)
+	for i := range d {
+		d[i] = math.Sqrt(d[i])
+	}
+	return d, err
 }
 
 // information adds w_t ∇I(x_t), limited to the trust radius.
@@ -297,11 +326,11 @@ func (s *Solver) information(point *counted, i int, report *Progress) error {
 	if err != nil {
 		return err
 	}
-	square, err := s.dev.Dot(grad, grad)
+	norm, err := s.norms(grad)
 	if err != nil {
 		return err
 	}
-	spread, err := s.dev.Dot(s.std, s.std)
+	spread, err := s.norms(s.std)
 	if err != nil {
 		return err
 	}
@@ -309,17 +338,16 @@ func (s *Solver) information(point *counted, i int, report *Progress) error {
 	coef := make([]float64, s.p.N)
 	report.Information, report.Gradient, report.Applied = info, make([]float64, s.p.N), make([]float64, s.p.N)
 	for n := range coef {
-		norm := math.Sqrt(square[n])
-		if math.IsNaN(norm) || math.IsInf(norm, 0) {
+		if math.IsNaN(norm[n]) || math.IsInf(norm[n], 0) {
 			return fmt.Errorf("the information gradient is not finite at image %d: raise the window's alpha-bar or lower Lanczos steps", n)
 		}
 		coef[n] = w
-		radius := s.o.CMI.Radius(math.Sqrt(spread[n]), st.Guidance[n])
-		if length := math.Abs(w) * norm; length > radius {
+		radius := s.o.CMI.Radius(spread[n], st.Guidance[n])
+		if length := math.Abs(w) * norm[n]; length > radius {
 			coef[n] *= radius / length
 			report.Limited++
 		}
-		report.Gradient[n], report.Applied[n] = norm, math.Abs(coef[n])*norm
+		report.Gradient[n], report.Applied[n] = norm[n], math.Abs(coef[n])*norm[n]
 	}
 	s.dev.Combine(st.Next, compute.Times(1, st.Next), compute.Term{X: grad, Coef: coef})
 	return nil
@@ -344,11 +372,8 @@ func (s *Solver) finish(report *Progress) error {
 		}
 		st.Operator.Apply(residual, st.Clipped)
 		s.dev.Combine(residual, compute.Times(1, st.Y), compute.Times(-1, residual))
-		if report.Residual, err = s.dev.Dot(residual, residual); err != nil {
+		if report.Residual, err = s.norms(residual); err != nil {
 			return err
-		}
-		for n, v := range report.Residual {
-			report.Residual[n] = math.Sqrt(v)
 		}
 		if s.o.Preview {
 			if report.Preview, err = compute.ToHost(s.dev, st.Clipped); err != nil {

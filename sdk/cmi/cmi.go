@@ -172,7 +172,7 @@ func (o Options) Radius(std, guidance float64) float64 {
 // docs/defaults.md for the measurements and the command that repeats them.
 func Defaults() Options {
 	return Options{
-		Eta: 1, Weighting: Beta, Estimator: Probe, Probes: 1, Lanczos: 2,
-		MinAlphaBar: 0.03, MaxAlphaBar: 1, Every: 1, TrustGuidance: 0.5,
+		Eta: -1, Weighting: Beta, Estimator: Probe, Probes: 1, Lanczos: 2,
+		MinAlphaBar: 0.03, MaxAlphaBar: 1, Every: 1, TrustGuidance: 0.25,
 	}
 }

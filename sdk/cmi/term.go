@@ -9,17 +9,11 @@ import (
 
 // Term estimates ∇I for a batch of images on a device.
 type Term struct {
-	dev compute.Device
-	op  Operator
-	opt Options
-	n   int
-	ws  *compute.Workspace
-
+	space
+	opt  Options
+	n    int
+	ws   *compute.Workspace
 	grad compute.Tensor // [n, In]
-	v    compute.Tensor // [n, In]: the probe's direction
-	z    compute.Tensor // [n, Out]
-	u    compute.Tensor // [n, Out]
-	q    []compute.Tensor
 	host []float32
 }
 
@@ -28,15 +22,10 @@ func New(dev compute.Device, op Operator, n int, opt Options) (*Term, error) {
 	if err := opt.Validate(); err != nil {
 		return nil, err
 	}
-	t := &Term{dev: dev, op: op, opt: opt, n: n, ws: compute.NewWorkspace(dev)}
-	c, h, w := op.In()
-	t.grad, t.v = t.ws.New(n, c, h, w), t.ws.New(n, c, h, w)
-	c, h, w = op.Out()
-	t.z, t.u = t.ws.New(n, c, h, w), t.ws.New(n, c, h, w)
-	for range opt.Lanczos {
-		t.q = append(t.q, t.ws.New(n, c, h, w))
-	}
-	t.host = make([]float32, n*c*h*w)
+	t := &Term{opt: opt, n: n, ws: compute.NewWorkspace(dev)}
+	t.space = newSpace(dev, t.ws, op, n, opt.Lanczos)
+	t.grad = t.ws.Like(t.v)
+	t.host = make([]float32, n*t.z.Len())
 	if err := t.ws.Err(); err != nil {
 		t.ws.Free()
 		return nil, fmt.Errorf("the information term: %w", err)
@@ -97,60 +86,12 @@ func (t *Term) direction(d Denoiser, l Level) ([]float64, error) {
 	for i := range variance {
 		variance[i] = l.R2()
 	}
-	root := t.z
-	if t.opt.Lanczos > 0 {
-		krylov, err := arnoldi(t.dev, t.q, t.z, func(dst, q compute.Tensor) error {
-			return t.whitened(dst, q, d, l, variance)
-		})
-		if err != nil {
-			return nil, err
-		}
-		floor := l.floor(t.op)
-		krylov.combine(t.dev, t.u, krylov.function(func(e float64) float64 {
-			if e <= floor {
-				return 0
-			}
-			return 1 / math.Sqrt(e)
-		}))
-		root = t.u
+	if err := t.function(d, l, func(e float64) float64 { return 1 / math.Sqrt(e) }, variance); err != nil {
+		return nil, err
 	}
-	t.op.Power(t.z, root, l.R2(), l.sigmaY2(), -0.5)
-	t.op.Adjoint(t.v, t.z)
 	information := make([]float64, t.n)
 	for i, tau2 := range variance {
 		information[i] = 0.5 * (t.op.LogDet(tau2, l.sigmaY2()) - t.op.LogDet(0, l.sigmaY2()))
 	}
 	return information, nil
-}
-
-// whitened is dst = Ŝ q, Ŝ = P^(−½) (c A J Aᵀ + σ_y² I) P^(−½), with
-// P = r² A Aᵀ + σ_y² I. For the basis' first vector it also measures the posterior
-// variance vᵀΣv/vᵀv along v = Aᵀ P^(−½) q.
-func (t *Term) whitened(dst, q compute.Tensor, d Denoiser, l Level, variance []float64) error {
-	t.op.Power(t.u, q, l.R2(), l.sigmaY2(), -0.5)
-	t.op.Adjoint(t.v, t.u)
-	jv, err := d.JVP(t.v)
-	if err != nil {
-		return err
-	}
-	if q == t.q[0] {
-		vJv, err := t.dev.Dot(t.v, jv)
-		if err != nil {
-			return err
-		}
-		vv, err := t.dev.Dot(t.v, t.v)
-		if err != nil {
-			return err
-		}
-		for i := range variance {
-			variance[i] = 0
-			if vJv[i] > 0 && vv[i] > 0 {
-				variance[i] = l.C() * vJv[i] / vv[i]
-			}
-		}
-	}
-	t.op.Apply(dst, jv)
-	t.dev.Combine(dst, compute.Times(l.C(), dst), compute.Times(l.sigmaY2(), t.u))
-	t.op.Power(dst, dst, l.R2(), l.sigmaY2(), -0.5)
-	return nil
 }

@@ -3,6 +3,7 @@ package golden
 import (
 	"context"
 	"io/fs"
+	"math"
 	"strings"
 
 	"github.com/cmi-diffusion/cmi/sdk"
@@ -14,11 +15,13 @@ import (
 )
 
 // recorded is the reference's randomness.
-type recorded struct{ initial, noise, probes []float32 }
+type recorded struct{ initial, noise, probes, method []float32 }
 
 func (r recorded) Initial(x []float32)         { copy(x, r.initial) }
 func (r recorded) Step(z []float32, i int)     { copy(z, r.noise[i*len(z):]) }
 func (r recorded) Probe(z []float32, i, _ int) { copy(z, r.probes[i*len(z):]) }
+
+func (r recorded) Method(z []float32, i int) { copy(z, r.method[i*len(z):]) }
 
 // sampler is a method of the trajectories.
 type sampler struct {
@@ -32,7 +35,11 @@ var samplers = map[string]sampler{
 	"ddpm": {func(string) guide.Method { return guide.Unconditional{} }, -1, 2e-4, 2e-3},
 	"ddim": {func(string) guide.Method { return guide.Unconditional{} }, 0.5, 2e-4, 2e-3},
 	// The reference keeps the scales of 1000 steps.
-	"dps": {func(task string) guide.Method { return guide.DPS{Scale: guide.DPSScale(task, 1000)} }, -1, 2e-4, 2e-3},
+	"mcg": {func(string) guide.Method { return guide.MCG{} }, -1, 2e-4, 2e-3},
+	// A change of 1e-6 of the start moves DSG's end by up to 3e-2: free runs are reported only.
+	"dsg":   {func(string) guide.Method { return guide.DSG{Interval: 1, Rate: 0.2} }, -1, 5e-3, math.Inf(1)},
+	"pigdm": {func(task string) guide.Method { return guide.PiGDMFor(task) }, 1, 2e-4, 2e-3},
+	"dps":   {func(task string) guide.Method { return guide.DPS{Scale: guide.DPSScale(task, 1000)} }, -1, 2e-4, 2e-3},
 }
 
 // trajectoryCases checks trajectories/TASK: every method one step at a time, each
@@ -87,7 +94,7 @@ func replay(ctx context.Context, dir fs.FS, v *vectors, task, run string, dev co
 	defer p.close()
 	var r recorded
 	var y []float32
-	for name, dst := range map[string]*[]float32{"x_init": &r.initial, "noise": &r.noise, "probes": &r.probes, "y": &y} {
+	for name, dst := range map[string]*[]float32{"x_init": &r.initial, "noise": &r.noise, "probes": &r.probes, "measurement_noise": &r.method, "y": &y} {
 		if *dst, err = v.values(name); err != nil {
 			return 0, err
 		}

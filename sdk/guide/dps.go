@@ -2,6 +2,7 @@ package guide
 
 import (
 	"math"
+	"strings"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
@@ -20,11 +21,17 @@ type DPS struct {
 // guidance summed over a whole run the same.
 func DPSScale(task string, steps int) float64 {
 	zeta := 0.3
-	if task == "inpaint" || task == "box" || task == "mask" {
+	if isInpainting(task) {
 		zeta = 0.5
 	}
 	return zeta * 1000 / float64(steps)
 }
+
+func isInpainting(task string) bool {
+	return task == "inpaint" || task == "box" || task == "mask"
+}
+
+func isSuperResolution(task string) bool { return strings.HasPrefix(task, "sr") }
 
 // Name implements [Method].
 func (DPS) Name() string { return "dps" }

@@ -3,6 +3,7 @@
 package guide
 
 import (
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
@@ -38,9 +39,19 @@ type Step struct {
 	Mean     compute.Tensor // its mean
 	Clips    bool
 
+	// Denoiser gives directional derivatives of x̂0, not clipped, at x_t.
+	Denoiser cmi.Denoiser
 	// PullBack is Jᵀu, J = ∂x̂0/∂x_t: one adjoint pass. The result is valid until
 	// the next call.
 	PullBack func(u compute.Tensor) (compute.Tensor, error)
+	// Propose writes the sample and the mean that the base sampler would take with
+	// another x̂0 and the same noise.
+	Propose func(sample, mean, x0 compute.Tensor)
+	// NoiseNorm is √Σσ² of each image: the norm of the step's standard deviation over
+	// the pixels.
+	NoiseNorm func() ([]float64, error)
+	// Random fills z with the method's own standard normal noise of this step.
+	Random func(z []float32)
 
 	Next     compute.Tensor // result: x_{t−1}
 	Guidance []float64      // result: ‖x_{t−1} − unguided‖ of each image

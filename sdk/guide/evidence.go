@@ -1,0 +1,88 @@
+package guide
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+)
+
+// Curvature is the innovation curvature: under p(x0|x_t) ≈ N(x̂0, Σ(x_t)) the
+// evidence N(y; A x̂0, S), S = A Σ Aᵀ + σ_y² I, has the gradient
+//
+//	∇ log N = Jᵀ w + ½ c D²x̂0[w, w] − ∇I,  w = AᵀS⁻¹(y − A x̂0),  c = σ_t²/√ᾱ_t
+//
+// whose first term is the drift of ΠGDM, TMPD (Boys et al. 2023) and MMPS (Rozet et
+// al. 2024) and whose second they neglect: one second-order jet along one known
+// direction. The third is the information term of package cmi, which goes the other
+// way there; the two weights are separate.
+type Curvature struct {
+	Weight        float64 // 0 is without; 1 is the gradient; the step adds Weight·β_t times it
+	MinAlphaBar   float64 // acts where ᾱ_t is at least this; learned priors need about 0.03
+	TrustGuidance float64 // limits its norm to this multiple of the drift's; 0 is no limit
+}
+
+// add moves s.Next along the curvature of direction w.
+func (k Curvature) add(s *Step, w compute.Tensor) error {
+	ab := s.Schedule.AlphaBar(s.Index)
+	if k.Weight == 0 || ab < k.MinAlphaBar {
+		return nil
+	}
+	second, err := s.Denoiser.Second(w, w)
+	if err != nil {
+		return err
+	}
+	square, err := s.Device.Dot(second, second)
+	if err != nil {
+		return err
+	}
+	scale := k.Weight * s.Schedule.Beta(s.Index) * 0.5 * (1 - ab) / math.Sqrt(ab)
+	coef := make([]float64, len(square))
+	for n, v := range square {
+		coef[n] = scale
+		length := math.Abs(scale) * math.Sqrt(v)
+		if math.IsNaN(length) || math.IsInf(length, 0) {
+			return fmt.Errorf("the innovation curvature is not finite at image %d: raise its window's alpha-bar", n)
+		}
+		if radius := k.TrustGuidance * s.Guidance[n]; k.TrustGuidance > 0 && length > radius {
+			coef[n] *= radius / length
+		}
+	}
+	s.Device.Combine(s.Next, compute.Times(1, s.Next), compute.Term{X: second, Coef: coef})
+	return nil
+}
+
+// Evidence guides by the whole Gaussian evidence log N(y; A x̂0, S(x_t)): the drift
+// with the model's own posterior covariance, S⁻¹ by K Krylov steps, and the
+// innovation curvature. Add the information term for the third part.
+type Evidence struct {
+	Scale     float64 // of the drift: 1
+	Lanczos   int     // K ≥ 1 Krylov steps, each a JVP; the rank is exact
+	Curvature Curvature
+
+	solver *cmi.Solve // made at the first step
+}
+
+// Name implements [Method].
+func (*Evidence) Name() string { return "evidence" }
+
+// Step implements [Method]: K JVPs, one adjoint pass, and a jet with Curvature.
+func (m *Evidence) Step(s *Step) error {
+	if m.solver == nil {
+		var err error
+		if m.solver, err = cmi.NewSolve(s.Device, s.Work, s.Operator, s.X.N, m.Lanczos); err != nil {
+			return err
+		}
+	}
+	residual := s.Tensor("residual", s.Y)
+	if err := s.Work.Err(); err != nil {
+		return err
+	}
+	innovation(s, residual)
+	w, err := m.solver.Innovation(s.Denoiser, cmi.Level{AlphaBar: s.Schedule.AlphaBar(s.Index), SigmaY: s.SigmaY}, residual)
+	if err != nil {
+		return err
+	}
+	return drift(s, w, m.Scale, true, m.Curvature)
+}
