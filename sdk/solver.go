@@ -112,6 +112,9 @@ func NewSolver(p Problem, o Options) (_ *Solver, err error) {
 	if o.Variance == diffusion.LearnedRange && !p.Prior.LearnedVariance() {
 		return nil, fmt.Errorf("this prior has no learned variance: choose a fixed one")
 	}
+	if o.DDIM != nil && !(*o.DDIM >= 0 && *o.DDIM <= 1) {
+		return nil, fmt.Errorf("DDIM's eta is %v, 0 to 1 is wanted", *o.DDIM)
+	}
 	if o.Images != nil && len(o.Images) != p.N {
 		return nil, fmt.Errorf("%d image numbers for %d images", len(o.Images), p.N)
 	}
@@ -161,6 +164,7 @@ func (s *Solver) Close() {
 	for _, t := range s.dirs {
 		s.dev.Free(t.Buf)
 	}
+	clear(s.dirs)
 	s.ws.Free()
 }
 

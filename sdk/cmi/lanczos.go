@@ -38,40 +38,60 @@ func arnoldi(dev compute.Device, q []compute.Tensor, z compute.Tensor, apply fun
 		if err := apply(z, q[j]); err != nil {
 			return nil, err
 		}
-		terms := []compute.Term{compute.Times(1, z)}
-		for l := 0; l <= j; l++ {
-			dot, err := dev.Dot(z, q[l])
+		image := make([]float64, n) // ‖S q_j‖²
+		for range 2 {               // once leaves rounding of the basis, which is all of a next vector that is nearly zero
+			dots, err := project(dev, q[:j+1], z)
 			if err != nil {
 				return nil, err
 			}
-			minus := make([]float64, n)
-			for i, v := range dot {
-				if math.IsNaN(v) || math.IsInf(v, 0) {
-					return nil, errors.New("the network's Jacobian is not finite here")
+			for l, dot := range dots {
+				for i, v := range dot {
+					full[i].Set(l, j, full[i].At(l, j)+v)
+					image[i] += v * v
 				}
-				full[i].Set(l, j, v)
-				minus[i] = -v
 			}
-			terms = append(terms, compute.Term{X: q[l], Coef: minus})
 		}
 		if j == steps-1 {
 			break
-		}
-		for len(terms) > 1 { // Combine takes six at a time
-			m := min(6, len(terms))
-			dev.Combine(z, terms[:m]...)
-			terms = append([]compute.Term{compute.Times(1, z)}, terms[m:]...)
 		}
 		if length, err = norms(dev, z); err != nil {
 			return nil, err
 		}
 		for i, v := range length {
 			full[i].Set(j+1, j, v)
+			image[i] = math.Sqrt(image[i] + v*v)
 		}
 		// An image whose space is exhausted goes on with zeros, which have no weight.
-		dev.Combine(q[j+1], compute.Term{X: z, Coef: inverse(length, k.norm)})
+		dev.Combine(q[j+1], compute.Term{X: z, Coef: inverse(length, image)})
 	}
 	return k, k.decompose(full)
+}
+
+// project takes Σ ⟨z, q_l⟩ q_l from z and gives the ⟨z, q_l⟩.
+func project(dev compute.Device, q []compute.Tensor, z compute.Tensor) ([][]float64, error) {
+	dots := make([][]float64, len(q))
+	terms := []compute.Term{compute.Times(1, z)}
+	for l := range q {
+		dot, err := dev.Dot(z, q[l])
+		if err != nil {
+			return nil, err
+		}
+		minus := make([]float64, len(dot))
+		for i, v := range dot {
+			if math.IsNaN(v) || math.IsInf(v, 0) {
+				return nil, errors.New("the network's Jacobian is not finite here")
+			}
+			minus[i] = -v
+		}
+		dots[l] = dot
+		terms = append(terms, compute.Term{X: q[l], Coef: minus})
+	}
+	for len(terms) > 1 { // Combine takes six at a time
+		m := min(6, len(terms))
+		dev.Combine(z, terms[:m]...)
+		terms = append([]compute.Term{compute.Times(1, z)}, terms[m:]...)
+	}
+	return dots, nil
 }
 
 // norms is ‖x‖ of each image.
@@ -87,7 +107,7 @@ func norms(dev compute.Device, x compute.Tensor) ([]float64, error) {
 func inverse(x, scale []float64) []float64 {
 	out := make([]float64, len(x))
 	for i, v := range x {
-		if v > 1e-30 && (scale == nil || v > 1e-7*min(1, scale[i])) {
+		if v > 1e-30 && (scale == nil || v > 1e-6*scale[i]) {
 			out[i] = 1 / v
 		}
 	}

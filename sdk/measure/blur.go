@@ -13,6 +13,10 @@ import (
 // product of a column and a row (a Gaussian) with either border, and for any
 // kernel with a circular border. Otherwise it is the bound of [Operator].
 func NewBlur(dev compute.Device, c, h, w int, kernel Kernel, border compute.Border) (Operator, error) {
+	return newBlur("blur", dev, c, h, w, kernel, border)
+}
+
+func newBlur(name string, dev compute.Device, c, h, w int, kernel Kernel, border compute.Border) (Operator, error) {
 	if err := checkImage(c, h, w); err != nil {
 		return nil, err
 	}
@@ -20,11 +24,11 @@ func NewBlur(dev compute.Device, c, h, w int, kernel Kernel, border compute.Bord
 		return nil, err
 	}
 	if column, row, ok := kernel.factor(); ok {
-		s, err := newSeparable("blur", dev, c, correlation1D(column, h, border), correlation1D(row, w, border))
+		s, err := newSeparable(name, dev, c, correlation1D(column, h, border), correlation1D(row, w, border))
 		return ready(s, err)
 	}
 	image := [3]int{c, h, w}
-	b := blur{shape: shape{"blur", image, image}, memory: newMemory(dev), border: border}
+	b := blur{shape: shape{name, image, image}, memory: newMemory(dev), border: border}
 	b.kernel = b.matrix(mat.NewDense(kernel.H, kernel.W, kernel.Weights))
 	if border == compute.Circular {
 		op := newCircular(b, kernel)
@@ -35,7 +39,7 @@ func NewBlur(dev compute.Device, c, h, w int, kernel Kernel, border compute.Bord
 		return ready(op, err)
 	}
 	var err error
-	op.largest, err = powerIteration(op)
+	op.largest, err = powerIteration(op, &op.memory, [3]int{1, h, w}, [3]int{1, h, w})
 	return ready(op, err)
 }
 
@@ -65,12 +69,12 @@ type bounded struct{ blur }
 
 // Power implements [Operator].
 func (b *bounded) Power(dst, z compute.Tensor, r2, s2, p float64) {
-	b.dev.Combine(dst, compute.Times(math.Pow(r2*b.largest+floor(r2, s2, b.largest), p), z))
+	b.dev.Combine(dst, compute.Times(math.Pow(bound(r2, s2, b.largest), p), z))
 }
 
 // LogDet implements [Operator].
 func (b *bounded) LogDet(r2, s2 float64) float64 {
-	return float64(b.Measured()) * math.Log(r2*b.largest+floor(r2, s2, b.largest))
+	return float64(b.Measured()) * math.Log(bound(r2, s2, b.largest))
 }
 
 // Exact implements [Operator].

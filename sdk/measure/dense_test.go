@@ -67,6 +67,26 @@ func operators(t *testing.T, dev compute.Device) map[string]measure.Operator {
 	add("a kernel larger than the image", op, err)
 	op, err = measure.NewBlur(dev, 1, 8, 8, lopsided(5), compute.Reflect)
 	add("any kernel reflected", op, err)
+	op, err = measure.NewPool(dev, 2, 6, 9, 3)
+	add("pool3", op, err)
+	op, err = measure.NewLuma(dev, 3, 5, 4)
+	add("luma", op, err)
+	motion, err := measure.MotionKernel(7, 0.5, seeded())
+	require.NoError(t, err)
+	op, err = measure.NewBlur(dev, 1, 8, 9, motion, compute.Reflect)
+	add("motion reflected", op, err)
+	op, err = measure.Compose(dev, sr2(t, dev), blurOf(t, dev, lopsided(5)))
+	add("super-resolution of a blur", op, err)
+	op, err = measure.Compose(dev, partialMask(t, dev), blurOf(t, dev, gauss))
+	add("a mask of a blur", op, err)
+	op, err = measure.Compose(dev, blurOf(t, dev, lopsided(3)), partialMask(t, dev))
+	add("a blur of a mask", op, err)
+	colour, err := measure.NewLuma(dev, 3, 8, 8)
+	require.NoError(t, err)
+	grey, err := measure.NewPool(dev, 1, 8, 8, 4)
+	require.NoError(t, err)
+	op, err = measure.Compose(dev, grey, colour)
+	add("means of the luma", op, err)
 	rng := seeded()
 	a := mat.NewDense(5, 8, nil)
 	for i := range 5 {
@@ -81,6 +101,32 @@ func operators(t *testing.T, dev compute.Device) map[string]measure.Operator {
 	op, err = measure.NewDense(dev, mat.NewDense(3, 2, []float64{1, 2, 3, 4, 5, 6}))
 	add("dense of rank below its rows", op, err)
 	return all
+}
+
+// The parts of the compositions, for images of 1×8×8.
+func sr2(t *testing.T, dev compute.Device) measure.Operator {
+	op, err := measure.NewSuperResolution(dev, 1, 8, 8, 2)
+	require.NoError(t, err)
+	return op
+}
+
+func blurOf(t *testing.T, dev compute.Device, k measure.Kernel) measure.Operator {
+	op, err := measure.NewBlur(dev, 1, 8, 8, k, compute.Reflect)
+	require.NoError(t, err)
+	return op
+}
+
+// partialMask misses the left half, and the top row of the rest.
+func partialMask(t *testing.T, dev compute.Device) measure.Operator {
+	keep := make([]float32, 64)
+	for i := range keep {
+		if i >= 8 && i%8 >= 4 {
+			keep[i] = 1
+		}
+	}
+	op, err := measure.NewMask(dev, 1, 8, 8, keep)
+	require.NoError(t, err)
+	return op
 }
 
 // random is n tensors of that shape, N(0, 1).

@@ -2,7 +2,10 @@ package measure
 
 import (
 	"fmt"
+	"image"
+	"image/color"
 	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -24,19 +27,13 @@ func GaussianKernel(size int, std float64) (Kernel, error) {
 	if size < 1 || size%2 == 0 || !(std > 0) || std > 1e4 {
 		return Kernel{}, fmt.Errorf("a Gaussian kernel of %d×%d pixels with standard deviation %v: an odd size and a positive standard deviation are wanted", size, size, std)
 	}
-	radius := int(4*std + 0.5)
-	filter := make([]float64, 2*radius+1)
-	sum := 0.0
-	for k := range filter {
-		x := float64(k-radius) / std
-		filter[k] = math.Exp(-x * x / 2)
-		sum += filter[k]
-	}
+	filter := gaussian(std)
+	radius := len(filter) / 2
 	line := make([]float64, size)
 	for i := range line {
 		for k, v := range filter {
 			if mirrored(i+k-radius, size) == size/2 { // the filter mirrors at the edge of the zeros
-				line[i] += v / sum
+				line[i] += v
 			}
 		}
 	}
@@ -49,16 +46,62 @@ func GaussianKernel(size int, std float64) (Kernel, error) {
 	return kernel, nil
 }
 
-// check says what is wrong with a kernel for images of h×w.
-func (k Kernel) check(h, w int, border compute.Border) error {
+// gaussian is a Gaussian of that standard deviation in samples, truncated at 4
+// standard deviations, odd in length and of sum 1.
+func gaussian(std float64) []float64 {
+	radius := int(4*std + 0.5)
+	filter := make([]float64, 2*radius+1)
+	sum := 0.0
+	for k := range filter {
+		x := float64(k-radius) / std
+		filter[k] = math.Exp(-x * x / 2)
+		sum += filter[k]
+	}
+	for k := range filter {
+		filter[k] /= sum
+	}
+	return filter
+}
+
+// NewKernel is a user's kernel of h×w weights, both odd, row-major, divided by
+// their sum, which must be positive; single weights may be negative.
+func NewKernel(h, w int, weights []float64) (Kernel, error) {
+	k := Kernel{H: h, W: w, Weights: slices.Clone(weights)}
+	if err := k.form(); err != nil {
+		return Kernel{}, err
+	}
+	var sum, size float64
+	for _, v := range weights {
+		sum += v
+		size += math.Abs(v)
+	}
+	if !(sum > 1e-6*size) {
+		return Kernel{}, fmt.Errorf("the weights of the blur kernel sum to %v and cannot be scaled to 1: a positive sum is wanted", sum)
+	}
+	for i := range k.Weights {
+		k.Weights[i] /= sum
+	}
+	return k, nil
+}
+
+// PictureKernel is a kernel drawn as a picture of odd sizes: black is 0, brighter
+// is more, colours count by their luma, transparency is black. The weights are
+// scaled to sum 1.
+func PictureKernel(src image.Image) (Kernel, error) {
+	b := src.Bounds()
+	weights := make([]float64, 0, b.Dx()*b.Dy())
+	for y := b.Min.Y; y < b.Max.Y; y++ {
+		for x := b.Min.X; x < b.Max.X; x++ {
+			weights = append(weights, float64(color.Gray16Model.Convert(src.At(x, y)).(color.Gray16).Y))
+		}
+	}
+	return NewKernel(b.Dy(), b.Dx(), weights)
+}
+
+// form says what is wrong with the sizes or the weights of a kernel.
+func (k Kernel) form() error {
 	if k.H < 1 || k.W < 1 || k.H%2 == 0 || k.W%2 == 0 || len(k.Weights) != k.H*k.W {
 		return fmt.Errorf("a blur kernel of %d×%d with %d weights: odd sizes and a weight for each place are wanted", k.H, k.W, len(k.Weights))
-	}
-	if border != compute.Reflect && border != compute.Circular {
-		return fmt.Errorf("unknown border %d: compute.Reflect or compute.Circular is wanted", border)
-	}
-	if border == compute.Reflect && (h <= k.H/2 || w <= k.W/2) {
-		return fmt.Errorf("a blur kernel of %d×%d is too large to reflect images of %d×%d: take a smaller one or a circular border", k.H, k.W, h, w)
 	}
 	largest := 0.0
 	for i, v := range k.Weights {
@@ -69,6 +112,20 @@ func (k Kernel) check(h, w int, border compute.Border) error {
 	}
 	if largest < 1e-12 {
 		return fmt.Errorf("the blur kernel is zero: nothing would be measured")
+	}
+	return nil
+}
+
+// check says what is wrong with a kernel for images of h×w.
+func (k Kernel) check(h, w int, border compute.Border) error {
+	if err := k.form(); err != nil {
+		return err
+	}
+	if border != compute.Reflect && border != compute.Circular {
+		return fmt.Errorf("unknown border %d: compute.Reflect or compute.Circular is wanted", border)
+	}
+	if border == compute.Reflect && (h <= k.H/2 || w <= k.W/2) {
+		return fmt.Errorf("a blur kernel of %d×%d is too large to reflect images of %d×%d: take a smaller one or a circular border", k.H, k.W, h, w)
 	}
 	return nil
 }

@@ -7,10 +7,11 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-// Measure simulates measurements y = A x + σ n of images x, dense [N, In], with
-// the given unit noise, dense [N, Out]. The result [N, Out] is zero where nothing
-// is measured; so is the noise. σ ≥ 0 is on the scale of the images, [−1, 1].
-func Measure(dev compute.Device, op Operator, x, noise []float32, sigma float64) ([]float32, error) {
+// Measure simulates measurements y = A x + σ n (f(x) + σ n for a nonlinear model) of
+// images x, dense [N, In], with the given unit noise, dense [N, Out]. The result
+// [N, Out] is zero where nothing is measured; so is the noise. σ ≥ 0 is on the scale
+// of the images, [−1, 1].
+func Measure(dev compute.Device, op Forward, x, noise []float32, sigma float64) ([]float32, error) {
 	c, h, w := op.In()
 	yc, yh, yw := op.Out()
 	n := len(x) / (c * h * w)
@@ -29,7 +30,9 @@ func Measure(dev compute.Device, op Operator, x, noise []float32, sigma float64)
 		return nil, err
 	}
 	op.Apply(y, image)
-	op.Power(z, z, 0, 1, 1)
+	if a, ok := op.(Operator); ok {
+		a.Power(z, z, 0, 1, 1)
+	}
 	dev.Combine(y, compute.Times(1, y), compute.Times(sigma, z))
 	return compute.ToHost(dev, y)
 }

@@ -1,5 +1,6 @@
 // Package measure holds linear measurement operators A, y = A x + n: inpainting,
-// blur, super-resolution, denoising, any small matrix. They run on a
+// blur, super-resolution, colourisation, denoising, any small matrix, and
+// compositions of them; and phase retrieval, which is not linear. They run on a
 // [compute.Device] and use its primitives only, so that every device serves them.
 //
 // Images x are in [−1, 1], NCHW, and so is the scale of the noise n.
@@ -11,6 +12,40 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
+// Forward is a forward model y = f(x), linear or not, from images [N,In] to
+// measurements [N,Out], any number N of them at a time.
+type Forward interface {
+	// Name is short and stable: "sr4".
+	Name() string
+	// In is the shape of an image.
+	In() (c, h, w int)
+	// Out is the shape of a measurement.
+	Out() (c, h, w int)
+	// Apply computes dst = f(x). dst and x must not overlap.
+	Apply(dst, x compute.Tensor)
+	// Close frees its device memory.
+	Close()
+}
+
+// Differentiable is a forward model that a method which needs no more than the
+// gradient of the misfit, such as DPS, can use: a nonlinear one as it is, an
+// [Operator] by [Linear].
+type Differentiable interface {
+	Forward
+	// VJP computes dst = (∂f/∂x)ᵀ u at x, the vector-Jacobian product. dst must not
+	// overlap x or u.
+	VJP(dst, x, u compute.Tensor)
+}
+
+// Linear is an operator as a [Differentiable] model, whose VJP is the adjoint
+// whatever the x. Closing either closes both.
+func Linear(op Operator) Differentiable { return linear{op} }
+
+type linear struct{ Operator }
+
+// VJP implements [Differentiable].
+func (l linear) VJP(dst, _, u compute.Tensor) { l.Adjoint(dst, u) }
+
 // Operator is a linear map A from images [N,In] to measurements [N,Out], any
 // number N of them at a time. Rows of A that are zero are not measured (the
 // missing pixels of inpainting): Apply gives zero there, and Power ignores and
@@ -19,17 +54,10 @@ import (
 // Work is queued on the operator's device; a failure is returned by the device's
 // next Read, Dot or Sync. An operator is used by one goroutine at a time.
 type Operator interface {
-	// Name is short and stable: "sr4".
-	Name() string
-	// In is the shape of an image.
-	In() (c, h, w int)
-	// Out is the shape of a measurement.
-	Out() (c, h, w int)
+	Forward
 	// Measured is the number m of measured coordinates, at most c·h·w of Out.
 	Measured() int
 
-	// Apply computes dst = A x. dst and x must not overlap.
-	Apply(dst, x compute.Tensor)
 	// Adjoint computes dst = Aᵀ y, exactly: ⟨A x, y⟩ = ⟨x, Aᵀ y⟩ to rounding. dst and
 	// y must not overlap.
 	Adjoint(dst, y compute.Tensor)
@@ -50,9 +78,6 @@ type Operator interface {
 	// (by conjugate gradients). λ ≥ 0; below 1e-7 λ_max it counts as that. dst and y
 	// must not overlap. With λ = s²/r² it is r² Aᵀ P⁻¹ y.
 	PseudoInverse(dst, y compute.Tensor, lambda float64) error
-
-	// Close frees the operator's device memory.
-	Close()
 }
 
 // Lifter is an operator with a cheap picture of a measurement in image space,

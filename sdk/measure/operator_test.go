@@ -178,10 +178,50 @@ func TestPseudoInverseWithoutDamping(t *testing.T) {
 	}
 }
 
+// What stands where nothing is measured has no effect, however large.
+func TestPseudoInverseIgnoresUnmeasured(t *testing.T) {
+	dev := device(t)
+	for name, op := range operators(t, dev) {
+		y, _ := random(dev, seeded(), 1, op.Out)
+		x, again := poisoned(dev, 1, op.In), poisoned(dev, 1, op.In)
+		op.Power(y, y, 0, 1, 1)
+		require.NoError(t, op.PseudoInverse(x, y, 0.01))
+		values := read(t, dev, y)
+		loud := make([]float32, len(values))
+		for i, v := range values {
+			if loud[i] = float32(v); v == 0 {
+				loud[i] = 1e7
+			}
+		}
+		dev.Write(y, loud)
+		require.NoError(t, op.PseudoInverse(again, y, 0.01))
+		assert.Equal(t, read(t, dev, x), read(t, dev, again), name)
+	}
+}
+
+// Means of blocks, one by one.
+func TestPool(t *testing.T) {
+	dev := device(t)
+	for _, factor := range []int{2, 3, 4} {
+		op, err := measure.NewPool(dev, 2, 2*factor, 3*factor, factor)
+		require.NoError(t, err)
+		x, values := random(dev, seeded(), 1, op.In)
+		y := poisoned(dev, 1, op.Out)
+		op.Apply(y, x)
+		want := make([]float64, 2*2*3)
+		for i, v := range values {
+			row, column := i/(3*factor), i%(3*factor) // channels stand below each other
+			want[row/factor*3+column/factor] += float64(v) / float64(factor*factor)
+		}
+		assert.Less(t, relative(read(t, dev, y), want), 1e-6, "× %d", factor)
+		op.Close()
+	}
+}
+
 func TestLift(t *testing.T) {
 	dev := device(t)
 	all := operators(t, dev)
-	for _, name := range []string{"mask", "denoise", "sr4", "sr2"} {
+	for _, name := range []string{"mask", "denoise", "sr4", "sr2", "pool3"} {
 		op, ok := all[name].(measure.Lifter)
 		require.True(t, ok, name)
 		y, _ := random(dev, seeded(), 2, op.Out)
@@ -196,7 +236,18 @@ func TestLift(t *testing.T) {
 			assert.Equal(t, measured[image*yh*yw+row*yh/h*yw+column*yw/w], v, "%s at %d", name, i)
 		}
 	}
-	_, ok := all["Gaussian reflected"].(measure.Lifter)
+	op, ok := all["luma"].(measure.Lifter)
+	require.True(t, ok)
+	y, values := random(dev, seeded(), 2, op.Out)
+	x, again := poisoned(dev, 2, op.In), poisoned(dev, 2, op.Out)
+	op.Lift(x, y)
+	grey := read(t, dev, x)
+	for i, v := range grey {
+		assert.EqualValues(t, values[i/60*20+i%20], v, "grey in each channel")
+	}
+	op.Apply(again, x)
+	assert.Less(t, relative(read(t, dev, again), wide(values)), 1e-6, "A Lift(y) = y")
+	_, ok = all["Gaussian reflected"].(measure.Lifter)
 	assert.False(t, ok)
 }
 

@@ -93,33 +93,36 @@ func relativeResidual(rr, start []float64) float64 {
 	return worst
 }
 
-// powerIteration is λ_max(A Aᵀ) of a blur, which treats all channels alike, to
-// about 1e-3 and from below. It takes one image of one channel.
-func powerIteration(b *bounded) (float64, error) {
-	_, h, w := b.In()
-	x, y := b.temp(0, 1, 1, h, w), b.temp(1, 1, 1, h, w)
-	if err := b.fixed.Err(); err != nil {
+// bound is the eigenvalue of P = (r² λ_max + s²) I, s² as in Power's contract.
+func bound(r2, s2, largest float64) float64 { return r2*largest + floor(r2, s2, largest) }
+
+// powerIteration is λ_max(A Aᵀ) to about 1e-3 and from below, from one image and
+// one measurement of those shapes: the operator's, or with one channel where it
+// treats all alike.
+func powerIteration(op Operator, m *memory, in, out [3]int) (float64, error) {
+	x, y := m.temp(0, 1, in[0], in[1], in[2]), m.temp(1, 1, out[0], out[1], out[2])
+	if err := m.fixed.Err(); err != nil {
 		return 0, err
 	}
-	start := make([]float32, h*w)
+	start := make([]float32, x.Len())
 	state := uint32(1)
 	for i := range start { // a constant and a disturbance, so that no eigenvector is orthogonal
 		state = state*1664525 + 1013904223
 		start[i] = 1 + float32(state>>16)/65536
 	}
-	b.dev.Write(x, start)
+	m.dev.Write(x, start)
 	largest := 0.0
 	for range 100 {
-		xx, err := b.dev.Dot(x, x)
+		xx, err := m.dev.Dot(x, x)
 		if err != nil {
 			return 0, err
 		}
 		if !(xx[0] > 0) {
 			return 0, errors.New("A is zero: nothing would be measured")
 		}
-		b.dev.Combine(x, compute.Times(1/math.Sqrt(xx[0]), x))
-		b.Apply(y, x)
-		square, err := b.dev.Dot(y, y) // ‖A x‖² at ‖x‖ = 1
+		m.dev.Combine(x, compute.Times(1/math.Sqrt(xx[0]), x))
+		op.Apply(y, x)
+		square, err := m.dev.Dot(y, y) // ‖A x‖² at ‖x‖ = 1
 		if err != nil {
 			return 0, err
 		}
@@ -128,7 +131,7 @@ func powerIteration(b *bounded) (float64, error) {
 		if largest-before < 1e-5*largest {
 			break
 		}
-		b.Adjoint(x, y)
+		op.Adjoint(x, y)
 	}
 	return largest, nil
 }

@@ -11,14 +11,14 @@ import (
 // Task is a named inverse problem whose operator follows from the image size.
 type Task struct {
 	Name, Description string
-	// New makes the operator for c×h×w images. rng places what is random: the
-	// missing pixels, the box.
+	// New makes the operator for c×h×w images. rng draws what is random: the
+	// missing pixels, the box, the motion.
 	New func(dev compute.Device, c, h, w int, rng *rand.Rand) (Operator, error)
 }
 
 // Tasks are the papers' tasks. Sizes follow the image: at 256 pixels the box is
-// 128×128 and the blur 61×61 with standard deviation 5, at 64 pixels 32×32, 15×15
-// and 1.25.
+// 128×128 and a blur 61×61, the Gaussian's standard deviation 5 and the motion's
+// intensity 0.5; at 64 pixels 32×32, 15×15, 1.25 and 0.5.
 var Tasks = []Task{
 	{"sr4", "super-resolution × 4, bicubic", superResolutionBy(4)},
 	{"sr2", "super-resolution × 2, bicubic", superResolutionBy(2)},
@@ -44,6 +44,20 @@ var Tasks = []Task{
 		}
 		return NewBlur(dev, c, h, w, kernel, compute.Reflect)
 	}},
+	{"motion", "motion blur by a random kernel, reflected at the border", func(dev compute.Device, c, h, w int, rng *rand.Rand) (Operator, error) {
+		size, _ := blurSize(min(h, w))
+		kernel, err := MotionKernel(size, 0.5, rng)
+		if err != nil {
+			return nil, err
+		}
+		return newBlur("motion", dev, c, h, w, kernel, compute.Reflect)
+	}},
+	{"pool4", "super-resolution × 4, means of 4×4 pixels", poolBy(4)},
+	{"pool2", "super-resolution × 2, means of 2×2 pixels", poolBy(2)},
+	{"pool8", "super-resolution × 8, means of 8×8 pixels", poolBy(8)},
+	{"colourise", "colours from the luma", func(dev compute.Device, c, h, w int, _ *rand.Rand) (Operator, error) {
+		return NewLuma(dev, c, h, w)
+	}},
 	{"denoise", "noise alone", func(dev compute.Device, c, h, w int, _ *rand.Rand) (Operator, error) {
 		return NewIdentity(dev, c, h, w)
 	}},
@@ -68,6 +82,12 @@ func ForTask(name string, dev compute.Device, c, h, w int, rng *rand.Rand) (Oper
 func superResolutionBy(factor int) func(compute.Device, int, int, int, *rand.Rand) (Operator, error) {
 	return func(dev compute.Device, c, h, w int, _ *rand.Rand) (Operator, error) {
 		return NewSuperResolution(dev, c, h, w, factor)
+	}
+}
+
+func poolBy(factor int) func(compute.Device, int, int, int, *rand.Rand) (Operator, error) {
+	return func(dev compute.Device, c, h, w int, _ *rand.Rand) (Operator, error) {
+		return NewPool(dev, c, h, w, factor)
 	}
 }
 
