@@ -40,6 +40,6 @@ func (p *philox) Probe(z []float32, index, probe int) {
 	p.each(z, index, probe, diffusion.Probe, diffusion.Stream.Rademacher)
 }
 
-func (p *philox) Method(z []float32, index int) {
-	p.each(z, index, 0, diffusion.MethodNoise, diffusion.Stream.Normals)
+func (p *philox) Method(z []float32, index, draw int) {
+	p.each(z, index, draw, diffusion.MethodNoise, diffusion.Stream.Normals)
 }

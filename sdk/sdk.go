@@ -55,7 +55,7 @@ func VarianceOf(m prior.Model) diffusion.Variance {
 
 // Measure makes synthetic measurements y = A x + σ_y n of images x [N,C,H,W], with
 // noise drawn from the seed for each image number (nil: 0, 1, …).
-func Measure(dev compute.Device, op measure.Operator, x []float32, sigmaY float64, seed uint64, images []uint64) ([]float32, error) {
+func Measure(dev compute.Device, op measure.Forward, x []float32, sigmaY float64, seed uint64, images []uint64) ([]float32, error) {
 	c, h, w := op.In()
 	n := len(x) / max(1, c*h*w)
 	if n == 0 || len(x) != n*c*h*w || images != nil && len(images) != n {

@@ -18,10 +18,21 @@ import (
 // what images look like.
 type Problem struct {
 	Prior    prior.Model
-	Operator measure.Operator // on the prior's device
-	Y        []float32        // N measurements, dense [N, Out]
-	N        int
-	SigmaY   float64 // standard deviation of the measurement noise, images in [−1, 1]
+	Operator measure.Operator // A, on the prior's device
+	// Nonlinear is the measurement y = f(x0) + n instead of a linear Operator; only
+	// methods that need no more than f's gradient take it (guide.DPS).
+	Nonlinear measure.Differentiable
+	Y         []float32 // N measurements, dense [N, Out]
+	N         int
+	SigmaY    float64 // standard deviation of the measurement noise, images in [−1, 1]
+}
+
+// forward is the problem's operator, linear or not.
+func (p Problem) forward() measure.Differentiable {
+	if p.Operator != nil {
+		return measure.Linear(p.Operator)
+	}
+	return p.Nonlinear
 }
 
 // Options say how to sample. Start from [Defaults].
@@ -61,7 +72,7 @@ type Noise interface {
 	Initial(x []float32)                 // x_T ~ N(0, I)
 	Step(z []float32, index int)         // z of the step index → index−1
 	Probe(z []float32, index, probe int) // ±1
-	Method(z []float32, index int)       // N(0, I): what a method draws for itself
+	Method(z []float32, index, draw int) // N(0, I): what a method draws for itself
 }
 
 // Solver runs the reverse process one step at a time. It belongs to one goroutine.
@@ -82,42 +93,63 @@ type Solver struct {
 	next   int // index of the step to run next; −1 when done
 }
 
-// NewSolver checks the problem and allocates everything a run needs. Close it.
-func NewSolver(p Problem, o Options) (_ *Solver, err error) {
-	if p.Prior == nil || p.Operator == nil || o.Method == nil || o.Schedule == nil {
-		return nil, fmt.Errorf("a prior, an operator, a method and a schedule are needed")
+// Validate says what is wrong with a problem and its options, before any work.
+func (p Problem) Validate(o Options) error {
+	if p.Prior == nil || p.Operator == nil && p.Nonlinear == nil || o.Method == nil || o.Schedule == nil {
+		return fmt.Errorf("a prior, an operator, a method and a schedule are needed")
+	}
+	if p.Operator != nil && p.Nonlinear != nil {
+		return fmt.Errorf("a problem has a linear operator or a nonlinear one, not both")
+	}
+	forward := p.forward()
+	if p.Operator == nil && (o.CMI != nil || guide.NeedsLinear(o.Method)) {
+		return fmt.Errorf("%s is not linear: use method dps without the information term", forward.Name())
 	}
 	c, h, w := p.Prior.Image()
-	if oc, oh, ow := p.Operator.In(); oc != c || oh != h || ow != w {
-		return nil, fmt.Errorf("the operator %s measures images of %d×%d×%d, the prior's are %d×%d×%d", p.Operator.Name(), oc, oh, ow, c, h, w)
+	if oc, oh, ow := forward.In(); oc != c || oh != h || ow != w {
+		return fmt.Errorf("the operator %s measures images of %d×%d×%d, the prior's are %d×%d×%d", forward.Name(), oc, oh, ow, c, h, w)
 	}
-	yc, yh, yw := p.Operator.Out()
+	yc, yh, yw := forward.Out()
 	if p.N < 1 || len(p.Y) != p.N*yc*yh*yw {
-		return nil, fmt.Errorf("%d measurements of %d×%d×%d need %d values, got %d", p.N, yc, yh, yw, p.N*yc*yh*yw, len(p.Y))
+		return fmt.Errorf("%d measurements of %d×%d×%d need %d values, got %d", p.N, yc, yh, yw, p.N*yc*yh*yw, len(p.Y))
 	}
 	for i, v := range p.Y {
 		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-			return nil, fmt.Errorf("measurement value %d is %v, finite numbers are wanted", i, v)
+			return fmt.Errorf("measurement value %d is %v, finite numbers are wanted", i, v)
 		}
 	}
 	if !(p.SigmaY > 0) || math.IsInf(p.SigmaY, 0) {
-		return nil, fmt.Errorf("the measurement noise is %v, a positive number is wanted (0.05 in the paper)", p.SigmaY)
+		return fmt.Errorf("the measurement noise is %v, a positive number is wanted (0.05 in the paper)", p.SigmaY)
 	}
 	if t := o.Schedule.Timestep(o.Schedule.Len() - 1); t >= p.Prior.Steps() {
-		return nil, fmt.Errorf("the schedule reaches timestep %d, the prior knows 0 to %d", t, p.Prior.Steps()-1)
+		return fmt.Errorf("the schedule reaches timestep %d, the prior knows 0 to %d", t, p.Prior.Steps()-1)
 	}
 	if err := o.Variance.Validate(); err != nil {
-		return nil, err
+		return err
 	}
 	if o.Variance == diffusion.LearnedRange && !p.Prior.LearnedVariance() {
-		return nil, fmt.Errorf("this prior has no learned variance: choose a fixed one")
+		return fmt.Errorf("this prior has no learned variance: choose a fixed one")
 	}
 	if o.DDIM != nil && !(*o.DDIM >= 0 && *o.DDIM <= 1) {
-		return nil, fmt.Errorf("DDIM's eta is %v, 0 to 1 is wanted", *o.DDIM)
+		return fmt.Errorf("DDIM's eta is %v, 0 to 1 is wanted", *o.DDIM)
 	}
 	if o.Images != nil && len(o.Images) != p.N {
-		return nil, fmt.Errorf("%d image numbers for %d images", len(o.Images), p.N)
+		return fmt.Errorf("%d image numbers for %d images", len(o.Images), p.N)
 	}
+	if o.CMI != nil {
+		return o.CMI.Validate()
+	}
+	return nil
+}
+
+// NewSolver validates the problem and allocates everything a run needs. Close it.
+func NewSolver(p Problem, o Options) (solver *Solver, err error) {
+	if err := p.Validate(o); err != nil {
+		return nil, err
+	}
+	forward := p.forward()
+	c, h, w := p.Prior.Image()
+	yc, yh, yw := forward.Out()
 	if o.Noise == nil {
 		o.Noise = newPhilox(o.Seed, o.Images, p.N)
 	}
@@ -131,13 +163,13 @@ func NewSolver(p Problem, o Options) (_ *Solver, err error) {
 	}()
 	image := func() compute.Tensor { return s.ws.New(p.N, c, h, w) }
 	s.step = guide.Step{
-		Device: dev, Work: s.ws, Schedule: o.Schedule, Operator: p.Operator, SigmaY: p.SigmaY,
+		Device: dev, Work: s.ws, Schedule: o.Schedule, Forward: forward, Operator: p.Operator, SigmaY: p.SigmaY,
 		Y: s.ws.FromHost(p.Y, p.N, yc, yh, yw),
 		X: image(), X0: image(), Proposal: image(), Mean: image(), Next: image(),
 		Clips: !o.NoClip, Guidance: make([]float64, p.N),
 	}
 	s.step.Propose, s.step.NoiseNorm = s.proposeFrom, s.noiseNorm
-	s.step.Random = func(z []float32) { s.o.Noise.Method(z, s.step.Index) }
+	s.step.Random = func(z []float32, draw int) { s.o.Noise.Method(z, s.step.Index, draw) }
 	s.step.Clipped = s.step.X0
 	if s.step.Clips {
 		s.step.Clipped = image()
@@ -374,7 +406,7 @@ func (s *Solver) finish(report *Progress) error {
 		if err := s.ws.Err(); err != nil {
 			return err
 		}
-		st.Operator.Apply(residual, st.Clipped)
+		st.Forward.Apply(residual, st.Clipped)
 		s.dev.Combine(residual, compute.Times(1, st.Y), compute.Times(-1, residual))
 		if report.Residual, err = s.norms(residual); err != nil {
 			return err

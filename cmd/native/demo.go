@@ -96,7 +96,7 @@ func demo(c *cobra.Command, m prior.Model, truths []picture.Image, f samplingFla
 		if err != nil {
 			return err
 		}
-		total += passes(o, true) * len(truths) * len(demoTasks)
+		total += passes(o) * len(truths) * len(demoTasks)
 	}
 	grid := picture.Grid{
 		Title:   "Restored by diffusion posterior sampling, without and with mutual-information guidance",

@@ -85,6 +85,10 @@ func TestBadInput(t *testing.T) {
 		{"missing config", []string{"restore", face, "--prior-config", "none.json"}, []string{"none.json"}},
 		{"mask without task", []string{"restore", face, "--mask", other}, []string{"--task mask"}},
 		{"kernel without task", []string{"restore", face, "--kernel", other}, []string{"--task kernel"}},
+		{"unknown noise", []string{"restore", face, "--noise", "salt"}, []string{"salt", "poisson"}},
+		{"CMI of a nonlinear operator", []string{"restore", face, "--task", "phase", "--cmi"}, []string{"phase", "linear"}},
+		{"a method for linear operators", []string{"restore", face, "--task", "phase", "--method", "pigdm"}, []string{"phase", "linear"}},
+		{"a measurement that is no picture", []string{"restore", face, "--task", "colourise", "--measured"}, []string{"colourise", "--measured"}},
 		{"even kernel", []string{"restore", face, "--task", "kernel", "--kernel", other}, []string{"80", "60", "odd"}},
 		{"same names", []string{"restore", face, "../../testdata/faces/01.png"}, []string{"01.png", "rename"}},
 		{"no probes", []string{"restore", face, "--cmi", "--probes", "0"}, []string{"probes"}},
@@ -96,7 +100,7 @@ func TestBadInput(t *testing.T) {
 		{"full without golden", []string{"verify", "--full"}, []string{"--golden"}},
 		{"too many faces", []string{"demo", "--faces", "99"}, []string{"99", "8"}},
 		{"mixture", []string{"mixture", "--problems", "1"}, []string{"--problems"}},
-		{"mixture depths", []string{"mixture", "--depths", "99"}, []string{"99"}},
+		{"mixture table", []string{"mixture", "--table", "9"}, []string{"9", "1, 2 and 3"}},
 		{"bench", []string{"bench", "--rounds", "0"}, []string{"--rounds"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -170,6 +174,10 @@ func TestMeasured(t *testing.T) {
 
 	code, _, stderr = tool(context.Background(), "restore", face, "--task", "mask", "--mask", grey(t, 64, 64), "--measured", "--steps", "2", "--out", out)
 	require.Zero(t, code, stderr)
+	for _, more := range [][]string{{"--task", "phase"}, {"--noise", "poisson", "--method", "dps+"}, {"--task", "motion", "--method", "evidence", "--curvature", "1", "--cmi", "--window-from", "0"}} {
+		code, _, stderr = tool(context.Background(), append([]string{"restore", face, "--steps", "2", "--out", out}, more...)...)
+		require.Zero(t, code, stderr)
+	}
 	code, _, stderr = tool(context.Background(), "restore", face, "--task", "kernel", "--kernel", grey(t, 5, 5), "--border", "circular", "--steps", "2", "--out", out)
 	require.Zero(t, code, stderr)
 }

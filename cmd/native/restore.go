@@ -13,6 +13,8 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -24,6 +26,8 @@ type restoreFlags struct {
 	task, method, out, mask, kernel, border string
 	cmi, resize, crop                       bool
 	isMeasured, diagnostics, npy            bool
+	noise                                   string
+	rate                                    float64
 }
 
 func restoreCommand() *cobra.Command {
@@ -59,6 +63,8 @@ one labelled grid of all, restored.png. Ctrl-C stops within one step and keeps w
 	fl.StringVar(&f.mask, "mask", "", "for --task mask: a picture `FILE`, white where the image is known")
 	fl.StringVar(&f.kernel, "kernel", "", "for --task kernel: a blur kernel `FILE`, a .npy array or a grey picture of odd size")
 	fl.StringVar(&f.border, "border", "reflect", "for --task kernel: how the image goes on beyond its edge, reflect or circular")
+	fl.StringVar(&f.noise, "noise", "gaussian", "noise of the measurement: gaussian (--sigma-y) or poisson (--rate)")
+	fl.Float64Var(&f.rate, "rate", 1, "for --noise poisson: photons at white are 255 times this")
 	fl.BoolVar(&f.npy, "npy", false, "also write NAME.npy, the restored values as float32 [C, H, W] in about [-1, 1]")
 	fl.BoolVar(&f.isMeasured, "measured", false, "the pictures are measurements: restore them as they are")
 	fl.BoolVar(&f.resize, "resize", false, "scale pictures of another size to the prior's")
@@ -88,6 +94,9 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	if (f.task == "kernel") != (f.kernel != "") {
 		return errors.New("--task kernel and --kernel FILE belong together")
 	}
+	if f.noise != "gaussian" && (f.noise != "poisson" || f.isMeasured || f.task == "phase") {
+		return fmt.Errorf("--noise %q: gaussian, or poisson for a linear task without --measured", f.noise)
+	}
 	pictures, names, err := openAll(args)
 	if err != nil {
 		return err
@@ -103,10 +112,15 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	}
 	subjects, err := f.subjects(m, pictures)
 	for _, s := range subjects {
-		defer s.op.Close()
+		defer s.forward().Close()
 	}
 	if err != nil {
 		return err
+	}
+	for _, s := range subjects {
+		if err := s.problem(m, f.sigmaY).Validate(o); err != nil {
+			return err
+		}
 	}
 	if err := prepareFolder(f.out); err != nil {
 		return err
@@ -121,11 +135,15 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		diagnostics = file
 	}
 
-	bar := newProgress(passes(o, f.method != "unconditional") * len(subjects))
+	bar := newProgress(passes(o) * len(subjects))
 	label := termName(f.method, o.CMI)
 	grid := picture.Grid{Title: f.task + ", " + label, Smooth: true, CellSize: 144,
 		Note: fmt.Sprintf("σ_y = %g, %d steps, seed %d", f.sigmaY, f.steps, f.seed)}
 	for i, s := range subjects {
+		if dps, ok := o.Method.(guide.DPS); ok && f.noise == "poisson" {
+			dps.Weights = []float64{measure.PoissonWeight(s.y)}
+			o.Method = dps
+		}
 		restored, err := s.restore(c.Context(), m, o, f.sigmaY, bar.run(fmt.Sprintf("%s %s", names[i], label)), diagnostics)
 		if err != nil {
 			return failed(err)
@@ -180,7 +198,7 @@ func openAll(paths []string) (pictures []picture.Image, names []string, err erro
 
 // taskNames are the tasks of the command line.
 func taskNames() []string {
-	names := []string{"mask", "kernel"}
+	names := []string{"mask", "kernel", "phase"}
 	for _, t := range measure.Tasks {
 		names = append(names, t.Name)
 	}
@@ -196,21 +214,20 @@ func (f *restoreFlags) subjects(m prior.Model, pictures []picture.Image) (all []
 	}
 	for i, p := range pictures {
 		s := subject{p.Name, uint64(i), p, f.task}
-		op, err := f.operator(m, s)
+		one, err := f.operator(m, s)
 		if err != nil {
 			return all, err
 		}
-		keep, err := keepOf(m.Device(), op)
-		if err == nil {
-			all = append(all, &measured{subject: s, op: op, keep: keep})
-			one := all[i]
-			if f.isMeasured {
-				_, oh, ow := op.Out()
-				one.truth, err = picture.Fit(p, oh, ow, f.fit())
-				one.y = masked(one.truth.Pix, keep)
-			} else if one.truth, err = picture.Fit(p, h, w, f.fit()); err == nil {
-				one.y, err = sdk.Measure(m.Device(), op, one.truth.Pix, f.sigmaY, f.seed, []uint64{s.number})
+		all = append(all, one)
+		if f.isMeasured {
+			c, oh, ow := one.forward().Out()
+			if c != 3 || f.task == "phase" {
+				return all, fmt.Errorf("a measurement of task %s is no picture: --measured can't be used with it", f.task)
 			}
+			one.truth, err = picture.Fit(p, oh, ow, f.fit())
+			one.y = masked(one.truth.Pix, one.keep)
+		} else if one.truth, err = picture.Fit(p, h, w, f.fit()); err == nil {
+			one.y, err = f.measure(m, one)
 		}
 		if err != nil {
 			return all, err
@@ -219,28 +236,45 @@ func (f *restoreFlags) subjects(m prior.Model, pictures []picture.Image) (all []
 	return all, nil
 }
 
-// operator of a subject: random parts depend on the seed and its number alone.
-func (f *restoreFlags) operator(m prior.Model, s subject) (measure.Operator, error) {
+// operator makes a subject's operator: random parts depend on the seed and its
+// number alone.
+func (f *restoreFlags) operator(m prior.Model, s subject) (one *measured, err error) {
 	c, h, w := m.Image()
+	one = &measured{subject: s}
 	switch f.task {
+	case "phase":
+		one.nonlinear, err = measure.NewPhaseRetrieval(m.Device(), c, h, w, 2)
+		return one, err
 	case "mask":
-		keep, err := picture.OpenMask(f.mask, h, w)
-		if err != nil {
-			return nil, err
+		var keep []float32
+		if keep, err = picture.OpenMask(f.mask, h, w); err == nil {
+			one.op, err = measure.NewMask(m.Device(), c, h, w, keep)
 		}
-		return measure.NewMask(m.Device(), c, h, w, keep)
 	case "kernel":
 		border, ok := map[string]compute.Border{"reflect": compute.Reflect, "circular": compute.Circular}[f.border]
 		if !ok {
 			return nil, fmt.Errorf("unknown border %q: reflect or circular", f.border)
 		}
-		kernel, err := readKernel(f.kernel)
-		if err != nil {
-			return nil, err
+		var kernel measure.Kernel
+		if kernel, err = readKernel(f.kernel); err == nil {
+			one.op, err = measure.NewBlur(m.Device(), c, h, w, kernel, border)
 		}
-		return measure.NewBlur(m.Device(), c, h, w, kernel, border)
+	default:
+		one.op, err = operatorFor(m, s, f.seed)
 	}
-	return operatorFor(m, s, f.seed)
+	if err == nil {
+		one.keep, err = keepOf(m.Device(), one.op)
+	}
+	return one, err
+}
+
+// measure simulates the measurement of a subject's truth.
+func (f *restoreFlags) measure(m prior.Model, one *measured) ([]float32, error) {
+	if f.noise == "poisson" {
+		rng := diffusion.Stream{Seed: f.seed, Image: one.number, Purpose: diffusion.Measurement}.Rand()
+		return measure.PoissonMeasure(m.Device(), one.op, one.truth.Pix, f.rate, rng)
+	}
+	return sdk.Measure(m.Device(), one.forward(), one.truth.Pix, f.sigmaY, f.seed, []uint64{one.number})
 }
 
 // masked is y with what is not measured set to zero.

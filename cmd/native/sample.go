@@ -44,7 +44,7 @@ func sampleCommand() *cobra.Command {
 				return err
 			}
 			defer nothing.Close()
-			bar := newProgress(passes(o, false) * count)
+			bar := newProgress(passes(o) * count)
 			grid := picture.Grid{Title: "Samples of the prior", Smooth: true, CellSize: 128, Note: fmt.Sprintf("%d steps, seed %d", sampling.steps, sampling.seed)}
 			const columns = 8
 			for i := range count {

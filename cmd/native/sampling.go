@@ -30,6 +30,10 @@ type samplingFlags struct {
 	ddim     float64
 	scale    float64
 	sigmaY   float64
+
+	curvature  float64
+	guidedMean bool
+
 	term     cmi.Options
 	weight   string
 	estimate string
@@ -47,6 +51,8 @@ func (f *samplingFlags) addGuidance(c *cobra.Command) {
 	fl, d := c.Flags(), f.setDefaultTerm()
 	fl.Float64Var(&f.scale, "scale", 0, "scale of the data guidance; 0 takes the published one for the task, times 1000/steps")
 	fl.Float64Var(&f.sigmaY, "sigma-y", 0.05, "standard deviation of the measurement noise, images in [-1, 1]")
+	fl.Float64Var(&f.curvature, "curvature", 0, "pigdm, evidence: weight of the innovation curvature, one jet along the innovation; 1 is the evidence's gradient")
+	fl.BoolVar(&f.guidedMean, "guided-mean", false, "pigdm: guide the mean of the base sampler instead of the published DDIM form")
 	fl.Float64Var(&f.term.Eta, "eta", d.Eta, "CMI: weight η; the density is tilted by exp(η I); may be negative")
 	fl.StringVar(&f.weight, "weighting", string(d.Weighting), "CMI: a step's weight, beta (η β_t) or constant (η)")
 	fl.IntVar(&f.term.Lanczos, "lanczos", d.Lanczos, "CMI: Lanczos steps K, each one network pass; 0 takes the isotropic covariance")
@@ -85,6 +91,9 @@ func (f *samplingFlags) options(model prior.Model, task, method string, withCMI 
 	}
 	if f.ddim >= 0 {
 		o.DDIM = &f.ddim
+	} else if method == "pigdm" && !f.guidedMean { // published on DDIM with η = 1
+		one := 1.0
+		o.DDIM = &one
 	}
 	make, ok := methods[method]
 	if !ok {
@@ -104,11 +113,40 @@ func (f *samplingFlags) options(model prior.Model, task, method string, withCMI 
 
 // methods makes a sampling method for a task.
 var methods = map[string]func(f *samplingFlags, task string) guide.Method{
-	"dps": func(f *samplingFlags, task string) guide.Method {
+	"dps":  func(f *samplingFlags, task string) guide.Method { return f.dps(task, 0) },
+	"dps+": func(f *samplingFlags, task string) guide.Method { return f.dps(task, 5) },
+	"mcg":  func(*samplingFlags, string) guide.Method { return guide.MCG{} },
+	"dsg": func(f *samplingFlags, task string) guide.Method {
+		m := guide.DSGFor(task, f.steps)
 		if f.scale != 0 {
-			return guide.DPS{Scale: f.scale}
+			m.Rate = f.scale
 		}
-		return guide.DPS{Scale: guide.DPSScale(task, f.steps)}
+		return m
 	},
+	"pigdm": func(f *samplingFlags, task string) guide.Method {
+		m := guide.PiGDMFor(task)
+		m.Scale, m.GuidedMean, m.Curvature = f.scaleOr(1), f.guidedMean, f.curvatureTerm()
+		return m
+	},
+	"evidence": func(f *samplingFlags, task string) guide.Method {
+		return &guide.Evidence{Scale: f.scaleOr(1), Lanczos: max(f.term.Lanczos, 1), Curvature: f.curvatureTerm()}
+	},
+	"projection":    func(*samplingFlags, string) guide.Method { return guide.Projection{} },
 	"unconditional": func(*samplingFlags, string) guide.Method { return guide.Unconditional{} },
+}
+
+func (f *samplingFlags) dps(task string, copies int) guide.Method {
+	return guide.DPS{Scale: f.scaleOr(guide.DPSScale(task, f.steps)), Copies: copies}
+}
+
+func (f *samplingFlags) scaleOr(usual float64) float64 {
+	if f.scale != 0 {
+		return f.scale
+	}
+	return usual
+}
+
+// curvatureTerm is the innovation curvature, guarded as the information term is.
+func (f *samplingFlags) curvatureTerm() guide.Curvature {
+	return guide.Curvature{Weight: f.curvature, MinAlphaBar: f.term.MinAlphaBar, TrustGuidance: f.term.TrustGuidance}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/metric"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
@@ -50,14 +51,21 @@ func (p *progress) run(label string) func(passes int) {
 	}
 }
 
-// passes is how many network passes a run will take, in forwards.
-func passes(o sdk.Options, guided bool) int {
+// passes is how many network passes a run will take, in forwards: enough to
+// foretell the time.
+func passes(o sdk.Options) int {
+	method := 1 // one adjoint pass
+	switch m := o.Method.(type) {
+	case guide.Unconditional, guide.Projection:
+		method = 0
+	case guide.PiGDM:
+		method += m.Curvature.Passes()
+	case *guide.Evidence:
+		method += m.Lanczos + m.Curvature.Passes()
+	}
 	n := 0
 	for i := range o.Schedule.Len() {
-		n++
-		if guided {
-			n++
-		}
+		n += 1 + method
 		if o.CMI != nil && o.CMI.Active(o.Schedule.Len()-i, o.Schedule.AlphaBar(i)) {
 			n += o.CMI.Probes * (o.CMI.Lanczos + 2)
 		}
@@ -76,9 +84,18 @@ type subject struct {
 // measured is a subject with its operator and measurement.
 type measured struct {
 	subject
-	op   measure.Operator
-	y    []float32
-	keep []float32 // pixels that are measured, where that is a mask
+	op        measure.Operator       // nil where the operator is nonlinear
+	nonlinear measure.Differentiable // nil where it is linear
+	y         []float32
+	keep      []float32 // pixels that are measured, where that is a mask
+}
+
+// forward is the operator, linear or not.
+func (m *measured) forward() measure.Forward {
+	if m.op != nil {
+		return m.op
+	}
+	return m.nonlinear
 }
 
 // operatorFor is the operator of a subject's task.
@@ -128,9 +145,14 @@ func keepOf(dev compute.Device, op measure.Operator) ([]float32, error) {
 	return ones[:h*w], err
 }
 
+// problem is what the sampler is to solve.
+func (m *measured) problem(model prior.Model, sigmaY float64) sdk.Problem {
+	return sdk.Problem{Prior: model, Operator: m.op, Nonlinear: m.nonlinear, Y: m.y, N: 1, SigmaY: sigmaY}
+}
+
 // picture of the measurement itself.
 func (m *measured) picture() picture.Image {
-	c, h, w := m.op.Out()
+	c, h, w := m.forward().Out()
 	return picture.Image{C: c, H: h, W: w, Pix: m.y, Name: m.name}
 }
 
@@ -144,7 +166,7 @@ func (m *measured) restore(ctx context.Context, model prior.Model, o sdk.Options
 			writeErr = errors.Join(writeErr, writeStep(diagnostics, m.name, p))
 		}
 	}
-	x, err := sdk.Restore(ctx, sdk.Problem{Prior: model, Operator: m.op, Y: m.y, N: 1, SigmaY: sigmaY}, o)
+	x, err := sdk.Restore(ctx, m.problem(model, sigmaY), o)
 	if err = errors.Join(err, writeErr); err != nil {
 		return picture.Image{}, fmt.Errorf("%s: %w", m.name, err)
 	}

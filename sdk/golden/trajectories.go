@@ -21,7 +21,7 @@ func (r recorded) Initial(x []float32)         { copy(x, r.initial) }
 func (r recorded) Step(z []float32, i int)     { copy(z, r.noise[i*len(z):]) }
 func (r recorded) Probe(z []float32, i, _ int) { copy(z, r.probes[i*len(z):]) }
 
-func (r recorded) Method(z []float32, i int) { copy(z, r.method[i*len(z):]) }
+func (r recorded) Method(z []float32, i, _ int) { copy(z, r.method[i*len(z):]) }
 
 // sampler is a method of the trajectories.
 type sampler struct {

@@ -23,6 +23,14 @@ type Curvature struct {
 	TrustGuidance float64 // limits its norm to this multiple of the drift's; 0 is no limit
 }
 
+// Passes is what the curvature costs in a step where it acts.
+func (k Curvature) Passes() int {
+	if k.Weight == 0 {
+		return 0
+	}
+	return 2
+}
+
 // add moves s.Next along the curvature of direction w.
 func (k Curvature) add(s *Step, w compute.Tensor) error {
 	ab := s.Schedule.AlphaBar(s.Index)

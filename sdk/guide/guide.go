@@ -18,6 +18,15 @@ type Method interface {
 	Step(s *Step) error
 }
 
+// NeedsLinear says whether a method works with linear operators only.
+func NeedsLinear(m Method) bool {
+	switch m.(type) {
+	case Unconditional, DPS:
+		return false
+	}
+	return true
+}
+
 // Step is one reverse step x_t → x_{t−1} of a batch: what the base sampler has
 // computed, and where the method leaves its result. All tensors are on one device;
 // the method must not change the inputs.
@@ -27,9 +36,10 @@ type Step struct {
 	Schedule *diffusion.Schedule
 	Index    int // respaced step, 0 the last
 
-	Operator measure.Operator
-	Y        compute.Tensor // measurements
-	SigmaY   float64        // their noise, on images in [−1, 1]
+	Forward  measure.Differentiable // y = f(x0) + n
+	Operator measure.Operator       // f where it is linear, else nil
+	Y        compute.Tensor         // measurements
+	SigmaY   float64                // their noise, on images in [−1, 1]
 
 	X        compute.Tensor // x_t
 	Epsilon  compute.Tensor // ε(x_t)
@@ -50,8 +60,9 @@ type Step struct {
 	// NoiseNorm is √Σσ² of each image: the norm of the step's standard deviation over
 	// the pixels.
 	NoiseNorm func() ([]float64, error)
-	// Random fills z with the method's own standard normal noise of this step.
-	Random func(z []float32)
+	// Random fills z with the method's own standard normal noise of this step; draw
+	// numbers several such fields.
+	Random func(z []float32, draw int)
 
 	Next     compute.Tensor // result: x_{t−1}
 	Guidance []float64      // result: ‖x_{t−1} − unguided‖ of each image

@@ -63,7 +63,7 @@ func project(s *Step, q compute.Tensor) error {
 		return err
 	}
 	z := make([]float32, noise.N*noise.Len())
-	s.Random(z)
+	s.Random(z, 0)
 	d.Write(noise, z)
 	s.Operator.Apply(gap, q)
 	d.Combine(gap, compute.Times(-1, gap), compute.Times(math.Sqrt(ab), s.Y), compute.Times(math.Sqrt(1-ab), noise))

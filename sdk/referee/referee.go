@@ -27,32 +27,12 @@ type Setting struct {
 	Seed                  uint64
 }
 
-// Table2 is the setting in which the depth K of the solver is judged: 30
-// components in 32 dimensions, 12 orthonormal rows.
-func Table2() Setting {
-	return Setting{Problems: 8, Samples: 120, Components: 30, Dim: 32, Rows: 12, Orthonormal: true, Seed: 1}
-}
-
-// Arm is a method to judge, with or without the information term.
+// Arm is a method to judge, with or without the information term. Make returns a
+// fresh method, since methods may keep state for a run.
 type Arm struct {
-	Name   string
-	Method guide.Method
-	CMI    *cmi.Options
-}
-
-// Term is the information term as it is judged: no window, no trust radius.
-func Term(k int, e cmi.Estimator) *cmi.Options {
-	return &cmi.Options{Eta: 1, Weighting: cmi.Beta, Estimator: e, Probes: 1, Lanczos: k, MaxAlphaBar: 1, Every: 1}
-}
-
-// Depths are DPS alone, with the term for each depth K, and with the exact trace.
-func Depths(depths ...int) []Arm {
-	dps := guide.DPS{Scale: 0.3}
-	arms := []Arm{{"no CMI", dps, nil}}
-	for _, k := range depths {
-		arms = append(arms, Arm{fmt.Sprintf("K=%d", k), dps, Term(k, cmi.Probe)})
-	}
-	return append(arms, Arm{"exact trace", dps, Term(0, cmi.Trace)})
+	Name string
+	Make func() guide.Method
+	CMI  *cmi.Options
 }
 
 // Verdict is an arm's result: one value for each problem.
@@ -131,7 +111,7 @@ func sample(ctx context.Context, dev compute.Device, p *mixture.Problem, betas [
 		}
 	}
 	x, err := sdk.Restore(ctx, sdk.Problem{Prior: model, Operator: op, Y: y, N: n, SigmaY: p.SigmaY},
-		sdk.Options{Method: arm.Method, CMI: arm.CMI, Schedule: schedule, Variance: diffusion.FixedSmall, NoClip: true, Seed: seed})
+		sdk.Options{Method: arm.Make(), CMI: arm.CMI, Schedule: schedule, Variance: diffusion.FixedSmall, NoClip: true, Seed: seed})
 	if err != nil {
 		return nil, err
 	}

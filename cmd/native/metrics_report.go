@@ -1,0 +1,203 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/cmi-diffusion/cmi/sdk/metric"
+	"github.com/cmi-diffusion/cmi/sdk/metric/fid"
+	"github.com/cmi-diffusion/cmi/sdk/metric/lpips"
+	"github.com/cmi-diffusion/cmi/sdk/picture"
+)
+
+// comparer gathers what is measured of pairs of pictures.
+type comparer struct {
+	perceptual *lpips.Metric
+	features   fid.Features
+	frechet    string          // what the distance of features is called
+	reference  *fid.Statistics // to compare with; nil for those of the true pictures
+
+	pairs []pair
+	sets  [2][]float32 // features of the restored and the true pictures
+	dim   int          // of one picture's
+	apart [2][3][]float64
+}
+
+// pair is the quality of a restored picture, or the mean of many. PSNR is nil where it
+// is infinite, which JSON can't hold: for equal pictures and for a mean with such.
+type pair struct {
+	Name       string   `json:"name,omitempty"`
+	PSNR       *float64 `json:"psnr"`
+	SSIM       float64  `json:"ssim"`
+	Perceptual float64  `json:"perceptual"`
+}
+
+// distances for the exchangeability ratio, by name.
+func (c *comparer) distances() [2]struct {
+	name string
+	of   metric.Distance
+} {
+	return [2]struct {
+		name string
+		of   metric.Distance
+	}{{"squared error", metric.SquaredError[float32]}, {c.perceptual.Name(), c.perceptual.Distance}}
+}
+
+// add measures the pictures restored, true and, if there, a second sample.
+func (c *comparer) add(name string, p []picture.Image) error {
+	n, ch, h, w := 1, p[0].C, p[0].H, p[0].W
+	psnr, err := metric.PSNR(p[0].Pix, p[1].Pix, n, ch, h, w)
+	if err != nil {
+		return err
+	}
+	ssim, err := metric.SSIM(p[0].Pix, p[1].Pix, n, ch, h, w)
+	if err != nil {
+		return err
+	}
+	distance, err := c.perceptual.Distance(p[0].Pix, p[1].Pix, n, ch, h, w)
+	if err != nil {
+		return err
+	}
+	c.pairs = append(c.pairs, pair{name, finite(psnr[0]), ssim[0], distance[0]})
+	for k := range c.sets {
+		if k == 1 && c.reference != nil {
+			break
+		}
+		one, dim, err := c.features.Features(p[k].Pix, n, ch, h, w)
+		if err != nil {
+			return err
+		}
+		if c.reference != nil && c.reference.Dim() != dim {
+			return fmt.Errorf("--statistics are of %d features, %s has %d: was another network meant?", c.reference.Dim(), c.features.Backbone(), dim)
+		}
+		c.sets[k], c.dim = append(c.sets[k], one...), dim
+	}
+	if len(p) < 3 {
+		return nil
+	}
+	for k, d := range c.distances() {
+		for j, two := range [3][2]int{{0, 2}, {0, 1}, {2, 1}} {
+			one, err := d.of(p[two[0]].Pix, p[two[1]].Pix, n, ch, h, w)
+			if err != nil {
+				return err
+			}
+			c.apart[k][j] = append(c.apart[k][j], one...)
+		}
+	}
+	return nil
+}
+
+// finite is nil for values that JSON can't hold.
+func finite(v float64) *float64 {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return nil
+	}
+	return &v
+}
+
+// report is what the command prints.
+type report struct {
+	Perceptual      string     `json:"perceptual_name"` // which distance
+	Frechet         string     `json:"frechet_name"`
+	Images          []pair     `json:"images"`
+	Mean            pair       `json:"mean"`
+	Distance        *float64   `json:"frechet"` // null for a single picture
+	Exchangeability []exchange `json:"exchangeability,omitempty"`
+}
+
+type exchange struct {
+	Distance string     `json:"distance"`
+	Ratio    float64    `json:"ratio"`
+	Interval [2]float64 `json:"interval95"`
+}
+
+// finish computes what belongs to all pictures together; own are the statistics of
+// the restored ones, nil for a single one.
+func (c *comparer) finish(seed uint64) (r *report, own *fid.Statistics, err error) {
+	r = &report{Perceptual: c.perceptual.Name(), Frechet: c.frechet, Images: c.pairs}
+	psnr, n := 0.0, float64(len(c.pairs))
+	for _, p := range c.pairs {
+		if p.PSNR == nil {
+			psnr = math.Inf(1)
+		} else {
+			psnr += *p.PSNR / n
+		}
+		r.Mean.SSIM += p.SSIM / n
+		r.Mean.Perceptual += p.Perceptual / n
+	}
+	r.Mean.PSNR = finite(psnr)
+	if len(c.pairs) > 1 {
+		if own, err = fid.NewStatistics(c.sets[0], c.dim); err != nil {
+			return nil, nil, err
+		}
+		reference := c.reference
+		if reference == nil {
+			if reference, err = fid.NewStatistics(c.sets[1], c.dim); err != nil {
+				return nil, nil, err
+			}
+		}
+		d, err := fid.Distance(own, reference)
+		if err != nil {
+			return nil, nil, err
+		}
+		r.Distance = &d
+	}
+	for k, d := range c.distances() {
+		a := c.apart[k]
+		if len(a[0]) == 0 {
+			break
+		}
+		ratio, lo, hi, err := metric.Exchangeability(a[0], a[1], a[2], 10000, seed)
+		if err != nil {
+			return nil, nil, err
+		}
+		r.Exchangeability = append(r.Exchangeability, exchange{d.name, ratio, [2]float64{lo, hi}})
+	}
+	return r, own, nil
+}
+
+func (r *report) json(w io.Writer) error { return json.NewEncoder(w).Encode(r) }
+
+// number prints a PSNR, which is infinite where it is nil.
+func number(v *float64, infinite string, digits int) string {
+	if v == nil {
+		return infinite
+	}
+	return strconv.FormatFloat(*v, 'f', digits, 64)
+}
+
+func (r *report) csv(w io.Writer) error {
+	out := csv.NewWriter(w)
+	rows := [][]string{{"name", "PSNR", "SSIM", r.Perceptual}}
+	for _, p := range r.Images {
+		rows = append(rows, []string{p.Name, number(p.PSNR, "inf", 6), strconv.FormatFloat(p.SSIM, 'f', 6, 64), strconv.FormatFloat(p.Perceptual, 'f', 6, 64)})
+	}
+	return out.WriteAll(rows) // flushes
+}
+
+func (r *report) table(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "picture\tPSNR (dB)\tSSIM\t%s\n", r.Perceptual)
+	mean := r.Mean
+	mean.Name = "mean"
+	for _, p := range append(r.Images[:len(r.Images):len(r.Images)], mean) {
+		fmt.Fprintf(t, "%s\t%s\t%.4f\t%.4f\n", p.Name, number(p.PSNR, "∞", 2), p.SSIM, p.Perceptual)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if r.Distance != nil {
+		fmt.Fprintf(w, "%s of %d pictures: %.4g\n", r.Frechet, len(r.Images), *r.Distance)
+	} else {
+		fmt.Fprintf(w, "%s: at least 2 pictures are wanted\n", r.Frechet)
+	}
+	for _, e := range r.Exchangeability {
+		fmt.Fprintf(w, "exchangeability in %s: %.3f (%.3f … %.3f)\n", e.Distance, e.Ratio, e.Interval[0], e.Interval[1])
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cmi-diffusion/cmi/examples/faces"
+)
+
+// noisyFaces writes n example faces with noise and returns their folder.
+func noisyFaces(t *testing.T, n int, sigma float64, seed uint64) string {
+	t.Helper()
+	dir := t.TempDir()
+	pictures, err := faces.Load(n)
+	require.NoError(t, err)
+	for i, p := range pictures {
+		rng := rand.New(rand.NewPCG(seed, uint64(i)))
+		for k := range p.Pix {
+			p.Pix[k] += float32(sigma * rng.NormFloat64())
+		}
+		require.NoError(t, p.SavePNG(filepath.Join(dir, fmt.Sprintf("face%d.png", i))))
+	}
+	return dir
+}
+
+func measureFolders(t *testing.T, args ...string) report {
+	t.Helper()
+	code, out, errs := tool(t.Context(), append([]string{"metrics", "--json"}, args...)...)
+	require.Zero(t, code, errs)
+	var r report
+	require.NoError(t, json.Unmarshal([]byte(out), &r), out)
+	return r
+}
+
+func TestMetrics(t *testing.T) {
+	truth, good, bad := noisyFaces(t, 4, 0, 0), noisyFaces(t, 4, .05, 1), noisyFaces(t, 4, .3, 2)
+	g, b := measureFolders(t, good, truth), measureFolders(t, bad, truth, "--second", noisyFaces(t, 4, .3, 3))
+	require.Equal(t, "lpips-like (SqueezeNet v1.1)", g.Perceptual)
+	require.Equal(t, "FID-like (SqueezeNet v1.1)", g.Frechet)
+	require.Len(t, g.Images, 4)
+	require.Equal(t, "face0", g.Images[0].Name)
+	require.Greater(t, *g.Mean.PSNR, *b.Mean.PSNR)
+	require.Greater(t, g.Mean.SSIM, b.Mean.SSIM)
+	require.Less(t, g.Mean.Perceptual, b.Mean.Perceptual)
+	require.Less(t, *g.Distance, *b.Distance)
+	require.Empty(t, g.Exchangeability)
+	require.Len(t, b.Exchangeability, 2)
+	require.InDelta(t, 2, b.Exchangeability[0].Ratio, .1, "noise on the truth, seen in squared error")
+	require.Less(t, b.Exchangeability[1].Ratio, 1.2, "and not in the perceptual distance")
+
+	same := measureFolders(t, truth, truth)
+	require.Nil(t, same.Mean.PSNR, "infinite")
+	require.InDelta(t, 1, same.Mean.SSIM, 1e-9)
+	require.Zero(t, same.Mean.Perceptual)
+	require.InDelta(t, 0, *same.Distance, 1e-6**b.Distance)
+
+	code, out, _ := tool(t.Context(), "metrics", truth, truth)
+	require.Zero(t, code)
+	require.Contains(t, out, "mean     ∞          1.0000  0.0000")
+	require.Contains(t, out, "FID-like (SqueezeNet v1.1) of 4 pictures")
+	code, out, _ = tool(t.Context(), "metrics", good, truth, "--csv")
+	require.Zero(t, code)
+	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
+	require.NoError(t, err)
+	require.Len(t, rows, 5)
+	require.Equal(t, []string{"name", "PSNR", "SSIM", "lpips-like (SqueezeNet v1.1)"}, rows[0])
+}
+
+func TestMetricsWithStatistics(t *testing.T) {
+	truth, restored := noisyFaces(t, 4, 0, 0), noisyFaces(t, 4, .2, 1)
+	file := filepath.Join(t.TempDir(), "truth.npz")
+	want := measureFolders(t, restored, truth)
+	measureFolders(t, truth, truth, "--save-statistics", file)
+	got := measureFolders(t, restored, truth, "--statistics", file)
+	require.InEpsilon(t, *want.Distance, *got.Distance, 1e-6)
+}
+
+func TestMetricsBadInput(t *testing.T) {
+	truth, restored, fewer := noisyFaces(t, 3, 0, 0), noisyFaces(t, 3, .1, 1), noisyFaces(t, 2, .1, 2)
+	empty, twins := t.TempDir(), noisyFaces(t, 2, 0, 0)
+	require.NoError(t, os.WriteFile(filepath.Join(empty, "notes.txt"), []byte("no picture"), 0o644))
+	data, err := os.ReadFile(filepath.Join(twins, "face0.png"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(twins, "face0.jpg"), data, 0o644))
+	small := t.TempDir()
+	for i := range 3 {
+		data, err := os.ReadFile(grey(t, 40, 30))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(small, fmt.Sprintf("face%d.png", i)), data, 0o644))
+	}
+	for want, args := range map[string][]string{
+		"without a partner of the same name (1): " + filepath.Join(truth, "face2.png"): {fewer, truth},
+		"no such file":                        {filepath.Join(empty, "none"), truth},
+		"no pictures (.png":                   {empty, truth},
+		"have the same name: keep one":        {twins, truth},
+		"is 40×30 and":                        {small, truth},
+		"--lpips-net vgg needs --lpips FILE":  {restored, truth, "--lpips-net", "vgg"},
+		`unknown network "resnet": known are`: {restored, truth, "--lpips", "../../testdata/golden/tiny16/model.pt", "--lpips-net", "resnet"},
+		"LPIPS on AlexNet: checkpoint":        {restored, truth, "--lpips", "../../testdata/golden/tiny16/model.pt"},
+		"Inception v3: checkpoint":            {restored, truth, "--inception", "../../testdata/golden/tiny16/model.pt"},
+		"an npz file with mu and sigma":       {restored, truth, "--statistics", face},
+		"none of the others can be":           {restored, truth, "--json", "--csv"},
+		"unknown device":                      {restored, truth, "--device", "abacus"},
+		"accepts 2 arg(s), received 1":        {restored},
+	} {
+		code, out, errs := tool(t.Context(), append([]string{"metrics"}, args...)...)
+		require.Equal(t, exitUsage, code, want)
+		require.Contains(t, errs, want)
+		require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+		require.Empty(t, out)
+	}
+	r := measureFolders(t, fewer, truth, "--common")
+	require.Len(t, r.Images, 2)
+}

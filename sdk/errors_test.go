@@ -1,0 +1,403 @@
+package sdk_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/compute/cpu"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+)
+
+// What NewSolver refuses, and how it says so.
+func TestNewSolverErrors(t *testing.T) {
+	dev := device(t, 1)
+	p, o := gaussians(t, dev, 2, 5)
+	other, err := measure.NewIdentity(dev, 1, 1, 7)
+	require.NoError(t, err)
+	defer other.Close()
+	long, err := diffusion.Linear(1000)
+	require.NoError(t, err)
+	schedule, err := diffusion.New(long, 5)
+	require.NoError(t, err)
+	nan, inf := math.NaN(), math.Inf(1)
+	y := func(v float64) []float32 { return []float32{1, 2, float32(v), 4, 5, 6} }
+	for says, change := range map[string]func(p *sdk.Problem, o *sdk.Options){
+		"a prior, an operator, a method and a schedule": func(p *sdk.Problem, _ *sdk.Options) { p.Prior = nil },
+		"a prior, an operator":                          func(p *sdk.Problem, _ *sdk.Options) { p.Operator = nil },
+		"a method and a schedule are needed":            func(_ *sdk.Problem, o *sdk.Options) { o.Method = nil },
+		"and a schedule are needed":                     func(_ *sdk.Problem, o *sdk.Options) { o.Schedule = nil },
+		"images of 1×1×7, the prior's are 1×1×8":        func(p *sdk.Problem, _ *sdk.Options) { p.Operator = other },
+		"need 6 values, got 5":                          func(p *sdk.Problem, _ *sdk.Options) { p.Y = p.Y[:5] },
+		"need 9 values, got 6":                          func(p *sdk.Problem, _ *sdk.Options) { p.N = 3 },
+		"0 measurements":                                func(p *sdk.Problem, _ *sdk.Options) { p.N, p.Y = 0, nil },
+		"-1 measurements":                               func(p *sdk.Problem, _ *sdk.Options) { p.N = -1 },
+		"value 2 is NaN":                                func(p *sdk.Problem, _ *sdk.Options) { p.Y = y(nan) },
+		"value 2 is +Inf":                               func(p *sdk.Problem, _ *sdk.Options) { p.Y = y(inf) },
+		"noise is 0":                                    func(p *sdk.Problem, _ *sdk.Options) { p.SigmaY = 0 },
+		"noise is -1":                                   func(p *sdk.Problem, _ *sdk.Options) { p.SigmaY = -1 },
+		"noise is NaN":                                  func(p *sdk.Problem, _ *sdk.Options) { p.SigmaY = nan },
+		"noise is +Inf":                                 func(p *sdk.Problem, _ *sdk.Options) { p.SigmaY = inf },
+		"timestep 999, the prior knows 0 to 99":         func(_ *sdk.Problem, o *sdk.Options) { o.Schedule = schedule },
+		"no learned variance":                           func(_ *sdk.Problem, o *sdk.Options) { o.Variance = diffusion.LearnedRange },
+		`unknown variance ""`:                           func(_ *sdk.Problem, o *sdk.Options) { o.Variance = "" },
+		"1 image numbers for 2 images":                  func(_ *sdk.Problem, o *sdk.Options) { o.Images = []uint64{3} },
+		"0 probes":                                      func(_ *sdk.Problem, o *sdk.Options) { o.CMI = &cmi.Options{Weighting: cmi.Beta, Estimator: cmi.Probe} },
+		"DDIM's eta is -0.1, 0 to 1 is wanted":          func(_ *sdk.Problem, o *sdk.Options) { o.DDIM = ptr(-0.1) },
+		"DDIM's eta is 1.1, 0 to 1 is wanted":           func(_ *sdk.Problem, o *sdk.Options) { o.DDIM = ptr(1.1) },
+		"DDIM's eta is NaN, 0 to 1 is wanted":           func(_ *sdk.Problem, o *sdk.Options) { o.DDIM = ptr(nan) },
+	} {
+		p, o := p, o
+		change(&p, &o)
+		s, err := sdk.NewSolver(p, o)
+		if assert.ErrorContains(t, err, says) {
+			assert.NotContains(t, err.Error(), "\n")
+			assert.Nil(t, s)
+			_, restoreErr := sdk.Restore(context.Background(), p, o)
+			assert.Equal(t, err, restoreErr)
+		} else {
+			s.Close()
+		}
+	}
+	for _, eta := range []float64{0, 0.5, 1} {
+		o.DDIM = &eta
+		restore(t, p, o)
+	}
+}
+
+func ptr(v float64) *float64 { return &v }
+
+// A run that leaves the numbers is an error that says what to lower, never a NaN.
+func TestDivergence(t *testing.T) {
+	dev := device(t, 2)
+	for name, change := range map[string]func(o *sdk.Options){
+		"scale 1e39":        func(o *sdk.Options) { o.Method = guide.DPS{Scale: 1e39} },
+		"scale 1e300":       func(o *sdk.Options) { o.Method = guide.DPS{Scale: 1e300} },
+		"scale NaN":         func(o *sdk.Options) { o.Method = guide.DPS{Scale: math.NaN()} },
+		"negative infinity": func(o *sdk.Options) { o.Method = guide.DPS{Scale: math.Inf(-1)} },
+		"weight 1e300": func(o *sdk.Options) {
+			o.CMI = &cmi.Options{Eta: 1e300, Weighting: cmi.Constant, Estimator: cmi.Probe, Probes: 1, Lanczos: 1, MaxAlphaBar: 1, Every: 1}
+		},
+	} {
+		for kind, problem := range map[string]func() (sdk.Problem, sdk.Options){
+			"network": func() (sdk.Problem, sdk.Options) { return faces(t, dev, "sr4", 1, 2) },
+			"mixture": func() (sdk.Problem, sdk.Options) { return gaussians(t, dev, 1, 2) },
+		} {
+			p, o := problem()
+			o.CMI = nil
+			change(&o)
+			x, err := sdk.Restore(context.Background(), p, o)
+			assert.Nil(t, x, "%s, %s", name, kind)
+			assert.ErrorContains(t, err, "step 1 of 2", "%s, %s", name, kind)
+		}
+	}
+	// Between usual and hopeless: numbers or an error.
+	for _, scale := range []float64{1e2, 1e5, 1e10, 1e15, 1e20, 1e30, 1e37} {
+		for _, clip := range []bool{false, true} {
+			p, o := faces(t, dev, "sr4", 1, 3)
+			o.Method, o.NoClip = guide.DPS{Scale: scale}, !clip
+			if x, err := sdk.Restore(context.Background(), p, o); err == nil {
+				requireFinite(t, x)
+			} else {
+				assert.Regexp(t, "^step [123] of 3: ", err.Error())
+			}
+		}
+	}
+}
+
+// faulty is a prior that fails, or predicts NaN, at the n-th call of a method.
+type faulty struct {
+	prior.Model
+	method string
+	left   int
+	nan    bool // instead of an error
+}
+
+var errPrior = errors.New("the prior is broken")
+
+func (f *faulty) call(method string, of func() (compute.Tensor, error)) (compute.Tensor, error) {
+	out, err := of()
+	if method != f.method {
+		return out, err
+	}
+	if f.left--; f.left >= 0 {
+		return out, err
+	}
+	if f.nan {
+		f.Device().Combine(out, compute.Times(math.NaN(), out))
+		return out, err
+	}
+	return compute.Tensor{}, errPrior
+}
+
+func (f *faulty) At(x compute.Tensor, t []int) (prior.Point, error) {
+	p, err := f.Model.At(x, t)
+	if err == nil {
+		_, err = f.call("At", func() (compute.Tensor, error) { return p.Out(), nil })
+	}
+	return faultyPoint{p, f}, err
+}
+
+type faultyPoint struct {
+	prior.Point
+	f *faulty
+}
+
+func (p faultyPoint) VJP(u compute.Tensor) (compute.Tensor, error) {
+	return p.f.call("VJP", func() (compute.Tensor, error) { return p.Point.VJP(u) })
+}
+
+func (p faultyPoint) JVP(v compute.Tensor) (compute.Tensor, error) {
+	return p.f.call("JVP", func() (compute.Tensor, error) { return p.Point.JVP(v) })
+}
+
+func (p faultyPoint) Second(v, w compute.Tensor) (compute.Tensor, error) {
+	return p.f.call("Second", func() (compute.Tensor, error) { return p.Point.Second(v, w) })
+}
+
+// A prior's failure ends the run with its error and the step; a NaN it predicts ends
+// it too, and no step's report holds one.
+func TestFaultyPrior(t *testing.T) {
+	dev := device(t, 1)
+	for _, method := range []string{"At", "VJP", "JVP", "Second"} {
+		for left := range 4 {
+			for _, nan := range []bool{false, true} {
+				p, o := gaussians(t, dev, 2, 5)
+				o.NoClip = false
+				p.Prior = &faulty{p.Prior, method, left, nan}
+				reports := 0
+				o.OnStep = func(r sdk.Progress) {
+					reports++
+					for _, v := range [][]float64{r.Residual, r.Information, r.Gradient, r.Applied} {
+						for _, x := range v {
+							assert.False(t, math.IsNaN(x), "%s", method)
+						}
+					}
+				}
+				x, err := sdk.Restore(context.Background(), p, o)
+				assert.Nil(t, x)
+				if !nan {
+					assert.ErrorIs(t, err, errPrior, "%s, call %d", method, left)
+				}
+				calls := 1
+				if method == "JVP" {
+					calls = 2
+				}
+				assert.Regexp(t, "^step [1-4] of 5: ", err, "%s, call %d, NaN %v", method, left, nan)
+				assert.Equal(t, left/calls, reports, "%s, call %d, NaN %v", method, left, nan)
+			}
+		}
+	}
+}
+
+// A prediction that is not a number is noticed where nothing but a clamp sees it.
+func TestPredictionThatIsNotFinite(t *testing.T) {
+	dev := device(t, 1)
+	eta := 0.0
+	for name, change := range map[string]func(o *sdk.Options){
+		"clipped":             func(*sdk.Options) {},
+		"not clipped":         func(o *sdk.Options) { o.NoClip = true },
+		"DDIM":                func(o *sdk.Options) { o.DDIM = &eta },
+		"clipped, one step":   func(o *sdk.Options) { o.Schedule = oneStep(t) },
+		"clipped and watched": func(o *sdk.Options) { o.OnStep = func(sdk.Progress) {} },
+	} {
+		p, o := gaussians(t, dev, 1, 3)
+		o.Method, o.CMI, o.NoClip = guide.Unconditional{}, nil, false
+		change(&o)
+		p.Prior = &faulty{p.Prior, "At", 0, true}
+		_, err := sdk.Restore(context.Background(), p, o)
+		assert.Error(t, err, name)
+	}
+}
+
+func oneStep(t *testing.T) *diffusion.Schedule {
+	betas, err := diffusion.LinearBetas(100, 1e-3, 0.1)
+	require.NoError(t, err)
+	s, err := diffusion.New(betas, 1)
+	require.NoError(t, err)
+	return s
+}
+
+// watched is a device that counts what is allocated and may fail.
+type watched struct {
+	compute.Device
+	live     map[compute.Buffer]bool
+	room     int // arrays that can still be allocated; negative without end
+	dots     int // Dots until the device is lost; negative for never
+	unknown  int // Frees of what was not allocated
+	allocs   int
+	lastLost error
+}
+
+var (
+	errMemory = errors.New("out of memory")
+	errLost   = errors.New("the device is lost")
+)
+
+func watch(d compute.Device) *watched {
+	return &watched{Device: d, live: map[compute.Buffer]bool{}, room: -1, dots: -1}
+}
+
+func (w *watched) Alloc(n int) (compute.Buffer, error) {
+	if w.room == 0 {
+		return nil, errMemory
+	}
+	w.room--
+	w.allocs++
+	b, err := w.Device.Alloc(n)
+	w.live[b] = true
+	return b, err
+}
+
+func (w *watched) Free(b compute.Buffer) {
+	if !w.live[b] {
+		w.unknown++
+	}
+	delete(w.live, b)
+	w.Device.Free(b)
+}
+
+func (w *watched) Dot(a, b compute.Tensor) ([]float64, error) {
+	if w.dots == 0 {
+		return nil, errLost
+	}
+	w.dots--
+	return w.Device.Dot(a, b)
+}
+
+// Close frees everything, once, and a run allocates in its first step only.
+func TestMemory(t *testing.T) {
+	dev := watch(device(t, 1))
+	p, o := gaussians(t, dev, 2, 4)
+	warm := newSolver(t, p, o)
+	require.NoError(t, warm.Step()) // the prior and the operator keep their own
+	warm.Close()
+	before := len(dev.live)
+	for _, e := range []cmi.Estimator{cmi.Probe, cmi.Trace, cmi.TwoDirection, cmi.TwoTrace} {
+		o.CMI.Estimator = e
+		o.OnStep, o.Preview = func(sdk.Progress) {}, true
+		s, err := sdk.NewSolver(p, o)
+		require.NoError(t, err)
+		require.NoError(t, s.Step())
+		live, allocs := len(dev.live), dev.allocs
+		_, err = s.Run(context.Background())
+		require.NoError(t, err)
+		if e == cmi.Probe {
+			assert.Equal(t, live, len(dev.live))
+			assert.Equal(t, allocs, dev.allocs, "allocations after the first step")
+		}
+		s.Close()
+	}
+	// The operator and the prior may have grown to other batches; a second round not.
+	after := len(dev.live)
+	s, err := sdk.NewSolver(p, o)
+	require.NoError(t, err)
+	_, err = s.Run(context.Background())
+	require.NoError(t, err)
+	s.Close()
+	assert.Equal(t, after, len(dev.live))
+	s.Close()
+	assert.Zero(t, dev.unknown, "freed twice")
+	p.Prior.Close()
+	p.Operator.Close()
+	assert.Empty(t, dev.live)
+	assert.LessOrEqual(t, before, after)
+}
+
+// Wherever memory runs out the run ends with an error, and nothing is lost. An
+// operator has no error to return: the device refuses its work instead.
+func TestOutOfMemory(t *testing.T) {
+	done, own := false, 0
+	for room := 0; room < 200 && !done; room++ {
+		processor := cpu.New(1)
+		dev := watch(processor)
+		p, o := gaussians(t, dev, 2, 2)
+		o.OnStep = func(sdk.Progress) {}
+		dev.room = room
+		x, err := sdk.Restore(context.Background(), p, o)
+		if done = err == nil; !done {
+			assert.Nil(t, x)
+			if errors.Is(err, errMemory) {
+				own++
+			}
+		}
+		p.Prior.Close()
+		p.Operator.Close()
+		assert.Empty(t, dev.live, "room for %d", room)
+		assert.Zero(t, dev.unknown, "room for %d", room)
+		_ = processor.Close() // it keeps the refusal
+	}
+	assert.True(t, done)
+	assert.Greater(t, own, 20)
+}
+
+// Wherever a device is lost the run ends with that error.
+func TestDeviceLost(t *testing.T) {
+	dev := watch(device(t, 1))
+	p, o := gaussians(t, dev, 2, 2)
+	o.OnStep = func(sdk.Progress) {}
+	done := false
+	for dots := 0; dots < 200 && !done; dots++ {
+		dev.dots = dots
+		_, err := sdk.Restore(context.Background(), p, o)
+		if done = err == nil; !done {
+			assert.ErrorIs(t, err, errLost)
+			assert.Regexp(t, "^step [12] of 2: ", err)
+		}
+	}
+	assert.True(t, done)
+}
+
+func TestMeasureErrors(t *testing.T) {
+	dev := device(t, 1)
+	p, _ := gaussians(t, dev, 1, 2)
+	for _, c := range []struct {
+		x      []float32
+		sigma  float64
+		images []uint64
+	}{
+		{nil, 0.1, nil}, {make([]float32, 7), 0.1, nil}, {make([]float32, 12), 0.1, nil}, {make([]float32, 8), 0.1, []uint64{1, 2}},
+		{make([]float32, 8), 0.1, []uint64{}}, {make([]float32, 8), math.NaN(), nil}, {make([]float32, 8), -1, nil},
+	} {
+		_, err := sdk.Measure(dev, p.Operator, c.x, c.sigma, 1, c.images)
+		assert.Error(t, err, "%+v", c)
+	}
+	// Image numbers key the noise: one image of a batch is that image alone.
+	x := make([]float32, 3*8)
+	all, err := sdk.Measure(dev, p.Operator, x, 0.1, 1, []uint64{4, 5, 6})
+	require.NoError(t, err)
+	one, err := sdk.Measure(dev, p.Operator, x[:8], 0.1, 1, []uint64{5})
+	require.NoError(t, err)
+	assert.Equal(t, all[3:6], one)
+}
+
+func TestDefaults(t *testing.T) {
+	dev := device(t, 1)
+	n := network(t, dev)
+	o, err := sdk.Defaults(n, "sr4", 50)
+	require.NoError(t, err)
+	assert.Equal(t, 50, o.Schedule.Len())
+	assert.Equal(t, 999, o.Schedule.Timestep(49))
+	assert.Equal(t, diffusion.LearnedRange, o.Variance)
+	assert.Equal(t, guide.DPS{Scale: 6}, o.Method)
+	assert.Nil(t, o.CMI)
+	o, err = sdk.Defaults(n, "box", 50)
+	require.NoError(t, err)
+	assert.Equal(t, guide.DPS{Scale: 10}, o.Method)
+	p, _ := gaussians(t, dev, 1, 2)
+	assert.Equal(t, diffusion.FixedSmall, sdk.VarianceOf(p.Prior))
+	for _, steps := range []int{0, -1, 1001} {
+		_, err = sdk.Defaults(n, "sr4", steps)
+		assert.Error(t, err, "%d steps", steps)
+	}
+}

@@ -1,0 +1,305 @@
+package sdk_test
+
+import (
+	"context"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+)
+
+// counting counts the passes that are really asked of a prior, in forwards of its
+// batch: 1 for the value, a VJP and each JVP, 2 or 3 for each jet.
+type counting struct {
+	prior.Model
+	passes int
+}
+
+type countingPoint struct {
+	prior.Point
+	c *counting
+}
+
+func (c *counting) At(x compute.Tensor, t []int) (prior.Point, error) {
+	p, err := c.Model.At(x, t)
+	c.passes++
+	return countingPoint{p, c}, err
+}
+
+func (p countingPoint) VJP(u compute.Tensor) (compute.Tensor, error) {
+	p.c.passes++
+	return p.Point.VJP(u)
+}
+
+func (p countingPoint) JVP(v compute.Tensor) (compute.Tensor, error) {
+	p.c.passes += v.N / p.Out().N
+	return p.Point.JVP(v)
+}
+
+func (p countingPoint) Second(v, w compute.Tensor) (compute.Tensor, error) {
+	p.c.passes += 2 * v.N / p.Out().N
+	if v != w {
+		p.c.passes += v.N / p.Out().N
+	}
+	return p.Point.Second(v, w)
+}
+
+// The passes of a step: 1 unconditional, 2 for DPS, 4 + K with one probe.
+func TestPasses(t *testing.T) {
+	dev := device(t, 2)
+	p, o := faces(t, dev, "sr4", 2, 2)
+	counted := &counting{Model: p.Prior}
+	p.Prior = counted
+	term := *o.CMI
+	for name, c := range map[string]struct {
+		method guide.Method
+		change func(*cmi.Options) // nil without the term
+		want   [2]int             // after each step
+	}{
+		"unconditional":  {guide.Unconditional{}, nil, [2]int{1, 2}},
+		"DPS":            {guide.DPS{Scale: 0.5}, nil, [2]int{2, 4}},
+		"CMI+DPS, K = 0": {guide.DPS{Scale: 0.5}, func(o *cmi.Options) { o.Lanczos = 0 }, [2]int{4, 8}},
+		"CMI+DPS, K = 1": {guide.DPS{Scale: 0.5}, func(o *cmi.Options) { o.Lanczos = 1 }, [2]int{5, 10}},
+		"CMI+DPS, K = 3": {guide.DPS{Scale: 0.5}, func(o *cmi.Options) { o.Lanczos = 3 }, [2]int{7, 14}},
+		"two probes":     {guide.DPS{Scale: 0.5}, func(o *cmi.Options) { o.Probes = 2 }, [2]int{10, 20}},
+		"first step":     {guide.DPS{Scale: 0.5}, func(o *cmi.Options) { o.Last = 1 }, [2]int{6, 8}},
+		"last step":      {guide.DPS{Scale: 0.5}, func(o *cmi.Options) { o.First = 2 }, [2]int{2, 8}},
+		"term alone":     {guide.Unconditional{}, func(*cmi.Options) {}, [2]int{5, 10}},
+	} {
+		counted.passes = 0
+		o.Method, o.CMI = c.method, nil
+		if c.change != nil {
+			changed := term
+			c.change(&changed)
+			o.CMI = &changed
+		}
+		var reported [2]int
+		o.OnStep = func(r sdk.Progress) { reported[r.Step-1] = r.Passes }
+		s := newSolver(t, p, o)
+		_, err := s.Run(context.Background())
+		require.NoError(t, err)
+		assert.Equal(t, c.want, reported, name)
+		assert.Equal(t, c.want[1], s.Passes(), name)
+		assert.Equal(t, c.want[1], counted.passes, "%s: what the network was asked", name)
+	}
+}
+
+// The dense estimators count their passes too.
+func TestPassesOfDenseEstimators(t *testing.T) {
+	p, o := gaussians(t, device(t, 1), 2, 2)
+	counted := &counting{Model: p.Prior}
+	p.Prior = counted
+	for e, want := range map[cmi.Estimator]int{ // 3 measurements, 8 dimensions, DPS 2
+		cmi.Trace: 2 + 3 + 2*3, cmi.TwoDirection: 2 + 3 + 3, cmi.TwoTrace: 2 + 3 + 8 + 3,
+	} {
+		counted.passes = 0
+		o.CMI.Estimator = e
+		s := newSolver(t, p, o)
+		require.NoError(t, s.Step())
+		assert.Equal(t, want, s.Passes(), e)
+		assert.Equal(t, want, counted.passes, e)
+	}
+}
+
+// What a step reports.
+func TestProgress(t *testing.T) {
+	dev := device(t, 2)
+	p, o := faces(t, dev, "inpaint", 2, 4)
+	o.CMI.First, o.CMI.Last = 2, 3
+	o.Preview = true
+	var reports []sdk.Progress
+	o.OnStep = func(r sdk.Progress) { reports = append(reports, r) }
+	restore(t, p, o)
+	require.Len(t, reports, 4)
+	ws := compute.NewWorkspace(dev)
+	defer ws.Free()
+	for i, r := range reports {
+		assert.Equal(t, i+1, r.Step)
+		assert.Equal(t, 4, r.Steps)
+		require.Len(t, r.Residual, 2)
+		requireFinite(t, r.Preview)
+		require.Len(t, r.Preview, 2*3*16*16)
+		for _, v := range r.Preview {
+			assert.LessOrEqual(t, math.Abs(float64(v)), 1.0)
+		}
+		// The residual is that of the preview.
+		x := ws.FromHost(r.Preview, 2, 3, 16, 16)
+		ax := ws.Like(x)
+		require.NoError(t, ws.Err())
+		p.Operator.Apply(ax, x)
+		host, err := compute.ToHost(dev, ax)
+		require.NoError(t, err)
+		for n, got := range r.Residual {
+			half := len(host) / 2
+			assert.InEpsilon(t, distance(p.Y[n*half:(n+1)*half], host[n*half:(n+1)*half]), got, 1e-5)
+		}
+		if r.Step != 2 && r.Step != 3 {
+			assert.Nil(t, r.Information)
+			assert.Nil(t, r.Gradient)
+			assert.Nil(t, r.Applied)
+			assert.Zero(t, r.Limited)
+			continue
+		}
+		for _, values := range [][]float64{r.Information, r.Gradient, r.Applied} {
+			require.Len(t, values, 2)
+			for _, v := range values {
+				assert.Greater(t, v, 0.0)
+				assert.False(t, math.IsInf(v, 0))
+			}
+		}
+	}
+	assert.Less(t, reports[3].Residual[0], reports[0].Residual[0], "the measurement is approached")
+
+	o.Preview = false
+	o.OnStep = func(r sdk.Progress) { assert.Nil(t, r.Preview) }
+	restore(t, p, o)
+}
+
+// Watching a run does not change it.
+func TestWatchingChangesNothing(t *testing.T) {
+	p, o := gaussians(t, device(t, 1), 2, 10)
+	want := restore(t, p, o)
+	o.OnStep, o.Preview = func(sdk.Progress) {}, true
+	assert.Equal(t, want, restore(t, p, o))
+}
+
+// After ctx ends no further step is taken; the state goes on to the same picture.
+func TestCancel(t *testing.T) {
+	p, o := gaussians(t, device(t, 1), 2, 10)
+	want := restore(t, p, o)
+	ctx, cancel := context.WithCancel(context.Background())
+	steps := 0
+	o.OnStep = func(r sdk.Progress) {
+		if steps++; r.Step == 3 {
+			cancel()
+		}
+	}
+	s := newSolver(t, p, o)
+	x, err := s.Run(ctx)
+	assert.Nil(t, x)
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, 3, steps)
+	got, err := s.Run(context.Background())
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+
+	steps = 0
+	_, err = sdk.Restore(ctx, p, o)
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.Zero(t, steps)
+}
+
+// step takes one step from a state and gives the next.
+func step(t *testing.T, p sdk.Problem, o sdk.Options, x []float32, index int) ([]float32, sdk.Progress) {
+	t.Helper()
+	var report sdk.Progress
+	o.OnStep = func(r sdk.Progress) { report = r }
+	s := newSolver(t, p, o)
+	require.NoError(t, s.SetState(x, index))
+	require.NoError(t, s.Step())
+	next, _, err := s.State()
+	require.NoError(t, err)
+	return next, report
+}
+
+// The term's part of a step is Applied, in the direction of ∇I; a radius limits it
+// exactly, image by image, and the limited ones are counted.
+func TestTrustRadius(t *testing.T) {
+	const n, dim, index = 3, 8, 6
+	p, o := gaussians(t, device(t, 1), n, 10)
+	term := *o.CMI
+	o.CMI = nil
+	s := newSolver(t, p, o)
+	for range 10 - 1 - index {
+		require.NoError(t, s.Step())
+	}
+	x, _, err := s.State()
+	require.NoError(t, err)
+	plain, _ := step(t, p, o, x, index)
+	o.Method = guide.Unconditional{}
+	unguided, _ := step(t, p, o, x, index)
+	o.Method = guide.DPS{Scale: 0.3}
+	part := func(a, b []float32, i int) float64 { return distance(a[i*dim:(i+1)*dim], b[i*dim:(i+1)*dim]) }
+
+	var gradient []float64
+	for _, weighting := range []cmi.Weighting{cmi.Beta, cmi.Constant} {
+		free := term
+		free.Weighting, free.Eta = weighting, -0.7
+		o.CMI = &free
+		next, report := step(t, p, o, x, index)
+		assert.Zero(t, report.Limited)
+		gradient = report.Gradient
+		w := 0.7
+		if weighting == cmi.Beta {
+			w *= o.Schedule.Beta(index)
+		}
+		for i := range n {
+			assert.InEpsilon(t, w*gradient[i], report.Applied[i], 1e-12)
+			assert.InEpsilon(t, report.Applied[i], part(next, plain, i), 1e-3)
+		}
+	}
+	// Opposite weights move to opposite sides.
+	up, down := term, term
+	up.Eta, down.Eta = 2, -2
+	o.CMI = &up
+	a, _ := step(t, p, o, x, index)
+	o.CMI = &down
+	b, _ := step(t, p, o, x, index)
+	for i := range a {
+		assert.InDelta(t, 2*plain[i], a[i]+b[i], 1e-5)
+	}
+
+	std := math.Sqrt(o.Schedule.PosteriorVariance(index) * dim)
+	for name, c := range map[string]struct {
+		std, guidance float64
+	}{"std": {0.2, 0}, "guidance": {0, 0.3}, "both": {0.05, 0.1}} {
+		limited := term
+		// A weight with which the radius is crossed by the longest gradients only.
+		limited.Weighting, limited.TrustStd, limited.TrustGuidance = cmi.Constant, c.std, c.guidance
+		radius := make([]float64, n)
+		for i := range n {
+			radius[i] = limited.Radius(std, part(plain, unguided, i))
+		}
+		ratio := make([]float64, n)
+		longest := 0
+		for i := range n {
+			if ratio[i] = gradient[i] / radius[i]; ratio[i] > ratio[longest] {
+				longest = i
+			}
+		}
+		second := 0.0
+		for i, r := range ratio {
+			if i != longest {
+				second = max(second, r)
+			}
+		}
+		limited.Eta = 2 / (ratio[longest] + second)
+		o.CMI = &limited
+		next, report := step(t, p, o, x, index)
+		assert.Equal(t, 1, report.Limited, name)
+		for i := range n {
+			want := min(limited.Eta*gradient[i], radius[i])
+			assert.InEpsilon(t, want, report.Applied[i], 1e-4, "%s, image %d", name, i)
+			assert.InEpsilon(t, want, part(next, plain, i), 1e-3, "%s, image %d", name, i)
+		}
+		limited.Eta = -1e6
+		o.CMI = &limited
+		_, report = step(t, p, o, x, index)
+		assert.Equal(t, n, report.Limited, name)
+		for i := range n {
+			assert.InEpsilon(t, radius[i], report.Applied[i], 1e-4)
+		}
+	}
+	// Without guidance a radius in multiples of it leaves nothing.
+	o.Method, o.CMI = guide.Unconditional{}, &cmi.Options{Eta: 1, Weighting: cmi.Beta, Estimator: cmi.Probe, Probes: 1, MaxAlphaBar: 1, Every: 1, TrustGuidance: 0.5}
+	next, report := step(t, p, o, x, index)
+	assert.Equal(t, unguided, next)
+	assert.Equal(t, []float64{0, 0, 0}, report.Applied)
+}

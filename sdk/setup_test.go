@@ -1,0 +1,137 @@
+package sdk_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/compute/cpu"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+	"github.com/cmi-diffusion/cmi/sdk/prior/mixture"
+	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
+)
+
+func device(t testing.TB, threads int) compute.Device {
+	t.Helper()
+	dev := cpu.New(threads)
+	t.Cleanup(func() { assert.NoError(t, dev.Close()) })
+	return dev
+}
+
+// network is the trained 16×16 network of the golden vectors.
+func network(t testing.TB, dev compute.Device) prior.Model {
+	t.Helper()
+	const folder = "../testdata/golden/tiny16/"
+	override, err := os.ReadFile(folder + "config.json")
+	require.NoError(t, err)
+	file, err := checkpoint.Open(folder + "model.pt")
+	require.NoError(t, err)
+	defer file.Close()
+	m, err := unet.Load(dev, file, override)
+	require.NoError(t, err)
+	t.Cleanup(m.Close)
+	return m
+}
+
+const sigmaY = 0.05
+
+// faces is a problem of n pictures and the network, and DPS with the information
+// term in so many steps.
+func faces(t testing.TB, dev compute.Device, task string, n, steps int) (sdk.Problem, sdk.Options) {
+	t.Helper()
+	m := network(t, dev)
+	c, h, w := m.Image()
+	op, err := measure.ForTask(task, dev, c, h, w, rand.New(rand.NewPCG(1, 1)))
+	require.NoError(t, err)
+	t.Cleanup(op.Close)
+	var x []float32
+	for i := range n {
+		for k := range c * h * w {
+			x = append(x, float32(0.8*math.Sin(float64(k%w)/(2+float64(i)))*math.Cos(float64(k/w%h)/3+float64(k/w/h))))
+		}
+	}
+	y, err := sdk.Measure(dev, op, x, sigmaY, 1, nil)
+	require.NoError(t, err)
+	o, err := sdk.Defaults(m, task, steps)
+	require.NoError(t, err)
+	o.Method = guide.DPS{Scale: 0.5}
+	o.Seed = 42
+	o.CMI = &cmi.Options{Eta: 1, Weighting: cmi.Beta, Estimator: cmi.Probe, Probes: 1, Lanczos: 2, MaxAlphaBar: 1, Every: 1, TrustStd: 0.2}
+	return sdk.Problem{Prior: m, Operator: op, Y: y, N: n, SigmaY: sigmaY}, o
+}
+
+// gaussians is the same with an exact prior of few dimensions, not clipped.
+func gaussians(t testing.TB, dev compute.Device, n, steps int) (sdk.Problem, sdk.Options) {
+	t.Helper()
+	p, err := mixture.NewProblem(mixture.ProblemConfig{Components: 6, Dim: 8, Rows: 3, Seed: 2})
+	require.NoError(t, err)
+	betas, err := diffusion.LinearBetas(100, 1e-3, 0.1)
+	require.NoError(t, err)
+	m, err := mixture.NewModel(p.Prior, diffusion.AlphaBars(betas), dev)
+	require.NoError(t, err)
+	t.Cleanup(m.Close)
+	op, err := measure.NewDense(dev, p.A)
+	require.NoError(t, err)
+	t.Cleanup(op.Close)
+	var y []float32
+	for i := range n {
+		for _, v := range p.Y {
+			y = append(y, float32(v)+float32(i)/10)
+		}
+	}
+	schedule, err := diffusion.New(betas, steps)
+	require.NoError(t, err)
+	return sdk.Problem{Prior: m, Operator: op, Y: y, N: n, SigmaY: p.SigmaY}, sdk.Options{
+		Method: guide.DPS{Scale: 0.3}, Schedule: schedule, Variance: diffusion.FixedSmall, NoClip: true, Seed: 42,
+		CMI: &cmi.Options{Eta: 1, Weighting: cmi.Beta, Estimator: cmi.Probe, Probes: 1, Lanczos: 2, MaxAlphaBar: 1, Every: 1},
+	}
+}
+
+// restore runs to the end.
+func restore(t testing.TB, p sdk.Problem, o sdk.Options) []float32 {
+	t.Helper()
+	x, err := sdk.Restore(context.Background(), p, o)
+	require.NoError(t, err)
+	requireFinite(t, x)
+	return x
+}
+
+func newSolver(t testing.TB, p sdk.Problem, o sdk.Options) *sdk.Solver {
+	t.Helper()
+	s, err := sdk.NewSolver(p, o)
+	require.NoError(t, err)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func requireFinite(t testing.TB, x []float32) {
+	t.Helper()
+	for i, v := range x {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			require.Fail(t, fmt.Sprintf("value %d is %v", i, v))
+		}
+	}
+}
+
+func distance(a, b []float32) float64 {
+	sum := 0.0
+	for i := range a {
+		sum += math.Pow(float64(a[i])-float64(b[i]), 2)
+	}
+	return math.Sqrt(sum)
+}
+
+func norm(a []float32) float64 { return distance(a, make([]float32, len(a))) }
