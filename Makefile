@@ -17,9 +17,12 @@ FORCE:
 demo: build
 	./bin/cmi-native demo --out out
 
-# All tests. CMI_NO_SKIP=1 turns what would be skipped into failures.
+# All tests, then the conformance suite with the golden vectors. What is skipped is
+# named with its reason; with CMI_NO_SKIP=1 it is a failure.
 test: vet
-	$(GO) test -timeout 9m ./...
+	@$(GO) test -timeout 9m -v ./... > test.log 2>&1 || { grep -vE '^ *(=== |--- PASS|PASS)' test.log; exit 1; }
+	@grep '^ok' test.log
+	@if grep -A1 '^ *--- SKIP' test.log; then test -z "$$CMI_NO_SKIP"; fi
 	$(GO) run ./cmd/native verify --golden testdata/golden > verify.log || { grep -v '^pass' verify.log; exit 1; }
 	@tail -1 verify.log
 
@@ -41,4 +44,4 @@ bench: build
 	else echo "comparison with PyTorch skipped: $(PYTHON) has no torch and safetensors (pip install torch numpy safetensors)"; fi
 
 clean:
-	rm -rf bin out verify.log
+	rm -rf bin out test.log verify.log

@@ -102,7 +102,7 @@ func (p Problem) Validate(o Options) error {
 		return fmt.Errorf("a problem has a linear operator or a nonlinear one, not both")
 	}
 	forward := p.forward()
-	if p.Operator == nil && (o.CMI != nil || guide.NeedsLinear(o.Method)) {
+	if _, any := o.Method.(guide.GradientOnly); p.Operator == nil && (o.CMI != nil || !any) {
 		return fmt.Errorf("%s is not linear: use method dps without the information term", forward.Name())
 	}
 	c, h, w := p.Prior.Image()

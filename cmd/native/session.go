@@ -17,7 +17,6 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
-	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/metric"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
@@ -51,21 +50,11 @@ func (p *progress) run(label string) func(passes int) {
 	}
 }
 
-// passes is how many network passes a run will take, in forwards: enough to
-// foretell the time.
+// passes is how many network passes a run will take at most, in forwards.
 func passes(o sdk.Options) int {
-	method := 1 // one adjoint pass
-	switch m := o.Method.(type) {
-	case guide.Unconditional, guide.Projection:
-		method = 0
-	case guide.PiGDM:
-		method += m.Curvature.Passes()
-	case *guide.Evidence:
-		method += m.Lanczos + m.Curvature.Passes()
-	}
 	n := 0
 	for i := range o.Schedule.Len() {
-		n += 1 + method
+		n += 1 + o.Method.Passes()
 		if o.CMI != nil && o.CMI.Active(o.Schedule.Len()-i, o.Schedule.AlphaBar(i)) {
 			n += o.CMI.Probes * (o.CMI.Lanczos + 2)
 		}

@@ -49,6 +49,12 @@ func (m DPS) Name() string {
 	return "dps"
 }
 
+// Passes implements [Method].
+func (DPS) Passes() int { return 1 }
+
+// GradientOnly says that the operator may be nonlinear.
+func (DPS) GradientOnly() {}
+
 // Step implements [Method]: one adjoint pass.
 func (m DPS) Step(s *Step) error {
 	if m.Weights != nil && len(m.Weights) != s.X.N {

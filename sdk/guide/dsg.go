@@ -38,6 +38,9 @@ func DSGFor(task string, steps int) DSG {
 // Name implements [Method].
 func (DSG) Name() string { return "dsg" }
 
+// Passes implements [Method].
+func (DSG) Passes() int { return 1 }
+
 // Step implements [Method]: one adjoint pass in the steps that are guided.
 func (m DSG) Step(s *Step) error {
 	if s.Index == 0 || s.Index%max(m.Interval, 1) != 0 {

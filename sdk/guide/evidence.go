@@ -23,8 +23,8 @@ type Curvature struct {
 	TrustGuidance float64 // limits its norm to this multiple of the drift's; 0 is no limit
 }
 
-// Passes is what the curvature costs in a step where it acts.
-func (k Curvature) Passes() int {
+// passes is what the curvature costs in a step where it acts.
+func (k Curvature) passes() int {
 	if k.Weight == 0 {
 		return 0
 	}
@@ -74,6 +74,9 @@ type Evidence struct {
 
 // Name implements [Method].
 func (*Evidence) Name() string { return "evidence" }
+
+// Passes implements [Method].
+func (m *Evidence) Passes() int { return 1 + m.Lanczos + m.Curvature.passes() }
 
 // Step implements [Method]: K JVPs, one adjoint pass, and a jet with Curvature.
 func (m *Evidence) Step(s *Step) error {

@@ -13,19 +13,16 @@ import (
 type Method interface {
 	// Name is short and stable: "dps".
 	Name() string
+	// Passes is what a step costs beyond the network's value, in forwards.
+	Passes() int
 	// Step writes s.Next, and the norm of the data guidance it added, per image, to
 	// s.Guidance.
 	Step(s *Step) error
 }
 
-// NeedsLinear says whether a method works with linear operators only.
-func NeedsLinear(m Method) bool {
-	switch m.(type) {
-	case Unconditional, DPS:
-		return false
-	}
-	return true
-}
+// GradientOnly is implemented by methods that take nonlinear operators too: they
+// use Step.Forward, never Step.Operator.
+type GradientOnly interface{ GradientOnly() }
 
 // Step is one reverse step x_t → x_{t−1} of a batch: what the base sampler has
 // computed, and where the method leaves its result. All tensors are on one device;
@@ -89,6 +86,12 @@ type Unconditional struct{}
 
 // Name implements [Method].
 func (Unconditional) Name() string { return "unconditional" }
+
+// Passes implements [Method].
+func (Unconditional) Passes() int { return 0 }
+
+// GradientOnly says that the operator may be nonlinear.
+func (Unconditional) GradientOnly() {}
 
 // Step implements [Method].
 func (Unconditional) Step(s *Step) error {

@@ -19,6 +19,9 @@ type MCG struct{}
 // Name implements [Method].
 func (MCG) Name() string { return "mcg" }
 
+// Passes implements [Method].
+func (MCG) Passes() int { return 1 }
+
 // Step implements [Method]: one adjoint pass.
 func (MCG) Step(s *Step) error {
 	g, norm, err := residualGradient(s)
@@ -36,6 +39,9 @@ type Projection struct{}
 
 // Name implements [Method].
 func (Projection) Name() string { return "projection" }
+
+// Passes implements [Method].
+func (Projection) Passes() int { return 0 }
 
 // Step implements [Method].
 func (Projection) Step(s *Step) error {

@@ -31,6 +31,38 @@ func TestDPSIsTheGradient(t *testing.T) {
 	}
 }
 
+// DPS+ averages the norm over copies of x̂0 with uniform noise, and takes a weight for
+// each image.
+func TestDPSOverNoisyCopies(t *testing.T) {
+	const copies = 3
+	for _, clips := range []bool{false, true} {
+		tr := newTrial(t, clips, 5, nil, nil)
+		got := tr.run(t, guide.DPS{Scale: 0.7, Copies: copies, Weights: []float64{1, 0.5, 2}})
+		z := make([]float32, images*dim)
+		for i, weight := range []float64{1, 0.5, 2} {
+			want := tr.slope(t, i, func(l *mixture.Local) float64 {
+				sum := 0.0
+				for k := range copies {
+					tr.Random(z, k)
+					u := mat.NewVecDense(dim, nil)
+					for p := range dim {
+						u.SetVec(p, 0.05*0.5*math.Erfc(-float64(z[i*dim+p])/math.Sqrt2))
+					}
+					r := tr.innovation(i, l, clips)
+					var au mat.VecDense
+					au.MulVec(tr.a, u)
+					r.SubVec(r, &au)
+					sum += mat.Norm(r, 2) / copies
+				}
+				return sum
+			})
+			assert.LessOrEqual(t, relative(got[i], scaled(-0.7*weight, want)), 1e-4, "clips %v, image %d", clips, i)
+		}
+	}
+	tr := newTrial(t, true, 5, nil, nil)
+	assert.ErrorContains(t, guide.DPS{Scale: 1, Weights: []float64{1}}.Step(tr.Step), "1 weights for 3 images")
+}
+
 // The clamp has something to do in that test: some values are clipped, not all.
 func TestClampMatters(t *testing.T) {
 	tr := newTrial(t, true, 5, nil, nil)
@@ -186,10 +218,6 @@ func TestProjections(t *testing.T) {
 		diagonal.Set(i, i, float64(v))
 	}
 	tr := newTrial(t, true, 5, diagonal, func(dev compute.Device) (measure.Operator, error) { return measure.NewMask(dev, 1, 1, dim, keep) })
-	tr.noise = make([]float32, images*dim)
-	for i := range tr.noise {
-		tr.noise[i] = float32(i%5) - 2
-	}
 	step := tr.run(t, guide.DPS{Scale: 1})
 	for _, m := range []guide.Method{guide.MCG{}, guide.Projection{}} {
 		tr.run(t, m)
@@ -232,7 +260,7 @@ func TestProjections(t *testing.T) {
 // every method, made afresh.
 func every() []guide.Method {
 	return []guide.Method{
-		guide.Unconditional{}, guide.Projection{}, guide.DPS{Scale: 0.5}, guide.MCG{}, guide.DSG{Interval: 1, Rate: 0.3},
+		guide.Unconditional{}, guide.Projection{}, guide.DPS{Scale: 0.5}, guide.DPS{Scale: 0.5, Copies: 2}, guide.MCG{}, guide.DSG{Interval: 1, Rate: 0.3},
 		guide.PiGDM{Scale: 1}, guide.PiGDM{Scale: 1, GuidedMean: true}, guide.PiGDM{Scale: 1, Curvature: guide.Curvature{Weight: 1}},
 		&guide.Evidence{Scale: 1, Lanczos: 3}, &guide.Evidence{Scale: 1, Lanczos: 2, Curvature: guide.Curvature{Weight: 1}},
 	}

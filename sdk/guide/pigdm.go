@@ -33,6 +33,9 @@ func PiGDMFor(task string) PiGDM {
 // Name implements [Method].
 func (PiGDM) Name() string { return "pigdm" }
 
+// Passes implements [Method].
+func (m PiGDM) Passes() int { return 1 + m.Curvature.passes() }
+
 // Step implements [Method]: one adjoint pass, and a jet with Curvature.
 func (m PiGDM) Step(s *Step) error {
 	residual, w := s.Tensor("residual", s.Y), s.Tensor("innovation", s.X)

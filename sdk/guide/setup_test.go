@@ -84,7 +84,7 @@ func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev com
 	image := func() compute.Tensor { return ws.New(images, 1, 1, dim) }
 	oc, oh, ow := operator.Out()
 	tr.Step = &guide.Step{
-		Device: dev, Work: ws, Schedule: schedule, Index: index, Operator: operator, SigmaY: 0.2,
+		Device: dev, Work: ws, Schedule: schedule, Index: index, Forward: measure.Linear(operator), Operator: operator, SigmaY: 0.2,
 		Y: ws.FromHost(y, images, oc, oh, ow), X: ws.FromHost(x, images, 1, 1, dim),
 		X0: image(), Proposal: image(), Mean: image(), Next: image(), Clips: clips, Guidance: make([]float64, images),
 	}
@@ -119,7 +119,7 @@ func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev com
 	}
 	tr.Propose(tr.Proposal, tr.Mean, tr.Clipped)
 	tr.NoiseNorm = func() ([]float64, error) { return []float64{radius, radius, radius}, nil }
-	for range images * operator.Measured() {
+	for range images * dim {
 		tr.noise = append(tr.noise, float32(rng.NormFloat64()))
 	}
 	tr.Random = func(z []float32, _ int) { copy(z, tr.noise) }
