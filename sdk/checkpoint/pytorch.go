@@ -93,11 +93,27 @@ func (m *machine) persistent(id any) {
 	m.push(s)
 }
 
+// orderedDict has no arguments, its items follow; Python 2 gives it the list of
+// pairs [key, value].
 func orderedDict(args tuple) (any, error) {
-	if len(args) != 0 {
-		return nil, fmt.Errorf("OrderedDict of %d arguments, wanted none", len(args))
+	d := newDict()
+	if len(args) == 0 {
+		return d, nil
 	}
-	return newDict(), nil
+	pairs, ok := args[0].(*list)
+	if !ok || len(args) > 1 {
+		return nil, fmt.Errorf("OrderedDict of %d arguments, wanted none or a list of pairs", len(args))
+	}
+	for _, item := range pairs.items {
+		pair, ok := item.(*list)
+		if !ok || len(pair.items) != 2 {
+			return nil, errors.New("OrderedDict of a list that does not hold pairs")
+		}
+		if err := d.set(pair.items[0], pair.items[1]); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
 }
 
 func rebuildParameter(args tuple) (any, error) {

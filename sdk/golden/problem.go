@@ -35,25 +35,28 @@ func (p *problem) close() {
 	}
 }
 
-func newProblem(dir fs.FS, v *vectors, task string, dev compute.Device) (p *problem, err error) {
-	p = &problem{}
-	defer func() {
-		if err != nil {
-			p.close()
-		}
-	}()
-	if p.model, err = loadNetwork(dir, "tiny16", dev); err != nil {
+func newProblem(dir fs.FS, v *vectors, task string, dev compute.Device) (*problem, error) {
+	p := &problem{}
+	if err := p.open(dir, v, task, dev); err != nil {
+		p.close()
 		return nil, err
+	}
+	return p, nil
+}
+
+func (p *problem) open(dir fs.FS, v *vectors, task string, dev compute.Device) (err error) {
+	if p.model, err = loadNetwork(dir, "tiny16", dev); err != nil {
+		return err
 	}
 	betas, err := diffusion.Linear(p.model.Steps())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if p.schedule, err = diffusion.New(betas, steps); err != nil {
-		return nil, err
+		return err
 	}
 	p.operator, err = operatorOf(v, task, p.model, dev)
-	return p, err
+	return err
 }
 
 // operatorOf builds an operator from a task's name and the mask or kernel that the

@@ -23,12 +23,6 @@ func PairedBootstrap(a, b []float64, resamples int, seed uint64) (mean, lo, hi f
 	if len(a) != len(b) {
 		return 0, 0, 0, fmt.Errorf("paired bootstrap: %d and %d values, want one of each per image", len(a), len(b))
 	}
-	if len(a) == 0 {
-		return 0, 0, 0, errors.New("paired bootstrap: no values")
-	}
-	if resamples < 1 {
-		return 0, 0, 0, fmt.Errorf("paired bootstrap: %d resamples, want at least 1 (10000 is usual)", resamples)
-	}
 	diff := make([]float64, len(a))
 	for i := range a {
 		diff[i] = a[i] - b[i]
@@ -36,15 +30,33 @@ func PairedBootstrap(a, b []float64, resamples int, seed uint64) (mean, lo, hi f
 			return 0, 0, 0, fmt.Errorf("paired bootstrap: image %d has %v and %v, want finite values", i, a[i], b[i])
 		}
 	}
-	rng := rand.New(rand.NewPCG(seed, 0))
-	means := make([]float64, resamples)
-	for r := range means {
+	lo, hi, err = bootstrap(len(diff), resamples, seed, func(image func() int) float64 {
 		sum := 0.0
 		for range diff {
-			sum += diff[rng.IntN(len(diff))]
+			sum += diff[image()]
 		}
-		means[r] = sum / float64(len(diff))
+		return sum / float64(len(diff))
+	})
+	if err != nil {
+		return 0, 0, 0, fmt.Errorf("paired bootstrap: %w", err)
 	}
-	slices.Sort(means)
-	return stat.Mean(diff, nil), stat.Quantile(.025, stat.LinInterp, means, nil), stat.Quantile(.975, stat.LinInterp, means, nil), nil
+	return stat.Mean(diff, nil), lo, hi, nil
+}
+
+// bootstrap is the 95 % percentile interval of a statistic of n images. statistic
+// computes it on a resample, of which it draws n images with image.
+func bootstrap(n, resamples int, seed uint64, statistic func(image func() int) float64) (lo, hi float64, err error) {
+	if n == 0 {
+		return 0, 0, errors.New("no values")
+	}
+	if resamples < 1 {
+		return 0, 0, fmt.Errorf("%d resamples, want at least 1 (10000 is usual)", resamples)
+	}
+	rng := rand.New(rand.NewPCG(seed, 0))
+	all := make([]float64, resamples)
+	for r := range all {
+		all[r] = statistic(func() int { return rng.IntN(n) })
+	}
+	slices.Sort(all)
+	return stat.Quantile(.025, stat.LinInterp, all, nil), stat.Quantile(.975, stat.LinInterp, all, nil), nil
 }

@@ -1,4 +1,5 @@
-// Package metric measures how close restored images are to the truth.
+// Package metric measures how close restored images are to the truth. Learned
+// distances stand in its sub-packages: lpips (of pairs) and fid (of sets).
 //
 // Images are host slices in NCHW order on [0, 1]; every metric takes a batch and
 // returns one value per image. Nothing is normalised per image and nothing is
@@ -53,12 +54,7 @@ func PSNR[F Float](x, y []F, n, c, h, w int) ([]float64, error) {
 	}
 	out := make([]float64, n)
 	for i := range out {
-		sum := 0.0
-		for k := i * size; k < (i+1)*size; k++ {
-			d := float64(x[k]) - float64(y[k])
-			sum += d * d
-		}
-		out[i] = 10 * math.Log10(float64(size)/sum)
+		out[i] = 10 * math.Log10(1/squaredError(x[i*size:(i+1)*size], y[i*size:(i+1)*size]))
 	}
 	return out, nil
 }
