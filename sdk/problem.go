@@ -1,0 +1,122 @@
+package sdk
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+)
+
+// Problem is a batch of measurements of unknown images, and the model that says
+// what images look like.
+type Problem struct {
+	Prior    prior.Model
+	Operator measure.Operator // A, on the prior's device
+	// Nonlinear is the measurement y = f(x0) + n instead of a linear Operator; only
+	// methods that need no more than f's gradient take it (guide.DPS).
+	Nonlinear measure.Differentiable
+	Y         []float32 // N measurements, dense [N, Out]
+	N         int
+	SigmaY    float64 // standard deviation of the measurement noise, images in [−1, 1]
+}
+
+// forward is the problem's operator, linear or not.
+func (p Problem) forward() measure.Differentiable {
+	if p.Operator != nil {
+		return measure.Linear(p.Operator)
+	}
+	return p.Nonlinear
+}
+
+// Options say how to sample. Start from [Defaults].
+type Options struct {
+	Method   guide.Method
+	CMI      *cmi.Options // nil: without the information term
+	Schedule *diffusion.Schedule
+	// DDIM samples with DDIM (Song et al. 2021) and this η, 0 to 1; nil samples
+	// DDPM's ancestral chain.
+	DDIM     *float64
+	Variance diffusion.Variance // of the reverse step; learned where the model has it
+	NoClip   bool               // do not limit x̂0 to [−1, 1]
+	Noise    Noise              // nil: Philox keyed by Seed and Images
+	Seed     uint64
+	Images   []uint64 // the number of each image in the user's set; nil: 0, 1, …
+	// OnStep is called after every step, on the sampler's goroutine.
+	OnStep func(Progress)
+	// Preview asks for x̂0 in Progress.
+	Preview bool
+}
+
+// Progress is what a step tells.
+type Progress struct {
+	Step, Steps int       // Step counts from 1
+	Passes      int       // network passes so far, in units of one forward (F)
+	Residual    []float64 // ‖y − A x̂0‖ of each image
+	Information []float64 // estimate of I(x0; y | x_t) in nats; nil where the term does not act
+	Gradient    []float64 // ‖∇I‖
+	Applied     []float64 // ‖w_t ∇I‖ after limiting
+	Limited     int       // images whose term the trust radius shortened
+	Preview     []float32 // clipped x̂0 [N,C,H,W]; nil unless asked for
+}
+
+// Noise is the source of a run's randomness. The sampler calls it with dense
+// arrays of the whole batch.
+type Noise interface {
+	Initial(x []float32)                 // x_T ~ N(0, I)
+	Step(z []float32, index int)         // z of the step index → index−1
+	Probe(z []float32, index, probe int) // ±1
+	Method(z []float32, index, draw int) // N(0, I): what a method draws for itself
+}
+
+// Validate says what is wrong with a problem and its options, before any work.
+func (p Problem) Validate(o Options) error {
+	if p.Prior == nil || p.Operator == nil && p.Nonlinear == nil || o.Method == nil || o.Schedule == nil {
+		return fmt.Errorf("a prior, an operator, a method and a schedule are needed")
+	}
+	if p.Operator != nil && p.Nonlinear != nil {
+		return fmt.Errorf("a problem has a linear operator or a nonlinear one, not both")
+	}
+	forward := p.forward()
+	if _, any := o.Method.(guide.GradientOnly); p.Operator == nil && (o.CMI != nil || !any) {
+		return fmt.Errorf("%s is not linear: use method dps without the information term", forward.Name())
+	}
+	c, h, w := p.Prior.Image()
+	if oc, oh, ow := forward.In(); oc != c || oh != h || ow != w {
+		return fmt.Errorf("the operator %s measures images of %d×%d×%d, the prior's are %d×%d×%d", forward.Name(), oc, oh, ow, c, h, w)
+	}
+	yc, yh, yw := forward.Out()
+	if p.N < 1 || len(p.Y) != p.N*yc*yh*yw {
+		return fmt.Errorf("%d measurements of %d×%d×%d need %d values, got %d", p.N, yc, yh, yw, p.N*yc*yh*yw, len(p.Y))
+	}
+	for i, v := range p.Y {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			return fmt.Errorf("measurement value %d is %v, finite numbers are wanted", i, v)
+		}
+	}
+	if !(p.SigmaY > 0) || math.IsInf(p.SigmaY, 0) {
+		return fmt.Errorf("the measurement noise is %v, a positive number is wanted (0.05 in the paper)", p.SigmaY)
+	}
+	if t := o.Schedule.Timestep(o.Schedule.Len() - 1); t >= p.Prior.Steps() {
+		return fmt.Errorf("the schedule reaches timestep %d, the prior knows 0 to %d", t, p.Prior.Steps()-1)
+	}
+	if err := o.Variance.Validate(); err != nil {
+		return err
+	}
+	if o.Variance == diffusion.LearnedRange && !p.Prior.LearnedVariance() {
+		return fmt.Errorf("this prior has no learned variance: choose a fixed one")
+	}
+	if o.DDIM != nil && !(*o.DDIM >= 0 && *o.DDIM <= 1) {
+		return fmt.Errorf("DDIM's eta is %v, 0 to 1 is wanted", *o.DDIM)
+	}
+	if o.Images != nil && len(o.Images) != p.N {
+		return fmt.Errorf("%d image numbers for %d images", len(o.Images), p.N)
+	}
+	if o.CMI != nil {
+		return o.CMI.Validate()
+	}
+	return nil
+}
