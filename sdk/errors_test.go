@@ -33,29 +33,31 @@ func TestNewSolverErrors(t *testing.T) {
 	nan, inf := math.NaN(), math.Inf(1)
 	y := func(v float64) []float32 { return []float32{1, 2, float32(v), 4, 5, 6} }
 	for says, change := range map[string]func(p *sdk.Problem, o *sdk.Options){
-		"a prior, an operator, a method and a schedule": func(p *sdk.Problem, _ *sdk.Options) { p.Prior = nil },
-		"a prior, an operator":                          func(p *sdk.Problem, _ *sdk.Options) { p.Operator = nil },
-		"a method and a schedule are needed":            func(_ *sdk.Problem, o *sdk.Options) { o.Method = nil },
-		"and a schedule are needed":                     func(_ *sdk.Problem, o *sdk.Options) { o.Schedule = nil },
-		"images of 1×1×7, the prior's are 1×1×8":        func(p *sdk.Problem, _ *sdk.Options) { p.Operator = other },
-		"need 6 values, got 5":                          func(p *sdk.Problem, _ *sdk.Options) { p.Y = p.Y[:5] },
-		"need 9 values, got 6":                          func(p *sdk.Problem, _ *sdk.Options) { p.N = 3 },
-		"0 measurements":                                func(p *sdk.Problem, _ *sdk.Options) { p.N, p.Y = 0, nil },
-		"-1 measurements":                               func(p *sdk.Problem, _ *sdk.Options) { p.N = -1 },
-		"value 2 is NaN":                                func(p *sdk.Problem, _ *sdk.Options) { p.Y = y(nan) },
-		"value 2 is +Inf":                               func(p *sdk.Problem, _ *sdk.Options) { p.Y = y(inf) },
-		"noise is 0":                                    func(p *sdk.Problem, _ *sdk.Options) { p.SigmaY = 0 },
-		"noise is -1":                                   func(p *sdk.Problem, _ *sdk.Options) { p.SigmaY = -1 },
-		"noise is NaN":                                  func(p *sdk.Problem, _ *sdk.Options) { p.SigmaY = nan },
-		"noise is +Inf":                                 func(p *sdk.Problem, _ *sdk.Options) { p.SigmaY = inf },
-		"timestep 999, the prior knows 0 to 99":         func(_ *sdk.Problem, o *sdk.Options) { o.Schedule = schedule },
-		"no learned variance":                           func(_ *sdk.Problem, o *sdk.Options) { o.Variance = diffusion.LearnedRange },
-		`unknown variance ""`:                           func(_ *sdk.Problem, o *sdk.Options) { o.Variance = "" },
-		"1 image numbers for 2 images":                  func(_ *sdk.Problem, o *sdk.Options) { o.Images = []uint64{3} },
-		"0 probes":                                      func(_ *sdk.Problem, o *sdk.Options) { o.CMI = &cmi.Options{Weighting: cmi.Beta, Estimator: cmi.Probe} },
-		"DDIM's eta is -0.1, 0 to 1 is wanted":          func(_ *sdk.Problem, o *sdk.Options) { o.DDIM = ptr(-0.1) },
-		"DDIM's eta is 1.1, 0 to 1 is wanted":           func(_ *sdk.Problem, o *sdk.Options) { o.DDIM = ptr(1.1) },
-		"DDIM's eta is NaN, 0 to 1 is wanted":           func(_ *sdk.Problem, o *sdk.Options) { o.DDIM = ptr(nan) },
+		"a prior, ":                     func(p *sdk.Problem, _ *sdk.Options) { p.Prior = nil },
+		"an operator":                   func(p *sdk.Problem, _ *sdk.Options) { p.Operator = nil },
+		"not both":                      func(p *sdk.Problem, _ *sdk.Options) { p.Nonlinear = measure.Linear(p.Operator) },
+		"is not linear: use method dps": func(p *sdk.Problem, _ *sdk.Options) { p.Nonlinear, p.Operator = measure.Linear(p.Operator), nil },
+		"method":                        func(_ *sdk.Problem, o *sdk.Options) { o.Method = nil },
+		"a schedule":                    func(_ *sdk.Problem, o *sdk.Options) { o.Schedule = nil },
+		"images of 1×1×7, the prior's are 1×1×8": func(p *sdk.Problem, _ *sdk.Options) { p.Operator = other },
+		"need 6 values, got 5":                   func(p *sdk.Problem, _ *sdk.Options) { p.Y = p.Y[:5] },
+		"need 9 values, got 6":                   func(p *sdk.Problem, _ *sdk.Options) { p.N = 3 },
+		"0 measurements":                         func(p *sdk.Problem, _ *sdk.Options) { p.N, p.Y = 0, nil },
+		"-1 measurements":                        func(p *sdk.Problem, _ *sdk.Options) { p.N = -1 },
+		"value 2 is NaN":                         func(p *sdk.Problem, _ *sdk.Options) { p.Y = y(nan) },
+		"value 2 is +Inf":                        func(p *sdk.Problem, _ *sdk.Options) { p.Y = y(inf) },
+		"noise is 0":                             func(p *sdk.Problem, _ *sdk.Options) { p.SigmaY = 0 },
+		"noise is -1":                            func(p *sdk.Problem, _ *sdk.Options) { p.SigmaY = -1 },
+		"noise is NaN":                           func(p *sdk.Problem, _ *sdk.Options) { p.SigmaY = nan },
+		"noise is +Inf":                          func(p *sdk.Problem, _ *sdk.Options) { p.SigmaY = inf },
+		"timestep 999, the prior knows 0 to 99":  func(_ *sdk.Problem, o *sdk.Options) { o.Schedule = schedule },
+		"no learned variance":                    func(_ *sdk.Problem, o *sdk.Options) { o.Variance = diffusion.LearnedRange },
+		`unknown variance ""`:                    func(_ *sdk.Problem, o *sdk.Options) { o.Variance = "" },
+		"1 image numbers for 2 images":           func(_ *sdk.Problem, o *sdk.Options) { o.Images = []uint64{3} },
+		"0 probes":                               func(_ *sdk.Problem, o *sdk.Options) { o.CMI = &cmi.Options{Weighting: cmi.Beta, Estimator: cmi.Probe} },
+		"DDIM's eta is -0.1, 0 to 1 is wanted":   func(_ *sdk.Problem, o *sdk.Options) { o.DDIM = ptr(-0.1) },
+		"DDIM's eta is 1.1, 0 to 1 is wanted":    func(_ *sdk.Problem, o *sdk.Options) { o.DDIM = ptr(1.1) },
+		"DDIM's eta is NaN, 0 to 1 is wanted":    func(_ *sdk.Problem, o *sdk.Options) { o.DDIM = ptr(nan) },
 	} {
 		p, o := p, o
 		change(&p, &o)
@@ -65,12 +67,29 @@ func TestNewSolverErrors(t *testing.T) {
 			assert.Nil(t, s)
 			_, restoreErr := sdk.Restore(context.Background(), p, o)
 			assert.Equal(t, err, restoreErr)
-		} else {
-			s.Close()
+			assert.Equal(t, err, p.Validate(o))
 		}
 	}
 	for _, eta := range []float64{0, 0.5, 1} {
 		o.DDIM = &eta
+		restore(t, p, o)
+	}
+}
+
+// A nonlinear operator that is in truth a linear one restores the same picture.
+func TestNonlinearOperator(t *testing.T) {
+	p, o := gaussians(t, device(t, 1), 2, 5)
+	o.CMI = nil
+	o.OnStep = func(r sdk.Progress) { assert.Len(t, r.Residual, 2) }
+	want := restore(t, p, o)
+	p.Nonlinear, p.Operator = measure.Linear(p.Operator), nil
+	assert.Equal(t, want, restore(t, p, o))
+	for _, m := range []guide.Method{guide.MCG{}, guide.Projection{}, guide.DSG{Interval: 1, Rate: 0.2}, guide.PiGDM{Scale: 1}, &guide.Evidence{Scale: 1, Lanczos: 1}} {
+		o.Method = m
+		assert.ErrorContains(t, p.Validate(o), "is not linear", m.Name())
+	}
+	for _, m := range []guide.Method{guide.Unconditional{}, guide.DPS{Scale: 0.3, Copies: 2}} {
+		o.Method = m
 		restore(t, p, o)
 	}
 }
@@ -90,7 +109,7 @@ func TestDivergence(t *testing.T) {
 		},
 	} {
 		for kind, problem := range map[string]func() (sdk.Problem, sdk.Options){
-			"network": func() (sdk.Problem, sdk.Options) { return faces(t, dev, "sr4", 1, 2) },
+			"network": func() (sdk.Problem, sdk.Options) { return pictures(t, dev, "sr4", 1, 2) },
 			"mixture": func() (sdk.Problem, sdk.Options) { return gaussians(t, dev, 1, 2) },
 		} {
 			p, o := problem()
@@ -104,7 +123,7 @@ func TestDivergence(t *testing.T) {
 	// Between usual and hopeless: numbers or an error.
 	for _, scale := range []float64{1e2, 1e5, 1e10, 1e15, 1e20, 1e30, 1e37} {
 		for _, clip := range []bool{false, true} {
-			p, o := faces(t, dev, "sr4", 1, 3)
+			p, o := pictures(t, dev, "sr4", 1, 3)
 			o.Method, o.NoClip = guide.DPS{Scale: scale}, !clip
 			if x, err := sdk.Restore(context.Background(), p, o); err == nil {
 				requireFinite(t, x)

@@ -54,7 +54,7 @@ func (p countingPoint) Second(v, w compute.Tensor) (compute.Tensor, error) {
 // The passes of a step: 1 unconditional, 2 for DPS, 4 + K with one probe.
 func TestPasses(t *testing.T) {
 	dev := device(t, 2)
-	p, o := faces(t, dev, "sr4", 2, 2)
+	p, o := pictures(t, dev, "sr4", 2, 2)
 	counted := &counting{Model: p.Prior}
 	p.Prior = counted
 	term := *o.CMI
@@ -91,6 +91,26 @@ func TestPasses(t *testing.T) {
 	}
 }
 
+// Every method costs what it says.
+func TestPassesOfMethods(t *testing.T) {
+	p, o := gaussians(t, device(t, 1), 2, 3)
+	counted := &counting{Model: p.Prior}
+	p.Prior, o.CMI = counted, nil
+	curved := guide.Curvature{Weight: 1}
+	for _, m := range []guide.Method{
+		guide.Unconditional{}, guide.Projection{}, guide.DPS{Scale: 0.3}, guide.DPS{Scale: 0.3, Copies: 5}, guide.MCG{}, guide.DSG{Interval: 1, Rate: 0.2},
+		guide.PiGDM{Scale: 1}, guide.PiGDM{Scale: 1, GuidedMean: true, Curvature: curved},
+		&guide.Evidence{Scale: 1, Lanczos: 1}, &guide.Evidence{Scale: 1, Lanczos: 3, Curvature: curved},
+	} {
+		counted.passes = 0
+		o.Method = m
+		s := newSolver(t, p, o)
+		require.NoError(t, s.Step())
+		assert.Equal(t, 1+m.Passes(), s.Passes(), "%#v", m)
+		assert.Equal(t, 1+m.Passes(), counted.passes, "%#v", m)
+	}
+}
+
 // The dense estimators count their passes too.
 func TestPassesOfDenseEstimators(t *testing.T) {
 	p, o := gaussians(t, device(t, 1), 2, 2)
@@ -111,7 +131,7 @@ func TestPassesOfDenseEstimators(t *testing.T) {
 // What a step reports.
 func TestProgress(t *testing.T) {
 	dev := device(t, 2)
-	p, o := faces(t, dev, "inpaint", 2, 4)
+	p, o := pictures(t, dev, "inpaint", 2, 4)
 	o.CMI.First, o.CMI.Last = 2, 3
 	o.Preview = true
 	var reports []sdk.Progress

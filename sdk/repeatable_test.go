@@ -20,7 +20,7 @@ import (
 // The same seed is the same picture, another seed or image number another one.
 func TestSeed(t *testing.T) {
 	dev := device(t, 2)
-	p, o := faces(t, dev, "sr4", 1, 3)
+	p, o := pictures(t, dev, "sr4", 1, 3)
 	first := restore(t, p, o)
 	assert.Equal(t, first, restore(t, p, o))
 	o.Images = []uint64{0}
@@ -36,7 +36,7 @@ func TestSeed(t *testing.T) {
 func TestBatchSplit(t *testing.T) {
 	dev := device(t, 2)
 	for name, problem := range map[string]func() (sdk.Problem, sdk.Options){
-		"network": func() (sdk.Problem, sdk.Options) { return faces(t, dev, "inpaint", 3, 4) },
+		"network": func() (sdk.Problem, sdk.Options) { return pictures(t, dev, "inpaint", 3, 4) },
 		"mixture": func() (sdk.Problem, sdk.Options) { return gaussians(t, dev, 3, 20) },
 	} {
 		for _, probes := range []int{1, 2} {
@@ -58,7 +58,7 @@ func TestBatchSplit(t *testing.T) {
 func TestThreads(t *testing.T) {
 	var want []float32
 	for _, threads := range []int{1, 2, 5} {
-		p, o := faces(t, device(t, threads), "blur", 2, 3)
+		p, o := pictures(t, device(t, threads), "blur", 2, 3)
 		got := restore(t, p, o)
 		if want == nil {
 			want = got
@@ -77,7 +77,7 @@ func TestResume(t *testing.T) {
 		"every second":   func(o *sdk.Options) { o.CMI.Every = 2 },
 		"without a term": func(o *sdk.Options) { o.CMI = nil },
 	} {
-		p, o := faces(t, dev, "sr4", 1, 4)
+		p, o := pictures(t, dev, "sr4", 1, 4)
 		change(&o)
 		want := restore(t, p, o)
 		for _, after := range []int{0, 1, 3, 4} {

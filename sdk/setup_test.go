@@ -48,9 +48,9 @@ func network(t testing.TB, dev compute.Device) prior.Model {
 
 const sigmaY = 0.05
 
-// faces is a problem of n pictures and the network, and DPS with the information
+// pictures is a problem of n pictures and the network, and DPS with the information
 // term in so many steps.
-func faces(t testing.TB, dev compute.Device, task string, n, steps int) (sdk.Problem, sdk.Options) {
+func pictures(t testing.TB, dev compute.Device, task string, n, steps int) (sdk.Problem, sdk.Options) {
 	t.Helper()
 	m := network(t, dev)
 	c, h, w := m.Image()
