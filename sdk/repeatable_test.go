@@ -270,6 +270,8 @@ func TestRandomNumbersAreIndependent(t *testing.T) {
 func TestTermActs(t *testing.T) {
 	p, o := gaussians(t, device(t, 1), 2, 20)
 	with := restore(t, p, o)
+	o.CMI.Probes = 2
+	assert.NotEqual(t, with, restore(t, p, o), "the second probe is another one")
 	o.CMI = nil
 	without := restore(t, p, o)
 	assert.Greater(t, distance(with, without), 1e-3*norm(without))

@@ -166,12 +166,16 @@ func (s *Solver) information(point *counted, i int, report *Progress) error {
 // finish makes the next state the current one, if it is finite, and reports.
 func (s *Solver) finish(report *Progress) error {
 	st := &s.step
-	square, err := s.dev.Dot(st.Next, st.Next)
+	norm, err := s.norms(st.Next)
 	if err != nil {
 		return err
 	}
-	for n, v := range square {
-		if math.IsNaN(v) || math.IsInf(v, 0) {
+	predicted, err := s.norms(st.X0) // a clamp may hide a NaN
+	if err != nil {
+		return err
+	}
+	for n, v := range norm {
+		if sum := v + predicted[n]; math.IsNaN(sum) || math.IsInf(sum, 0) {
 			return fmt.Errorf("image %d has diverged: lower the method's scale or the information weight", n)
 		}
 	}

@@ -129,7 +129,7 @@ var methods = map[string]func(f *samplingFlags, task string) guide.Method{
 		return m
 	},
 	"evidence": func(f *samplingFlags, task string) guide.Method {
-		return &guide.Evidence{Scale: f.scaleOr(1), Lanczos: max(f.term.Lanczos, 1), Curvature: f.curvatureTerm()}
+		return guide.Evidence{Scale: f.scaleOr(1), Lanczos: max(f.term.Lanczos, 1), Curvature: f.curvatureTerm()}
 	},
 	"projection":    func(*samplingFlags, string) guide.Method { return guide.Projection{} },
 	"unconditional": func(*samplingFlags, string) guide.Method { return guide.Unconditional{} },

@@ -40,8 +40,8 @@ func (t *Term) Close() { t.ws.Free() }
 // information I itself, in nats: from the dense estimators I, from Probe that of
 // an isotropic covariance τ² I, τ² the mean posterior variance that the probes'
 // first JVPs find in the measured directions (r² where Lanczos is 0). probe fills
-// z with the k-th Rademacher probe (±1, [n, Out]); it is not called by Trace. The
-// result is valid until the next call.
+// z with the k-th Rademacher probe of ±1: [n, Out], for TwoTrace [n, In]; it is not
+// called by Trace. The result is valid until the next call.
 func (t *Term) Gradient(d Denoiser, l Level, probe func(k int, z []float32)) (grad compute.Tensor, information []float64, err error) {
 	if t.opt.Estimator != Probe {
 		return t.dense(d, l, probe)

@@ -9,6 +9,7 @@ package golden
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -74,10 +75,7 @@ func openCheckpoint(dir fs.FS, name string) (*checkpoint.File, error) {
 	return checkpoint.Read(bytes.NewReader(data), int64(len(data)), name)
 }
 
-func isMissing(err error) bool {
-	_, is := err.(*fs.PathError)
-	return is
-}
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 // shape of a tensor, padded in front with ones to four dimensions.
 func (v *vectors) shape(name string) ([4]int, error) {

@@ -68,21 +68,19 @@ type Evidence struct {
 	Scale     float64 // of the drift: 1
 	Lanczos   int     // K ≥ 1 Krylov steps, each a JVP; the rank is exact
 	Curvature Curvature
-
-	solver *cmi.Solve // made at the first step
 }
 
 // Name implements [Method].
-func (*Evidence) Name() string { return "evidence" }
+func (Evidence) Name() string { return "evidence" }
 
 // Passes implements [Method].
-func (m *Evidence) Passes() int { return 1 + m.Lanczos + m.Curvature.passes() }
+func (m Evidence) Passes() int { return 1 + m.Lanczos + m.Curvature.passes() }
 
 // Step implements [Method]: K JVPs, one adjoint pass, and a jet with Curvature.
-func (m *Evidence) Step(s *Step) error {
-	if m.solver == nil {
+func (m Evidence) Step(s *Step) error {
+	if s.solve == nil {
 		var err error
-		if m.solver, err = cmi.NewSolve(s.Device, s.Work, s.Operator, s.X.N, m.Lanczos); err != nil {
+		if s.solve, err = cmi.NewSolve(s.Device, s.Work, s.Operator, s.X.N, m.Lanczos); err != nil {
 			return err
 		}
 	}
@@ -91,7 +89,7 @@ func (m *Evidence) Step(s *Step) error {
 		return err
 	}
 	innovation(s, residual)
-	w, err := m.solver.Innovation(s.Denoiser, cmi.Level{AlphaBar: s.Schedule.AlphaBar(s.Index), SigmaY: s.SigmaY}, residual)
+	w, err := s.solve.Innovation(s.Denoiser, cmi.Level{AlphaBar: s.Schedule.AlphaBar(s.Index), SigmaY: s.SigmaY}, residual)
 	if err != nil {
 		return err
 	}

@@ -65,6 +65,7 @@ type Step struct {
 	Guidance []float64      // result: ‖x_{t−1} − unguided‖ of each image
 
 	scratch map[string]compute.Tensor
+	solve   *cmi.Solve // of [Evidence], made at its first step
 }
 
 // Tensor is a scratch tensor of the method, made at the first call with that name

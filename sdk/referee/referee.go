@@ -27,12 +27,11 @@ type Setting struct {
 	Seed                  uint64
 }
 
-// Arm is a method to judge, with or without the information term. Make returns a
-// fresh method, since methods may keep state for a run.
+// Arm is a method to judge, with or without the information term.
 type Arm struct {
-	Name string
-	Make func() guide.Method
-	CMI  *cmi.Options
+	Name   string
+	Method guide.Method
+	CMI    *cmi.Options
 }
 
 // Verdict is an arm's result: one value for each problem.
@@ -111,7 +110,7 @@ func sample(ctx context.Context, dev compute.Device, p *mixture.Problem, betas [
 		}
 	}
 	x, err := sdk.Restore(ctx, sdk.Problem{Prior: model, Operator: op, Y: y, N: n, SigmaY: p.SigmaY},
-		sdk.Options{Method: arm.Make(), CMI: arm.CMI, Schedule: schedule, Variance: diffusion.FixedSmall, NoClip: true, Seed: seed})
+		sdk.Options{Method: arm.Method, CMI: arm.CMI, Schedule: schedule, Variance: diffusion.FixedSmall, NoClip: true, Seed: seed})
 	if err != nil {
 		return nil, err
 	}

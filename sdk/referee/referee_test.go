@@ -32,7 +32,7 @@ func small(problems, samples int) referee.Setting {
 	return s
 }
 
-func dps() guide.Method { return guide.DPS{Scale: 0.3} }
+var dps = guide.DPS{Scale: 0.3}
 
 func judge(t *testing.T, s referee.Setting, arms ...referee.Arm) []referee.Verdict {
 	t.Helper()
@@ -52,10 +52,10 @@ func helps(without, with referee.Verdict) bool {
 // does one of the wrong sign, so that this test can fail.
 func TestTermHelps(t *testing.T) {
 	v := judge(t, small(3, 60),
-		referee.Arm{Name: "DPS", Make: dps},
-		referee.Arm{Name: "K=3", Make: dps, CMI: referee.Term(1, cmi.Beta, cmi.Probe, 3)},
-		referee.Arm{Name: "weight 0", Make: dps, CMI: referee.Term(0, cmi.Beta, cmi.Probe, 3)},
-		referee.Arm{Name: "weight -1", Make: dps, CMI: referee.Term(-1, cmi.Beta, cmi.Probe, 3)},
+		referee.Arm{Name: "DPS", Method: dps},
+		referee.Arm{Name: "K=3", Method: dps, CMI: referee.Term(1, cmi.Beta, cmi.Probe, 3)},
+		referee.Arm{Name: "weight 0", Method: dps, CMI: referee.Term(0, cmi.Beta, cmi.Probe, 3)},
+		referee.Arm{Name: "weight -1", Method: dps, CMI: referee.Term(-1, cmi.Beta, cmi.Probe, 3)},
 	)
 	for _, a := range v {
 		t.Logf("%-10s distance %.3f, squared error %.3f", a.Name, referee.Mean(a.Distance), referee.Mean(a.SquaredError))
@@ -69,11 +69,9 @@ func TestTermHelps(t *testing.T) {
 // The whole evidence, drift, curvature and term, comes near to the posterior: three
 // times nearer than DPS.
 func TestWholeEvidence(t *testing.T) {
-	exact := func() guide.Method {
-		return &guide.Evidence{Scale: 1, Lanczos: 12, Curvature: guide.Curvature{Weight: 1}}
-	}
+	exact := guide.Evidence{Scale: 1, Lanczos: 12, Curvature: guide.Curvature{Weight: 1}}
 	s := small(2, 60)
-	v := judge(t, s, referee.Arm{Name: "DPS", Make: dps}, referee.Arm{Name: "evidence", Make: exact, CMI: referee.Term(1, cmi.Beta, cmi.Probe, 6)})
+	v := judge(t, s, referee.Arm{Name: "DPS", Method: dps}, referee.Arm{Name: "evidence", Method: exact, CMI: referee.Term(1, cmi.Beta, cmi.Probe, 6)})
 	d := referee.Mean(v[1].Distance)
 	t.Logf("distance %.3f, DPS %.3f, exact samples %.3f", d, referee.Mean(v[0].Distance), self(t, s))
 	assert.Less(t, d, 0.3*referee.Mean(v[0].Distance))
@@ -105,7 +103,7 @@ func TestExactSamplesAreNear(t *testing.T) {
 // The same setting is the same verdict, another seed other problems; done reports
 // every run.
 func TestJudge(t *testing.T) {
-	arms := []referee.Arm{{Name: "unconditional", Make: func() guide.Method { return guide.Unconditional{} }}, {Name: "DPS", Make: dps}}
+	arms := []referee.Arm{{Name: "unconditional", Method: guide.Unconditional{}}, {Name: "DPS", Method: dps}}
 	s := referee.Setting{Problems: 2, Samples: 20, Components: 4, Dim: 3, Rows: 2, Seed: 5}
 	var runs [][2]int
 	first, err := referee.Judge(context.Background(), device(t), s, arms, func(arm, problem int) { runs = append(runs, [2]int{arm, problem}) })
@@ -137,17 +135,17 @@ func TestJudgeErrors(t *testing.T) {
 		s referee.Setting
 		a referee.Arm
 	}{
-		"worst, problem 1: 0 probes": {s, referee.Arm{Name: "worst", Make: dps, CMI: &bad}},
-		"4 orthonormal rows":         {referee.Setting{Problems: 1, Samples: 5, Components: 2, Dim: 3, Rows: 4, Orthonormal: true}, referee.Arm{Make: dps}},
-		"0 components":               {referee.Setting{Problems: 1, Samples: 5, Dim: 3, Rows: 2}, referee.Arm{Make: dps}},
-		"0 measurements":             {referee.Setting{Problems: 1, Components: 2, Dim: 3, Rows: 2}, referee.Arm{Make: dps}},
+		"worst, problem 1: 0 probes": {s, referee.Arm{Name: "worst", Method: dps, CMI: &bad}},
+		"4 orthonormal rows":         {referee.Setting{Problems: 1, Samples: 5, Components: 2, Dim: 3, Rows: 4, Orthonormal: true}, referee.Arm{Method: dps}},
+		"0 components":               {referee.Setting{Problems: 1, Samples: 5, Dim: 3, Rows: 2}, referee.Arm{Method: dps}},
+		"0 measurements":             {referee.Setting{Problems: 1, Components: 2, Dim: 3, Rows: 2}, referee.Arm{Method: dps}},
 	} {
 		_, err := referee.Judge(context.Background(), device(t), c.s, []referee.Arm{c.a}, nil)
 		assert.ErrorContains(t, err, says)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err := referee.Judge(ctx, device(t), s, []referee.Arm{{Name: "DPS", Make: dps}}, nil)
+	_, err := referee.Judge(ctx, device(t), s, []referee.Arm{{Name: "DPS", Method: dps}}, nil)
 	assert.True(t, errors.Is(err, context.Canceled))
 }
 
@@ -159,7 +157,7 @@ func TestTables(t *testing.T) {
 		for _, a := range table.Arms {
 			assert.False(t, names[a.Name], "%s: %s twice", table.Title, a.Name)
 			names[a.Name] = true
-			assert.NotNil(t, a.Make())
+			assert.NotNil(t, a.Method)
 			if a.CMI != nil {
 				assert.NoError(t, a.CMI.Validate(), a.Name)
 			}

@@ -23,36 +23,32 @@ func Term(eta float64, w cmi.Weighting, e cmi.Estimator, k int) *cmi.Options {
 // trace is the term by the exact trace, β weighting.
 func trace(eta float64) *cmi.Options { return Term(eta, cmi.Beta, cmi.Trace, 0) }
 
-func dps() guide.Method { return guide.DPS{Scale: 0.3} }
+var dps = guide.DPS{Scale: 0.3}
 
 // drift is ΠGDM in the form of a guided mean.
-func drift(curvature float64) func() guide.Method {
-	return func() guide.Method {
-		return guide.PiGDM{Scale: 1, GuidedMean: true, Curvature: guide.Curvature{Weight: curvature}}
-	}
+func drift(curvature float64) guide.Method {
+	return guide.PiGDM{Scale: 1, GuidedMean: true, Curvature: guide.Curvature{Weight: curvature}}
 }
 
 // exact is guidance with the exact posterior covariance of the model: as many
 // Krylov steps as there are measurements.
-func exact(rank int, curvature float64) func() guide.Method {
-	return func() guide.Method {
-		return &guide.Evidence{Scale: 1, Lanczos: rank, Curvature: guide.Curvature{Weight: curvature}}
-	}
+func exact(rank int, curvature float64) guide.Method {
+	return guide.Evidence{Scale: 1, Lanczos: rank, Curvature: guide.Curvature{Weight: curvature}}
 }
 
 // Weights is table 1: how much of the term three bases want, by the exact trace.
 func Weights() Table {
 	t := Table{"weights of the term, exact trace", Setting{Problems: 10, Samples: 400, Components: 25, Dim: 8, Rows: 3, Seed: 1}, nil}
 	for _, base := range []struct {
-		name string
-		make func() guide.Method
+		name   string
+		method guide.Method
 	}{{"DPS ζ=0.3", dps}, {"ΠGDM", drift(0)}, {"exact covariance", exact(3, 0)}} {
-		t.Arms = append(t.Arms, Arm{base.name, base.make, nil})
+		t.Arms = append(t.Arms, Arm{base.name, base.method, nil})
 		for _, eta := range []float64{1, 3, 10} {
-			t.Arms = append(t.Arms, Arm{fmt.Sprintf("%s + CMI β η=%g", base.name, eta), base.make, trace(eta)})
+			t.Arms = append(t.Arms, Arm{fmt.Sprintf("%s + CMI β η=%g", base.name, eta), base.method, trace(eta)})
 		}
 		for _, eta := range []float64{0.05, 0.2} {
-			t.Arms = append(t.Arms, Arm{fmt.Sprintf("%s + CMI constant η=%g", base.name, eta), base.make, Term(eta, cmi.Constant, cmi.Trace, 0)})
+			t.Arms = append(t.Arms, Arm{fmt.Sprintf("%s + CMI constant η=%g", base.name, eta), base.method, Term(eta, cmi.Constant, cmi.Trace, 0)})
 		}
 	}
 	return t
@@ -73,8 +69,8 @@ func Curvature() Table {
 	t := Table{"innovation curvature, ζ=1", Depths().Setting, nil}
 	for _, base := range []struct {
 		name string
-		make func(curvature float64) func() guide.Method
-	}{{"exact covariance", func(c float64) func() guide.Method { return exact(12, c) }}, {"ΠGDM", drift}} {
+		make func(curvature float64) guide.Method
+	}{{"exact covariance", func(c float64) guide.Method { return exact(12, c) }}, {"ΠGDM", drift}} {
 		t.Arms = append(t.Arms,
 			Arm{base.name, base.make(0), nil},
 			Arm{base.name + " + CMI η=1", base.make(0), trace(1)},

@@ -1,0 +1,109 @@
+package guide_test
+
+import (
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/floats"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
+)
+
+// every method, made afresh.
+func every() []guide.Method {
+	return []guide.Method{
+		guide.Unconditional{}, guide.Projection{}, guide.DPS{Scale: 0.5}, guide.DPS{Scale: 0.5, Copies: 2}, guide.MCG{}, guide.DSG{Interval: 1, Rate: 0.3},
+		guide.PiGDM{Scale: 1}, guide.PiGDM{Scale: 1, GuidedMean: true}, guide.PiGDM{Scale: 1, Curvature: guide.Curvature{Weight: 1}},
+		guide.Evidence{Scale: 1, Lanczos: 3}, guide.Evidence{Scale: 1, Lanczos: 2, Curvature: guide.Curvature{Weight: 1}},
+	}
+}
+
+// A method leaves its inputs as they are, gives the same twice, and says how far it
+// went from the unguided sample.
+func TestMethodsKeepTheContract(t *testing.T) {
+	for _, m := range every() {
+		tr := newTrial(t, true, 5, nil, nil)
+		inputs := []compute.Tensor{tr.Y, tr.X, tr.Epsilon, tr.X0, tr.Clipped, tr.Proposal, tr.Mean}
+		var before [][][]float64
+		for _, x := range inputs {
+			before = append(before, tr.read(t, x))
+		}
+		moved := tr.run(t, m)
+		guidance := append([]float64(nil), tr.Guidance...)
+		for k, x := range inputs {
+			assert.Equal(t, before[k], tr.read(t, x), "%s, input %d", m.Name(), k)
+		}
+		assert.Equal(t, moved, tr.run(t, m), m.Name())
+		assert.Equal(t, guidance, tr.Guidance, m.Name())
+		for i := range images {
+			require.False(t, math.IsNaN(guidance[i]), m.Name())
+			if curved(m) || m.Name() == "mcg" { // MCG's data guidance is its gradient, before the projection
+				continue
+			}
+			assert.InDelta(t, floats.Norm(moved[i], 2), guidance[i], 1e-4*(1+guidance[i]), m.Name())
+		}
+	}
+}
+
+func curved(m guide.Method) bool {
+	switch m := m.(type) {
+	case guide.PiGDM:
+		return m.Curvature.Weight != 0
+	case guide.Evidence:
+		return m.Curvature.Weight != 0
+	}
+	return false
+}
+
+// A method value serves another run after the first has freed its memory.
+func TestMethodsServeAnotherRun(t *testing.T) {
+	for _, m := range every() {
+		first := newTrial(t, true, 5, nil, nil)
+		want := first.run(t, m)
+		first.Work.Free()
+		assert.Equal(t, want, newTrial(t, true, 5, nil, nil).run(t, m), m.Name())
+	}
+}
+
+func TestErrorsOfThePriorAreReturned(t *testing.T) {
+	for _, m := range every() {
+		tr := newTrial(t, true, 5, nil, nil)
+		tr.failing = errors.New("no adjoint today")
+		if m.Name() == "unconditional" || m.Name() == "projection" {
+			assert.NoError(t, m.Step(tr.Step), m.Name())
+		} else {
+			assert.ErrorIs(t, m.Step(tr.Step), tr.failing, m.Name())
+		}
+	}
+	tr := newTrial(t, true, 5, nil, nil)
+	assert.ErrorContains(t, (guide.Evidence{Scale: 1}).Step(tr.Step), "0 Krylov steps")
+}
+
+// The published settings, by task and number of steps.
+func TestPublishedSettings(t *testing.T) {
+	for _, c := range []struct {
+		task  string
+		steps int
+		dps   float64
+		dsg   guide.DSG
+		floor float64
+	}{
+		{"inpaint", 1000, 0.5, guide.DSG{Interval: 5, Rate: 0.2}, 0.001},
+		{"sr4", 1000, 0.3, guide.DSG{Interval: 20, Rate: 0.2}, 0.01},
+		{"blur", 1000, 0.3, guide.DSG{Interval: 5, Rate: 0.2}, 0.001},
+		{"box", 100, 5, guide.DSG{Interval: 1, Rate: 0.2}, 0.001},
+		{"sr4", 100, 3, guide.DSG{Interval: 2, Rate: 0.1}, 0.01},
+		{"blur", 100, 3, guide.DSG{Interval: 1, Rate: 0.1}, 0.001},
+		{"mask", 50, 10, guide.DSG{Interval: 1, Rate: 0.2}, 0.001},
+		{"sr8", 50, 6, guide.DSG{Interval: 1, Rate: 0.1}, 0.01},
+		{"blur", 50, 6, guide.DSG{Interval: 1, Rate: 0.1}, 0.001},
+	} {
+		assert.InDelta(t, c.dps, guide.DPSScale(c.task, c.steps), 1e-12, "%+v", c)
+		assert.Equal(t, c.dsg, guide.DSGFor(c.task, c.steps), "%+v", c)
+		assert.Equal(t, guide.PiGDM{Scale: 1, MinSigmaY: c.floor}, guide.PiGDMFor(c.task), "%+v", c)
+	}
+}
