@@ -131,16 +131,24 @@ func (s *Solver) information(point *counted, i int, report *Progress) error {
 	if s.term == nil || !s.o.CMI.Active(report.Step, sched.AlphaBar(i)) {
 		return nil
 	}
+	spread, err := s.norms(s.std)
+	if err != nil {
+		return err
+	}
+	radius, room := make([]float64, s.p.N), false
+	for n := range radius {
+		radius[n] = s.o.CMI.Radius(spread[n], st.Guidance[n])
+		room = room || radius[n] > 0
+	}
+	if !room { // an unguided step, where the term's length is tied to the guidance
+		return nil
+	}
 	level := cmi.Level{AlphaBar: sched.AlphaBar(i), SigmaY: s.p.SigmaY}
 	grad, info, err := s.term.Gradient(point, level, func(k int, z []float32) { s.o.Noise.Probe(z, i, k) })
 	if err != nil {
 		return err
 	}
 	norm, err := s.norms(grad)
-	if err != nil {
-		return err
-	}
-	spread, err := s.norms(s.std)
 	if err != nil {
 		return err
 	}
@@ -152,9 +160,8 @@ func (s *Solver) information(point *counted, i int, report *Progress) error {
 			return fmt.Errorf("the information gradient is not finite at image %d: raise the window's alpha-bar or lower Lanczos steps", n)
 		}
 		coef[n] = w
-		radius := s.o.CMI.Radius(spread[n], st.Guidance[n])
-		if length := math.Abs(w) * norm[n]; length > radius {
-			coef[n] *= radius / length
+		if length := math.Abs(w) * norm[n]; length > radius[n] {
+			coef[n] *= radius[n] / length
 			report.Limited++
 		}
 		report.Gradient[n], report.Applied[n] = norm[n], math.Abs(coef[n])*norm[n]

@@ -113,9 +113,10 @@ func TestTrustRadius(t *testing.T) {
 			assert.InEpsilon(t, radius[i], report.Applied[i], 1e-4)
 		}
 	}
-	// Without guidance a radius in multiples of it leaves nothing.
+	// Without guidance a radius in multiples of it leaves nothing, at no cost.
 	o.Method, o.CMI = guide.Unconditional{}, &cmi.Options{Eta: 1, Weighting: cmi.Beta, Estimator: cmi.Probe, Probes: 1, MaxAlphaBar: 1, Every: 1, TrustGuidance: 0.5}
 	next, report := step(t, p, o, x, index)
 	assert.Equal(t, unguided, next)
-	assert.Equal(t, []float64{0, 0, 0}, report.Applied)
+	assert.Nil(t, report.Applied)
+	assert.Equal(t, 1, report.Passes)
 }

@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/experiment"
+	"github.com/cmi-diffusion/cmi/sdk/metric/fid"
+	"github.com/cmi-diffusion/cmi/sdk/metric/lpips"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+)
+
+type evalFlags struct {
+	modelFlags
+	samplingFlags
+	metrics metricsFlags
+
+	preset, images, out, cmi string
+	tasks, methods           []string
+	samples, limit           int
+	estimate, reportOnly     bool
+
+	experiment experiment.Preset // of that name
+	arms       []bool            // without and with the information term
+}
+
+func evalCommand() *cobra.Command {
+	var f evalFlags
+	c := &cobra.Command{
+		Use:   "eval",
+		Short: "Run the paper's experiment: methods × tasks, without and with the information term",
+		Long: `eval restores every picture by every method, without and with the information term, for every task,
+from the same measurements and random numbers, and makes the tables of arXiv 2501.02880 of it, with
+paired differences and their 95 % bootstrap intervals. Flags that are left out take the preset's
+values:
+
+  faces64         64×64 faces, the prior that is built in, 100 steps
+  paper-ffhq      256×256, 1000 steps, needs --prior ffhq_10m.pt and --images
+  paper-imagenet  256×256, 1000 steps, needs --prior 256x256_diffusion_uncond.pt and --images
+
+Nothing is downloaded. The results go to --out: report.html, table.md, table.csv, results.jsonl (a
+line for each picture and cell, with the residual and the information step by step), timings.jsonl
+and images/TASK/METHOD[+cmi]/NAME.png.
+
+Ctrl-C stops within one step; the same command goes on where it stopped, and ends with the same
+bytes as a run that was not stopped. Pictures of another size are cut to the centre square and
+scaled. Pictures are the outermost loop, so --report-only makes the tables of what is finished.`,
+		Example: `  cmi-native eval --out results                          # faces64: the whole grid on 8 faces
+  cmi-native eval --tasks sr4,box --methods dps,pigdm --steps 50 --samples 2 --out results
+  cmi-native eval --preset paper-ffhq --estimate           # how long it would take here
+  cmi-native eval --preset paper-ffhq --prior ffhq_10m.pt --images ffhq256 --lpips vgg16.pth --lpips-net vgg \
+    --inception pt_inception.pth --out table1`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return eval(c, &f) },
+	}
+	f.modelFlags.add(c)
+	f.samplingFlags.add(c, 0)
+	f.addGuidance(c)
+	fl := c.Flags()
+	fl.Lookup("steps").Usage = "reverse steps; the preset's if left out"
+	fl.Lookup("steps").DefValue = "" // the preset's
+	fl.StringVar(&f.preset, "preset", "faces64", "experiment: "+strings.Join(experiment.PresetNames(), ", "))
+	fl.StringVar(&f.images, "images", "", "`DIR` of pictures; for faces64 eight faces are built in")
+	fl.IntVar(&f.limit, "limit", 0, "take the first so many pictures only; 0 takes all")
+	fl.StringSliceVar(&f.tasks, "tasks", []string{"all"}, "tasks: all (the paper's: "+strings.Join(experiment.Tasks, ", ")+"), or a list")
+	fl.StringSliceVar(&f.methods, "methods", experiment.Methods, "methods, of "+strings.Join(keys(methods), ", "))
+	fl.StringVar(&f.cmi, "cmi", "both", "arms: off (without the information term), on (with it) or both")
+	fl.IntVar(&f.samples, "samples", 1, "samples for each measurement; 2 give the exchangeability ratio")
+	fl.StringVar(&f.metrics.lpips, "lpips", "", "torchvision weights `FILE` of the network that LPIPS runs on; without, an LPIPS-like distance")
+	fl.StringVar(&f.metrics.network, "lpips-net", "alex", "network of --lpips: "+strings.Join(lpips.Names(), ", "))
+	fl.StringVar(&f.metrics.inception, "inception", "", "weights `FILE` of the FID's Inception v3; without, an FID-like distance")
+	fl.StringVar(&f.metrics.reference, "statistics", "", "npz `FILE` with mu and sigma: the FID is against it instead of the true pictures")
+	fl.StringVar(&f.out, "out", "out/eval", "`DIR` for the results")
+	fl.BoolVar(&f.estimate, "estimate", false, "time a few steps and say how long the experiment would take; needs no pictures and no weights")
+	fl.BoolVar(&f.reportOnly, "report-only", false, "restore nothing: make the tables and the report of what is finished")
+	return c
+}
+
+// check completes the flags by the preset, before any file is opened.
+func (f *evalFlags) check(c *cobra.Command) (err error) {
+	if f.experiment, err = experiment.FindPreset(f.preset); err != nil {
+		return err
+	}
+	p, given := f.experiment, c.Flags().Changed
+	if !given("steps") {
+		f.steps = p.Steps
+	}
+	if !given("sigma-y") {
+		f.sigmaY = p.SigmaY
+	}
+	if slices.Equal(f.tasks, []string{"all"}) {
+		f.tasks = experiment.Tasks
+	}
+	known := taskNames()
+	for _, task := range f.tasks {
+		if !slices.Contains(known, task) || task == "mask" || task == "kernel" {
+			return fmt.Errorf("unknown task %q: known are all, %s", task, strings.Join(slices.DeleteFunc(known, func(n string) bool { return n == "mask" || n == "kernel" }), ", "))
+		}
+	}
+	for _, method := range f.methods {
+		if _, ok := methods[method]; !ok {
+			return fmt.Errorf("unknown method %q: known are %s", method, strings.Join(keys(methods), ", "))
+		}
+	}
+	if f.arms = map[string][]bool{"off": {false}, "on": {true}, "both": {false, true}}[f.cmi]; f.arms == nil {
+		return fmt.Errorf("--cmi is %q: on, off or both are wanted", f.cmi)
+	}
+	if f.limit < 0 {
+		return fmt.Errorf("--limit is %d, a number of pictures is wanted, or 0 for all", f.limit)
+	}
+	if f.scale != 0 && len(f.methods) > 1 {
+		return fmt.Errorf("--scale %v means another thing in each method: name one with --methods", f.scale)
+	}
+	if f.metrics.lpips == "" && given("lpips-net") {
+		return fmt.Errorf("--lpips-net %s needs --lpips FILE with its torchvision weights", f.metrics.network)
+	}
+	if p.Prior != "" && !f.estimate {
+		if !given("prior") {
+			return fmt.Errorf("the preset %s needs --prior FILE, the checkpoint %s of the paper's experiment; nothing is downloaded", p.Name, p.Prior)
+		}
+		if f.images == "" {
+			return fmt.Errorf("the preset %s needs --images DIR, pictures of %d×%d", p.Name, p.Side, p.Side)
+		}
+	}
+	return nil
+}
+
+func eval(c *cobra.Command, f *evalFlags) (err error) {
+	if err := f.check(c); err != nil {
+		return err
+	}
+	if f.estimate {
+		return evalEstimate(c, f)
+	}
+	pictures, err := evalPictures(f.images, f.limit)
+	if err != nil {
+		return err
+	}
+	var reference *fid.Statistics
+	if f.metrics.reference != "" {
+		if reference, err = fid.OpenStatistics(f.metrics.reference); err != nil {
+			return fmt.Errorf("--statistics: %w", err)
+		}
+	}
+	m, closeModel, err := f.open(c.Context())
+	if err != nil {
+		return err
+	}
+	defer closeModel()
+	channels, h, w := m.Image()
+	if channels != 3 || h != f.experiment.Side || w != f.experiment.Side {
+		return fmt.Errorf("the prior's images are %d×%d with %d channels, the preset %s is for %d×%d with 3", w, h, channels, f.preset, f.experiment.Side, f.experiment.Side)
+	}
+	if err := pictures.fit(c.Context(), h); err != nil {
+		return err
+	}
+	grid := experiment.Grid{Tasks: f.tasks, Methods: f.methods, CMI: f.arms, Names: pictures.names, Samples: f.samples}
+	if err := grid.Validate(); err != nil {
+		return err
+	}
+	planned, err := f.planned(m, grid)
+	if err != nil {
+		return err
+	}
+	judges, closeJudges, err := f.metrics.load(m.Device())
+	if err != nil {
+		return err
+	}
+	defer closeJudges()
+	settings, err := f.settings(c, pictures)
+	if err != nil {
+		return err
+	}
+	open := experiment.Open
+	if f.reportOnly {
+		open = experiment.OpenFinished
+	}
+	folder, err := open(f.out, settings, grid)
+	if err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	defer func() { err = errors.Join(err, failed(folder.Close())) }()
+
+	if !f.reportOnly {
+		r := experiment.Runner{Prior: m, Truth: pictures.open, Seed: f.seed, SigmaY: f.sigmaY, Perceptual: judges.perceptual,
+			Options: func(c experiment.Cell) (sdk.Options, error) { return f.options(m, c.Task, c.Method, c.CMI) }}
+		if err := runGrid(c.Context(), r, folder, grid, planned); err != nil {
+			return failed(err)
+		}
+	}
+	return f.report(c, folder, judges, reference)
+}
+
+// planned are the network passes of each cell.
+func (f *evalFlags) planned(m prior.Model, g experiment.Grid) (map[experiment.Cell]int, error) {
+	planned := map[experiment.Cell]int{}
+	for _, cell := range g.Cells() {
+		o, err := f.options(m, cell.Task, cell.Method, cell.CMI)
+		if err != nil {
+			return nil, err
+		}
+		planned[cell] = experiment.Passes(o)
+	}
+	if !(f.sigmaY > 0) {
+		return nil, fmt.Errorf("--sigma-y is %v, a positive number is wanted (0.05 in the paper)", f.sigmaY)
+	}
+	return planned, nil
+}
+
+// runGrid runs what is left with one progress bar, in network passes.
+func runGrid(ctx context.Context, r experiment.Runner, folder *experiment.Folder, g experiment.Grid, planned map[experiment.Cell]int) error {
+	left := 0
+	for k := folder.Done(); k < g.Len(); k++ {
+		left += planned[g.Job(k).Cell]
+	}
+	if left == 0 {
+		return nil
+	}
+	bar := newProgress(left)
+	var now experiment.Job
+	var step func(int)
+	r.OnStep = func(j experiment.Job, p sdk.Progress) {
+		if j != now {
+			now, step = j, bar.run(fmt.Sprintf("%d/%d %s %s %s", folder.Done()+1, g.Len(), j.Name, j.Task, j.Arm()))
+		}
+		step(p.Passes)
+	}
+	if err := r.Run(ctx, folder); err != nil {
+		return err
+	}
+	return bar.bar.Finish()
+}
+
+// report makes the tables and the report, and says where they are.
+func (f *evalFlags) report(c *cobra.Command, folder *experiment.Folder, judges *comparer, reference *fid.Statistics) error {
+	s, err := folder.Summarise(f.seed)
+	if err != nil {
+		return failed(err)
+	}
+	bar := newProgress(s.FrechetPictures())
+	onPicture := bar.run(judges.frechet)
+	read := 0
+	if err := folder.Frechet(c.Context(), s, judges.frechet, judges.features, reference, func() { read++; onPicture(read) }); err != nil {
+		return failed(err)
+	}
+	if err := bar.bar.Finish(); err != nil {
+		return failed(err)
+	}
+	r := experiment.Report{Preset: f.experiment, Facts: f.facts(), Shown: 4}
+	if err := r.Write(folder, s); err != nil {
+		return failed(err)
+	}
+	out := c.OutOrStdout()
+	fmt.Fprint(out, s.Text(f.experiment))
+	dir, err := filepath.Abs(f.out)
+	if err != nil {
+		dir = f.out
+	}
+	_, err = fmt.Fprintf(out, "\ntables: %s\nreport: %s\n", filepath.Join(dir, "table.md"), filepath.Join(dir, "report.html"))
+	return err
+}
+
+// facts are what the tables say of the run.
+func (f *evalFlags) facts() [][2]string {
+	sampler := fmt.Sprintf("%d steps, %s schedule, seed %d", f.steps, f.schedule, f.seed)
+	if f.ddim >= 0 {
+		sampler += fmt.Sprintf(", DDIM η = %g", f.ddim)
+	}
+	term := fmt.Sprintf("weight η = %g (%s), K = %d, %d probe(s), ᾱ %g to %g", f.term.Eta, f.weight, f.term.Lanczos, f.term.Probes, f.term.MinAlphaBar, f.term.MaxAlphaBar)
+	if f.term.TrustGuidance > 0 {
+		term += fmt.Sprintf(", at most %g of the data guidance", f.term.TrustGuidance)
+	}
+	if f.term.TrustStd > 0 {
+		term += fmt.Sprintf(", at most %g of the step's standard deviation", f.term.TrustStd)
+	}
+	facts := [][2]string{{"prior", filepath.Base(f.prior)}, {"measurement noise", fmt.Sprintf("σ_y = %g, images in [−1, 1]", f.sigmaY)}, {"sampler", sampler}, {"information term", term}}
+	if f.samples > 1 {
+		facts = append(facts, [2]string{"samples for each measurement", fmt.Sprint(f.samples)})
+	}
+	return facts
+}

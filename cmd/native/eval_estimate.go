@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/experiment"
+	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
+)
+
+// evalModel is the prior that a preset is timed with: the user's file, the one that
+// is built in, or one with the published network's shapes.
+func (f *evalFlags) evalModel(c *cobra.Command) (m *unet.Model, weights string, close func(), err error) {
+	if f.experiment.Prior == "" || c.Flags().Changed("prior") {
+		m, close, err = f.open(c.Context())
+		return m, f.prior, close, err
+	}
+	formula, config, err := f.experiment.Formula()
+	if err != nil {
+		return nil, "", nil, err
+	}
+	dev, err := openDevice(c.Context(), f.device)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	if m, err = unet.Load(dev, formula, config); err != nil {
+		dev.Close()
+		return nil, "", nil, failed(err)
+	}
+	return m, "the network of " + f.experiment.Prior + " with made-up weights", func() { m.Close(); dev.Close() }, nil
+}
+
+// evalEstimate times a few steps and extrapolates to the whole experiment.
+func evalEstimate(c *cobra.Command, f *evalFlags) error {
+	m, weights, closeModel, err := f.evalModel(c)
+	if err != nil {
+		return err
+	}
+	defer closeModel()
+	grid := experiment.Grid{Tasks: f.tasks, Methods: f.methods, CMI: f.arms, Names: []string{""}, Samples: f.samples}
+	if err := grid.Validate(); err != nil {
+		return err
+	}
+	if _, err := f.planned(m, grid); err != nil {
+		return err
+	}
+	images := f.experiment.Images
+	if f.images != "" {
+		pictures, err := evalPictures(f.images, f.limit)
+		if err != nil {
+			return err
+		}
+		images = len(pictures.names)
+	} else if f.limit > 0 {
+		images = f.limit
+	}
+	bar := newProgress(2 * len(f.methods))
+	report := bar.run("timing")
+	costs, err := experiment.Estimate(c.Context(), m, f.tasks, f.methods, func(cell experiment.Cell) (sdk.Options, error) {
+		return f.options(m, cell.Task, cell.Method, cell.CMI)
+	}, func(done, _ int) { report(done) })
+	if err != nil {
+		return failed(err)
+	}
+	out := c.OutOrStdout()
+	fmt.Fprintf(out, "%s, %d steps, %s\non %s\n\n", f.preset, f.steps, weights, m.Device().Info().Description)
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "method\tpasses per image\tms per pass\tseconds per image\t")
+	var passes, seconds float64
+	for _, cost := range costs {
+		if !slices.Contains(f.arms, cost.CMI) {
+			continue
+		}
+		fmt.Fprintf(t, "%s\t%.0f\t%.1f\t%.1f\t\n", cost.Title(), cost.Passes, 1000*cost.Seconds/cost.Passes, cost.Seconds)
+		passes, seconds = passes+cost.Passes, seconds+cost.Seconds
+	}
+	if err := t.Flush(); err != nil {
+		return failed(err)
+	}
+	runs := float64(images * len(f.tasks) * f.samples)
+	samples := ""
+	if f.samples > 1 {
+		samples = fmt.Sprintf(" × %d samples", f.samples)
+	}
+	_, err = fmt.Fprintf(out, "\n%d images × %d tasks × %d methods × %d arm(s)%s: %.3g passes, %.3g hours\n",
+		images, len(f.tasks), len(f.methods), len(f.arms), samples, runs*passes, runs*seconds/3600)
+	return err
+}

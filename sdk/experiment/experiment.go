@@ -1,0 +1,144 @@
+// Package experiment runs the evaluation of arXiv 2501.02880: every sampling
+// method, without and with the information term, on every task and every picture
+// of a folder, from the same measurements and random numbers, and makes the tables
+// and the report of it.
+//
+// A [Grid] says what is run and in which order. [Open] makes or continues the
+// folder of its results, [Runner] fills it, [Folder.Summarise] gathers means and
+// paired differences, and [Report] writes the tables and the pages. The folder is
+// the only state: a run that was stopped or killed at any moment goes on where it
+// was, and ends with the same bytes as one that was not.
+package experiment
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// Cell is one arm of the experiment: an entry of the paper's Table I.
+type Cell struct {
+	Task   string `json:"task"`
+	Method string `json:"method"`
+	CMI    bool   `json:"cmi"` // with the information term
+}
+
+// Arm is the method with its information term: "dps", "dps+cmi".
+func (c Cell) Arm() string {
+	if c.CMI {
+		return c.Method + "+cmi"
+	}
+	return c.Method
+}
+
+// methodTitles are the methods' names as the literature writes them.
+var methodTitles = map[string]string{"dps": "DPS", "pigdm": "ΠGDM", "mcg": "MCG", "dsg": "DSG"}
+
+// Title is the arm as the paper writes it: "CMI+DPS".
+func (c Cell) Title() string {
+	title, ok := methodTitles[c.Method]
+	if !ok {
+		title = c.Method
+	}
+	if c.CMI {
+		return "CMI+" + title
+	}
+	return title
+}
+
+// base is the cell that this one is compared with.
+func (c Cell) base() Cell { return Cell{Task: c.Task, Method: c.Method} }
+
+// Grid is every cell on every picture.
+type Grid struct {
+	Tasks, Methods []string
+	CMI            []bool   // arms without (false) and with (true) the information term
+	Names          []string // of the pictures, in order: a picture's place keys its random numbers
+	Samples        int      // for each measurement: 1, or 2 for the exchangeability ratio
+}
+
+// Job is one sample of one cell for one picture.
+type Job struct {
+	Cell
+	Image  int // place in Grid.Names
+	Name   string
+	Sample int // from 1
+}
+
+// Cells in the order of the tables: task, method, without and with the term.
+func (g Grid) Cells() []Cell {
+	var out []Cell
+	for _, task := range g.Tasks {
+		for _, method := range g.Methods {
+			for _, withCMI := range g.CMI {
+				out = append(out, Cell{task, method, withCMI})
+			}
+		}
+	}
+	return out
+}
+
+// Len is the number of jobs.
+func (g Grid) Len() int {
+	return len(g.Names) * len(g.Tasks) * len(g.Methods) * len(g.CMI) * g.Samples
+}
+
+// Job is the k-th job. Pictures are the outermost loop, so that what is finished
+// is always a whole experiment on fewer pictures.
+func (g Grid) Job(k int) Job {
+	digit := func(n int) int { d := k % n; k /= n; return d }
+	sample := digit(g.Samples)
+	withCMI, method, task := digit(len(g.CMI)), digit(len(g.Methods)), digit(len(g.Tasks))
+	return Job{Cell{g.Tasks[task], g.Methods[method], g.CMI[withCMI]}, k, g.Names[k], sample + 1}
+}
+
+// Validate says what is wrong with a grid.
+func (g Grid) Validate() error {
+	for _, list := range []struct {
+		what  string
+		names []string
+	}{{"task", g.Tasks}, {"method", g.Methods}, {"picture", g.Names}} {
+		if len(list.names) == 0 {
+			return fmt.Errorf("no %s, at least one is wanted", list.what)
+		}
+		seen := map[string]bool{}
+		for _, name := range list.names {
+			if seen[name] {
+				return fmt.Errorf("%s %q is named twice", list.what, name)
+			}
+			seen[name] = true
+		}
+	}
+	if len(g.CMI) == 0 || len(g.CMI) > 2 || len(g.CMI) == 2 && g.CMI[0] == g.CMI[1] {
+		return fmt.Errorf("the arms are %v, without (false), with (true) the information term or both are wanted", g.CMI)
+	}
+	if g.Samples < 1 || g.Samples > 2 {
+		return fmt.Errorf("%d samples for each measurement, 1 or 2 are possible (2 for the exchangeability ratio)", g.Samples)
+	}
+	return nil
+}
+
+// picturePath is where a job's picture stands in the folder. A second sample has a
+// folder of its own, with the same names.
+func (j Job) picturePath() string {
+	arm := j.Arm()
+	if j.Sample > 1 {
+		arm = fmt.Sprintf("%s.sample%d", arm, j.Sample)
+	}
+	return filepath.Join("images", j.Task, arm, j.Name+".png")
+}
+
+func (j Job) String() string {
+	s := strings.Join([]string{j.Task, j.Arm(), j.Name}, " ")
+	if j.Sample > 1 {
+		s += fmt.Sprintf(" (sample %d)", j.Sample)
+	}
+	return s
+}
+
+// truthPath and measurementPath are the other pictures of the folder.
+func truthPath(name string) string { return filepath.Join("images", "truth", name+".png") }
+
+func measurementPath(task, name string) string {
+	return filepath.Join("images", task, "measurement", name+".png")
+}

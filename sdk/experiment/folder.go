@@ -1,0 +1,298 @@
+package experiment
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Settings are what a folder's results depend on, by name: a run is continued only
+// with the same ones.
+type Settings map[string]string
+
+// differs names the first setting that is not the same.
+func (s Settings) differs(there Settings) (name string, differs bool) {
+	names := maps.Clone(s)
+	maps.Copy(names, there)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if s[name] != there[name] { // "" is the same as not being there
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// Folder holds the results of one grid:
+//
+//	settings.json   what they depend on
+//	results.jsonl   a [Result] a line, in the order of the grid's jobs
+//	timings.jsonl   the seconds that each took
+//	images/         truth/NAME.png, TASK/measurement/NAME.png, TASK/METHOD[+cmi]/NAME.png
+//
+// and, when [Report] has written them, the tables and the report.
+type Folder struct {
+	dir              string
+	grid             Grid
+	done             int
+	results, timings *os.File // nil where the folder was opened for reading
+	unlock           func()
+}
+
+// Open makes the folder, or continues one with the same settings: what a killed
+// run left half-written is removed. Only one process at a time has it open.
+func Open(dir string, s Settings, g Grid) (_ *Folder, err error) {
+	if err := g.Validate(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	f := &Folder{dir: dir, grid: g}
+	if f.unlock, err = lock(filepath.Join(dir, ".lock")); err != nil {
+		return nil, fmt.Errorf("%s is in use by another run: %w", dir, err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	if err := f.settle(s); err != nil {
+		return nil, err
+	}
+	if err := f.sweep(); err != nil {
+		return nil, err
+	}
+	length, err := f.read(func(r *Result) error {
+		if _, err := os.Stat(filepath.Join(dir, r.job().picturePath())); err != nil {
+			return fmt.Errorf("a finished picture is gone: %w; put it back or start again in another folder", err)
+		}
+		f.done++
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if f.results, err = appendAt(f.path("results.jsonl"), length); err != nil {
+		return nil, err
+	}
+	whole, err := wholeLines(f.path("timings.jsonl"))
+	if err != nil {
+		return nil, err
+	}
+	f.timings, err = appendAt(f.path("timings.jsonl"), whole)
+	return f, err
+}
+
+// OpenFinished reads a folder, while another process may be filling it.
+func OpenFinished(dir string, s Settings, g Grid) (*Folder, error) {
+	if err := g.Validate(); err != nil {
+		return nil, err
+	}
+	f := &Folder{dir: dir, grid: g, unlock: func() {}}
+	if _, err := os.Stat(f.path("settings.json")); err != nil {
+		return nil, fmt.Errorf("%s holds no results: %w", dir, err)
+	}
+	if err := f.settle(s); err != nil {
+		return nil, err
+	}
+	_, err := f.read(func(*Result) error { f.done++; return nil })
+	return f, err
+}
+
+// Done is the number of finished jobs; they are the grid's first.
+func (f *Folder) Done() int { return f.done }
+
+// Close lets another process continue.
+func (f *Folder) Close() error {
+	var err error
+	for _, file := range []*os.File{f.results, f.timings} {
+		if file != nil {
+			err = errors.Join(err, file.Close())
+		}
+	}
+	f.unlock()
+	return err
+}
+
+func (f *Folder) path(name string) string { return filepath.Join(f.dir, name) }
+
+// settle compares the settings with the folder's, or makes them the folder's.
+func (f *Folder) settle(s Settings) error {
+	data, err := os.ReadFile(f.path("settings.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(f.path("results.jsonl")); err == nil {
+			return fmt.Errorf("%s holds results without settings.json: choose another folder", f.dir)
+		}
+		data, err := json.MarshalIndent(s, "", "  ")
+		if err != nil {
+			return err
+		}
+		return replace(f.path("settings.json"), append(data, '\n'))
+	}
+	if err != nil {
+		return err
+	}
+	var there Settings
+	if err := json.Unmarshal(data, &there); err != nil {
+		return fmt.Errorf("%s: %w", f.path("settings.json"), err)
+	}
+	if name, differs := s.differs(there); differs {
+		return fmt.Errorf("%s holds results of other settings: %s is %s there and %s here; take the same or another folder",
+			f.dir, name, shown(there[name]), shown(s[name]))
+	}
+	return nil
+}
+
+func shown(value string) string {
+	if value == "" {
+		return "not set"
+	}
+	if len(value) > 60 {
+		return value[:60] + "…"
+	}
+	return value
+}
+
+// sweep removes what a killed run was writing.
+func (f *Folder) sweep() error {
+	for _, name := range written {
+		err := filepath.WalkDir(f.path(name), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() && strings.HasPrefix(d.Name(), ".") && strings.HasSuffix(d.Name(), ".tmp") {
+				err = os.Remove(path)
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		left, err := filepath.Glob(f.path("." + name + ".????????.tmp"))
+		if err != nil {
+			return err
+		}
+		for _, path := range left {
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// written are the files and folders that are replaced as wholes.
+var written = []string{"settings.json", "table.md", "table.csv", "report.html", "report", "images"}
+
+// read calls yield for each finished result and returns the length in bytes of
+// their lines. A last line that is not whole is left out: a killed run wrote it.
+func (f *Folder) read(yield func(*Result) error) (length int64, err error) {
+	file, err := os.Open(f.path("results.jsonl"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	in := bufio.NewReaderSize(file, 1<<16)
+	for k := 0; ; k++ {
+		line, err := in.ReadBytes('\n')
+		if err == io.EOF {
+			return length, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		var r Result
+		if err := json.Unmarshal(line, &r); err != nil {
+			if _, err := in.Peek(1); err == io.EOF { // a power cut may leave anything in the last line
+				return length, nil
+			}
+			return 0, fmt.Errorf("%s, line %d: %w", file.Name(), k+1, err)
+		}
+		switch {
+		case k >= f.grid.Len():
+			return 0, fmt.Errorf("%s has more than the %d lines of this experiment", file.Name(), f.grid.Len())
+		case !r.is(f.grid.Job(k)):
+			return 0, fmt.Errorf("%s, line %d is of %v, %v is wanted there: start again in another folder", file.Name(), k+1, r.job(), f.grid.Job(k))
+		}
+		if err := yield(&r); err != nil {
+			return 0, err
+		}
+		length += int64(len(line))
+	}
+}
+
+// wholeLines is the length of a file's lines that end.
+func wholeLines(path string) (int64, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	return int64(bytes.LastIndexByte(data, '\n') + 1), err
+}
+
+// appendAt opens a file for appending, cut to a length.
+func appendAt(path string, length int64) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	if err = f.Truncate(length); err == nil {
+		_, err = f.Seek(length, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// add appends the next job's result, on the disk when it returns. Its picture must
+// be in place.
+func (f *Folder) add(r *Result, seconds float64) error {
+	if err := appendLine(f.results, r); err != nil {
+		return err
+	}
+	f.done++
+	return appendLine(f.timings, timing{r.Cell, r.Image, r.Sample, seconds})
+}
+
+func appendLine(f *os.File, v any) error {
+	line, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(append(line, '\n')); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// replace writes a file as a whole or leaves what was there.
+func replace(path string, data []byte) error {
+	temp := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%08x.tmp", filepath.Base(path), rand.Uint32()))
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil {
+		os.Remove(temp) // the first error says more than this one's
+	}
+	return err
+}

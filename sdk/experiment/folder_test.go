@@ -1,0 +1,102 @@
+package experiment
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestJobsAreTheWholeGrid(t *testing.T) {
+	seen := map[Job]bool{}
+	image := 0
+	for k := range small.Len() {
+		j := small.Job(k)
+		assert.False(t, seen[j], "%v twice", j)
+		seen[j] = true
+		assert.GreaterOrEqual(t, j.Image, image, "pictures are the outermost loop")
+		image = j.Image
+		assert.Equal(t, small.Names[j.Image], j.Name)
+		assert.Contains(t, small.Cells(), j.Cell)
+		assert.Contains(t, []int{1, 2}, j.Sample)
+	}
+	assert.Len(t, seen, 2*2*2*2*2)
+}
+
+func TestValidate(t *testing.T) {
+	require.NoError(t, small.Validate())
+	for want, change := range map[string]func(*Grid){
+		"no task":         func(g *Grid) { g.Tasks = nil },
+		`"dps" is named`:  func(g *Grid) { g.Methods = []string{"dps", "dps"} },
+		"no picture":      func(g *Grid) { g.Names = nil },
+		"the arms are":    func(g *Grid) { g.CMI = []bool{true, true} },
+		"3 samples":       func(g *Grid) { g.Samples = 3 },
+		"0 samples":       func(g *Grid) { g.Samples = 0 },
+		`"x" is named`:    func(g *Grid) { g.Names = []string{"x", "y", "x"} },
+		"the arms are []": func(g *Grid) { g.CMI = nil },
+	} {
+		g := small
+		change(&g)
+		assert.ErrorContains(t, g.Validate(), want)
+		_, err := Open(filepath.Join(t.TempDir(), "new"), settings, g)
+		assert.ErrorContains(t, err, want)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	dir := t.TempDir()
+	f, err := Open(dir, settings, small)
+	require.NoError(t, err)
+
+	_, err = Open(dir, settings, small)
+	assert.ErrorContains(t, err, "in use")
+	require.NoError(t, f.Close())
+
+	_, err = Open(dir, Settings{"--steps": "3", "--seed": "3"}, small)
+	assert.ErrorContains(t, err, "--steps is 2 there and 3 here")
+	_, err = Open(dir, Settings{"--steps": "2", "--seed": "3", "--eta": "1"}, small)
+	assert.ErrorContains(t, err, "--eta is not set there and 1 here")
+
+	lines := filepath.Join(dir, "results.jsonl")
+	foreign := `{"task":"box","method":"dps","cmi":false,"image":"z","sample":1}` + "\n"
+	require.NoError(t, os.WriteFile(lines, []byte(foreign), 0o644))
+	_, err = Open(dir, settings, small)
+	assert.ErrorContains(t, err, "box dps z")
+	require.NoError(t, os.WriteFile(lines, []byte("{}}\n"+foreign), 0o644))
+	_, err = Open(dir, settings, small)
+	assert.ErrorContains(t, err, "line 1")
+	gone := `{"task":"box","method":"dps","cmi":false,"image":"a","sample":1}` + "\n"
+	require.NoError(t, os.WriteFile(lines, []byte(gone), 0o644))
+	_, err = Open(dir, settings, small)
+	assert.ErrorContains(t, err, "a.png")
+
+	require.NoError(t, os.Remove(filepath.Join(dir, "settings.json")))
+	_, err = Open(dir, settings, small)
+	assert.ErrorContains(t, err, "without settings.json")
+	_, err = OpenFinished(t.TempDir(), settings, small)
+	assert.ErrorContains(t, err, "holds no results")
+	_, err = Open(filepath.Join(lines, "x"), settings, small)
+	assert.Error(t, err)
+}
+
+// Whatever a power cut left in the last line is written again.
+func TestBrokenLastLine(t *testing.T) {
+	r, dir := runner(t), t.TempDir()
+	complete(t, r, dir)
+	want := tree(t, dir)
+	path := filepath.Join(dir, "results.jsonl")
+	data := []byte(want["results.jsonl"])
+	for i := len(data) - 300; i < len(data)-1; i++ {
+		data[i] = 0
+	}
+	require.NoError(t, os.WriteFile(path, data, 0o644))
+	f, err := Open(dir, settings, small)
+	require.NoError(t, err)
+	assert.Equal(t, small.Len()-1, f.Done())
+	require.NoError(t, r.Run(context.Background(), f))
+	require.NoError(t, f.Close())
+	same(t, want, tree(t, dir))
+}

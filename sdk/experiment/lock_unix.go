@@ -1,0 +1,21 @@
+//go:build linux || darwin || freebsd || netbsd || openbsd
+
+package experiment
+
+import (
+	"os"
+	"syscall"
+)
+
+// lock takes a file's lock, which ends with the process however that ends.
+func lock(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() { f.Close() }, nil
+}

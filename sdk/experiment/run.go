@@ -1,0 +1,236 @@
+package experiment
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/metric"
+	"github.com/cmi-diffusion/cmi/sdk/picture"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+)
+
+// Perceptual is a learned distance between pictures, such as lpips.Metric.
+type Perceptual interface {
+	Name() string
+	Distance(x, y []float32, n, c, h, w int) ([]float64, error)
+}
+
+// Runner runs the jobs of a folder's grid.
+type Runner struct {
+	Prior      prior.Model
+	Truth      func(image int) (picture.Image, error) // of the prior's size
+	Options    func(Cell) (sdk.Options, error)        // how to sample a cell; Seed, Images and OnStep are the runner's
+	Seed       uint64
+	SigmaY     float64 // standard deviation of the measurement noise, images on [−1, 1]
+	Perceptual Perceptual
+	OnStep     func(Job, sdk.Progress) // may be nil
+	OnDone     func(Job)               // may be nil
+}
+
+// Run runs what is not yet finished. When ctx ends it stops within one step, with
+// ctx's error; the folder keeps every finished job.
+//
+// The operator and the noise of a measurement depend on the seed and the picture's
+// place, x_T and all noise of the sampler on the seed, the place and the sample: all
+// cells of a picture have the same, so that they can be compared in pairs.
+func (r *Runner) Run(ctx context.Context, f *Folder) error {
+	var now *problem
+	defer func() { now.close() }()
+	for k := f.done; k < f.grid.Len(); k++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		job := f.grid.Job(k)
+		if now == nil || now.task != job.Task || now.image != job.Image {
+			now.close()
+			var err error
+			if now, err = r.problem(f, job); err != nil {
+				return fmt.Errorf("%v: %w", job, err)
+			}
+		}
+		if err := r.finish(ctx, f, now, job); err != nil {
+			return fmt.Errorf("%v: %w", job, err)
+		}
+		if r.OnDone != nil {
+			r.OnDone(job)
+		}
+	}
+	return nil
+}
+
+// problem is a picture degraded for a task.
+type problem struct {
+	task  string
+	image int
+	truth picture.Image // as it stands in the folder, on [−1, 1]
+	op    measure.Operator
+	y     []float32
+}
+
+func (p *problem) close() {
+	if p != nil {
+		p.op.Close()
+	}
+}
+
+// problem degrades a picture, and writes it and its measurement.
+func (r *Runner) problem(f *Folder, j Job) (p *problem, err error) {
+	truth, err := r.Truth(j.Image)
+	if err != nil {
+		return nil, err
+	}
+	if truth, err = f.savePicture(truthPath(j.Name), truth, nil); err != nil {
+		return nil, err
+	}
+	c, h, w := r.Prior.Image()
+	rng := diffusion.Stream{Seed: r.Seed, Image: uint64(j.Image), Purpose: diffusion.Degradation}.Rand()
+	op, err := measure.ForTask(j.Task, r.Prior.Device(), c, h, w, rng)
+	if err != nil {
+		return nil, err
+	}
+	p = &problem{task: j.Task, image: j.Image, truth: truth, op: op}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if p.y, err = sdk.Measure(r.Prior.Device(), op, truth.Pix, r.SigmaY, r.Seed, []uint64{uint64(j.Image)}); err != nil {
+		return nil, err
+	}
+	keep, err := measuredPixels(r.Prior.Device(), op)
+	if err != nil {
+		return nil, err
+	}
+	oc, oh, ow := op.Out()
+	_, err = f.savePicture(measurementPath(j.Task, j.Name), picture.Image{C: oc, H: oh, W: ow, Pix: p.y}, keep)
+	return p, err
+}
+
+// measuredPixels are 1 where a pixel is measured; nil where all are.
+func measuredPixels(dev compute.Device, op measure.Operator) ([]float32, error) {
+	c, h, w := op.Out()
+	if op.Measured() == c*h*w {
+		return nil, nil
+	}
+	ones := make([]float32, c*h*w)
+	for i := range ones {
+		ones[i] = 1
+	}
+	t, err := compute.FromHost(dev, ones, 1, c, h, w)
+	if err != nil {
+		return nil, err
+	}
+	defer dev.Free(t.Buf)
+	op.Power(t, t, 0, 1, 1)
+	return ones[:h*w], dev.Read(ones, t)
+}
+
+// light is what a pixel that was not measured is drawn as, on [−1, 1].
+const light = 200/127.5 - 1
+
+// savePicture writes a picture and returns what a reader of the file gets.
+func (f *Folder) savePicture(name string, p picture.Image, keep []float32) (picture.Image, error) {
+	if keep != nil {
+		pix := make([]float32, len(p.Pix))
+		for i, v := range p.Pix {
+			if pix[i] = v; keep[i%len(keep)] == 0 {
+				pix[i] = light
+			}
+		}
+		p.Pix = pix
+	}
+	drawn, err := p.RGBA()
+	if err != nil {
+		return p, err
+	}
+	path := f.path(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return p, err
+	}
+	return picture.From(drawn), picture.SavePNG(path, drawn)
+}
+
+// finish runs one job and puts its picture and its line into the folder.
+func (r *Runner) finish(ctx context.Context, f *Folder, p *problem, j Job) error {
+	o, err := r.Options(j.Cell)
+	if err != nil {
+		return err
+	}
+	result := &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, LPIPSName: r.Perceptual.Name()}
+	// Samples of one picture differ in the upper half of the number that keys their noise.
+	o.Seed, o.Images = r.Seed, []uint64{uint64(j.Image) | uint64(j.Sample-1)<<32}
+	o.OnStep = func(s sdk.Progress) {
+		result.add(s, o.CMI != nil)
+		if r.OnStep != nil {
+			r.OnStep(j, s)
+		}
+	}
+	start := time.Now()
+	x, err := sdk.Restore(ctx, sdk.Problem{Prior: r.Prior, Operator: p.op, Y: p.y, N: 1, SigmaY: r.SigmaY}, o)
+	if err != nil {
+		return err
+	}
+	seconds := time.Since(start).Seconds()
+	restored := p.truth
+	restored.Pix = x
+	if restored, err = f.savePicture(j.picturePath(), restored, nil); err != nil {
+		return err
+	}
+	if err := r.judge(result, restored, p.truth); err != nil {
+		return err
+	}
+	if j.Sample > 1 {
+		first := j
+		first.Sample = 1
+		other, err := picture.Open(f.path(first.picturePath()))
+		if err != nil {
+			return err
+		}
+		var apart Result
+		if err := r.judge(&apart, restored, other); err != nil {
+			return err
+		}
+		result.Apart = &Apart{apart.MSE, apart.LPIPS}
+	}
+	return f.add(result, seconds)
+}
+
+// add takes a step's progress.
+func (r *Result) add(s sdk.Progress, withCMI bool) {
+	r.Passes, r.Limited = s.Passes, r.Limited+s.Limited
+	r.Residual = append(r.Residual, s.Residual[0])
+	switch {
+	case s.Information != nil:
+		r.Information = append(r.Information, s.Information[0])
+	case withCMI:
+		r.Information = append(r.Information, math.NaN())
+	}
+}
+
+// judge measures a picture against another.
+func (r *Runner) judge(result *Result, x, y picture.Image) error {
+	a, b := metric.Unit(x.Pix), metric.Unit(y.Pix)
+	for _, m := range []struct {
+		of metric.Distance
+		to *float64
+	}{{metric.SquaredError[float32], &result.MSE}, {metric.SSIM[float32], &result.SSIM}, {r.Perceptual.Distance, &result.LPIPS}} {
+		values, err := m.of(a, b, 1, x.C, x.H, x.W)
+		if err != nil {
+			return err
+		}
+		*m.to = values[0]
+	}
+	psnr, err := metric.PSNR(a, b, 1, x.C, x.H, x.W)
+	if err == nil && !math.IsInf(psnr[0], 0) {
+		result.PSNR = &psnr[0]
+	}
+	return err
+}
