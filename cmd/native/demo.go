@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/examples/faces"
+	"github.com/cmi-diffusion/cmi/sdk/experiment"
 	"github.com/cmi-diffusion/cmi/sdk/metric"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -96,7 +97,7 @@ func demo(c *cobra.Command, m prior.Model, truths []picture.Image, f samplingFla
 		if err != nil {
 			return err
 		}
-		total += passes(o) * len(truths) * len(demoTasks)
+		total += experiment.Passes(o) * len(truths) * len(demoTasks)
 	}
 	grid := picture.Grid{
 		Title:   "Restored by diffusion posterior sampling, without and with mutual-information guidance",

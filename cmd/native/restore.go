@@ -14,6 +14,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/experiment"
 	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
@@ -135,7 +136,7 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		diagnostics = file
 	}
 
-	bar := newProgress(passes(o) * len(subjects))
+	bar := newProgress(experiment.Passes(o) * len(subjects))
 	label := termName(f.method, o.CMI)
 	grid := picture.Grid{Title: f.task + ", " + label, Smooth: true, CellSize: 144,
 		Note: fmt.Sprintf("σ_y = %g, %d steps, seed %d", f.sigmaY, f.steps, f.seed)}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/experiment"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 )
@@ -44,7 +45,7 @@ func sampleCommand() *cobra.Command {
 				return err
 			}
 			defer nothing.Close()
-			bar := newProgress(passes(o) * count)
+			bar := newProgress(experiment.Passes(o) * count)
 			grid := picture.Grid{Title: "Samples of the prior", Smooth: true, CellSize: 128, Note: fmt.Sprintf("%d steps, seed %d", sampling.steps, sampling.seed)}
 			const columns = 8
 			for i := range count {

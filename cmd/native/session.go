@@ -50,18 +50,6 @@ func (p *progress) run(label string) func(passes int) {
 	}
 }
 
-// passes is how many network passes a run will take at most, in forwards.
-func passes(o sdk.Options) int {
-	n := 0
-	for i := range o.Schedule.Len() {
-		n += 1 + o.Method.Passes()
-		if o.CMI != nil && o.CMI.Active(o.Schedule.Len()-i, o.Schedule.AlphaBar(i)) {
-			n += o.CMI.Probes * (o.CMI.Lanczos + 2)
-		}
-	}
-	return n
-}
-
 // subject is one image to restore.
 type subject struct {
 	name   string

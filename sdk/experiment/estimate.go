@@ -21,21 +21,29 @@ func Passes(o sdk.Options) int {
 
 // passes are those of the method and those of the information term.
 func passes(o sdk.Options) (base, extra int) {
-	every := 1
-	dsg, isDSG := o.Method.(guide.DSG)
-	if isDSG {
-		every = max(dsg.Interval, 1)
-	}
 	for i := range o.Schedule.Len() {
 		base++
-		if i%every == 0 && !(isDSG && i == 0) { // DSG has no noise to steer in the last step
+		guides := guided(o.Method, i)
+		if guides {
 			base += o.Method.Passes()
 		}
-		if o.CMI != nil && o.CMI.Active(o.Schedule.Len()-i, o.Schedule.AlphaBar(i)) {
+		// A term whose length is tied to the guidance rests where there is none.
+		if o.CMI != nil && (guides || o.CMI.TrustGuidance == 0) && o.CMI.Active(o.Schedule.Len()-i, o.Schedule.AlphaBar(i)) {
 			extra += o.CMI.Probes * (o.CMI.Lanczos + 2)
 		}
 	}
 	return base, extra
+}
+
+// guided says whether a method guides the step of that index.
+func guided(m guide.Method, index int) bool {
+	switch m := m.(type) {
+	case guide.Unconditional:
+		return false
+	case guide.DSG: // no noise to steer in the last step
+		return index > 0 && index%max(m.Interval, 1) == 0
+	}
+	return true
 }
 
 // Cost is what one image of an arm takes, as the mean over tasks.
