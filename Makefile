@@ -2,7 +2,7 @@
 GO ?= go
 export CGO_ENABLED ?= 0
 
-.PHONY: all build demo test bench vet cross clean FORCE
+.PHONY: all build demo test bench bench-peers vet cross clean FORCE
 
 all: build
 
@@ -42,6 +42,11 @@ bench: build
 	./bin/cmi-native bench
 	@if $(PYTHON) -c 'import torch, safetensors' 2>/dev/null; then $(PYTHON) tools/peers/forward.py --binary bin/cmi-native; \
 	else echo "comparison with PyTorch skipped: $(PYTHON) has no torch and safetensors (pip install torch numpy safetensors)"; fi
+
+# Forward and derivatives beside PyTorch and ONNX Runtime, in turn: many minutes.
+bench-peers: build
+	@mkdir -p out
+	$(PYTHON) tools/peers/compare.py --binary bin/cmi-native --threads 1,2 --batch 1,8 --markdown out/peers.md
 
 clean:
 	rm -rf bin out test.log verify.log

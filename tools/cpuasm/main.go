@@ -17,6 +17,7 @@ func main() {
 		v.maps()
 		v.activations()
 		v.columns()
+		v.winograd()
 	}
 	Generate()
 }

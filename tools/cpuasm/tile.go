@@ -46,6 +46,10 @@ func (v *isa) tile(rows, nv int) {
 		VMOVUPS(Mem{Base: b, Index: at, Scale: 4, Disp: j * size}, columns[j])
 	}
 	for r := range rows {
+		if v.wide() && nv == 1 { // a load of its own would be the limit
+			VFMADD231PS_BCST(Mem{Base: a, Disp: 4 * r}, columns[0], acc[r])
+			continue
+		}
 		w := v.broadcast(Mem{Base: a, Disp: 4 * r})
 		for j := range columns {
 			VFMADD231PS(w, columns[j], acc[r*nv+j])

@@ -16,6 +16,9 @@ func TestConformance(t *testing.T) {
 			defer d.Close()
 			devicetest.Ops(t, d, true)
 			devicetest.Cases(t, d, computetest.Networks(true))
+			d.tileFrom = [len(schemes)]int{} // convolutions in tiles wherever they can be
+			devicetest.Ops(t, d, true)
+			devicetest.Cases(t, d, computetest.Networks(true))
 			devicetest.Errors(t, func() (compute.Device, error) { return newDevice(1, k), nil })
 		})
 	}

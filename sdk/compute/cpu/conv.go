@@ -31,9 +31,9 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 	if !(ok || d.refuse("conv", "weights of another device (%T)", prepared)) || !d.views("conv", dst, src) {
 		return
 	}
-	c := convolution{dst: dst, src: src, add: mode.Add, panels: w.forward, in: w.shape.In, out: w.shape.Out}
+	c := convolution{dst: dst, src: src, add: mode.Add, in: w.shape.In, out: w.shape.Out}
 	if mode.Adjoint {
-		c.panels, c.in, c.out = w.adjoint(), w.shape.Out, w.shape.In
+		c.in, c.out = c.out, c.in
 	} else if mode.Bias && len(w.bias) > 0 {
 		c.bias = w.bias
 	}
@@ -43,6 +43,16 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 	}
 	if c.add.Buf != nil && !d.same("conv, the tensor to add", dst, c.add) {
 		return
+	}
+	if w.shape.Kernel == 3 {
+		if kind := d.winogradFor(c.in, c.out, src.H, src.W); kind >= 0 {
+			d.convTiled(&c, kind, d.tiled(w, kind, mode.Adjoint))
+			return
+		}
+	}
+	c.panels = w.forward
+	if mode.Adjoint {
+		c.panels = w.adjoint()
 	}
 	switch {
 	case w.shape.Kernel == 3:

@@ -46,37 +46,42 @@ var convCases = []struct {
 func TestConvIsItsDefinition(t *testing.T) {
 	devices(t, func(t *testing.T, d *Device) {
 		for _, c := range convCases {
-			name := fmt.Sprintf("%+v", c)
-			s, hw := c.shape, c.h*c.w
-			x, weight, bias := random(1, c.n*s.In*hw), random(2, s.Out*s.In*s.Kernel*s.Kernel), random(3, s.Out)
-			add := random(4, c.n*s.Out*hw)
-			w, err := d.PrepareConv(s, weight, bias)
-			require.NoError(t, err)
-			assert.Equal(t, s, w.Shape())
-			src, dst := view(t, d, x, c.n, s.In, c.h, c.w), empty(t, d, c.n, s.Out, c.h, c.w)
-			want := naiveConv(x, weight, s, c.n, c.h, c.w)
-			d.Conv(dst, src, w, compute.ConvMode{})
-			near(t, want, values(t, d, dst), 2e-6, name)
-
-			for i := range want {
-				want[i] += float64(bias[i/hw%s.Out])
-			}
-			d.Conv(dst, src, w, compute.ConvMode{Bias: true})
-			near(t, want, values(t, d, dst), 2e-6, name)
-
-			for i := range want {
-				want[i] += float64(add[i])
-			}
-			d.Write(dst, add)
-			d.Conv(dst, src, w, compute.ConvMode{Bias: true, Add: dst})
-			near(t, want, values(t, d, dst), 2e-6, name)
-
-			u := random(5, c.n*s.Out*hw)
-			up, back := view(t, d, u, c.n, s.Out, c.h, c.w), empty(t, d, c.n, s.In, c.h, c.w)
-			d.Conv(back, up, w, compute.ConvMode{Adjoint: true})
-			near(t, naiveConv(u, transposed(weight, s), compute.ConvShape{Out: s.In, In: s.Out, Kernel: s.Kernel}, c.n, c.h, c.w), values(t, d, back), 2e-6, name)
+			checkConv(t, d, c.shape, c.n, c.h, c.w, 2e-6)
 		}
 	})
+}
+
+// checkConv compares every mode of a convolution with its definition.
+func checkConv(t *testing.T, d *Device, s compute.ConvShape, n, h, w int, bound float64) {
+	t.Helper()
+	name, hw := fmt.Sprintf("%+v of %d×%d×%d", s, n, h, w), h*w
+	x, weight, bias := random(1, n*s.In*hw), random(2, s.Out*s.In*s.Kernel*s.Kernel), random(3, s.Out)
+	add := random(4, n*s.Out*hw)
+	prepared, err := d.PrepareConv(s, weight, bias)
+	require.NoError(t, err)
+	assert.Equal(t, s, prepared.Shape())
+	src, dst := view(t, d, x, n, s.In, h, w), empty(t, d, n, s.Out, h, w)
+	want := naiveConv(x, weight, s, n, h, w)
+	d.Conv(dst, src, prepared, compute.ConvMode{})
+	near(t, want, values(t, d, dst), bound, name)
+
+	for i := range want {
+		want[i] += float64(bias[i/hw%s.Out])
+	}
+	d.Conv(dst, src, prepared, compute.ConvMode{Bias: true})
+	near(t, want, values(t, d, dst), bound, name)
+
+	for i := range want {
+		want[i] += float64(add[i])
+	}
+	d.Write(dst, add)
+	d.Conv(dst, src, prepared, compute.ConvMode{Bias: true, Add: dst})
+	near(t, want, values(t, d, dst), bound, name)
+
+	u := random(5, n*s.Out*hw)
+	up, back := view(t, d, u, n, s.Out, h, w), empty(t, d, n, s.In, h, w)
+	d.Conv(back, up, prepared, compute.ConvMode{Adjoint: true})
+	near(t, naiveConv(u, transposed(weight, s), compute.ConvShape{Out: s.In, In: s.Out, Kernel: s.Kernel}, n, h, w), values(t, d, back), bound, name)
 }
 
 // transposed is the weights of the adjoint convolution.
@@ -121,7 +126,7 @@ func TestConvRefusesWrongShapes(t *testing.T) {
 }
 
 var benchCases = []struct{ out, in, size, kernel int }{
-	{128, 128, 64, 3}, {32, 32, 64, 3}, {64, 64, 32, 3}, {64, 64, 16, 3}, {128, 128, 8, 3}, {128, 256, 256, 3}, {128, 128, 64, 1}, {128, 384, 32, 1}, {256, 512, 16, 1}, {1024, 256, 1, 1}, {512, 1024, 8, 3}, {96, 32, 16, 1},
+	{128, 128, 64, 3}, {32, 32, 64, 3}, {32, 64, 64, 3}, {64, 64, 32, 3}, {64, 64, 16, 3}, {128, 128, 8, 3}, {128, 256, 256, 3}, {128, 128, 256, 3}, {256, 256, 64, 3}, {512, 512, 32, 3}, {128, 128, 64, 1}, {128, 384, 32, 1}, {256, 512, 16, 1}, {1024, 256, 1, 1}, {512, 1024, 8, 3}, {512, 512, 16, 3}, {96, 32, 16, 1},
 }
 
 func BenchmarkConv(b *testing.B) {

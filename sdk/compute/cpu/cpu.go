@@ -20,7 +20,10 @@ type Device struct {
 	k     *kernels
 	pool  *pool
 	stage []float32 // packed operands that all threads read
-	err   error     // the first failure
+	index []int     // positions that all threads read
+	// tileFrom is the least size of a convolution in tiles, see winograd.go.
+	tileFrom [len(schemes)]int
+	err      error // the first failure
 }
 
 var _ compute.Device = (*Device)(nil)
@@ -65,7 +68,7 @@ func newDevice(threads int, k *kernels) *Device {
 	if threads <= 0 {
 		threads = min(runtime.GOMAXPROCS(0), runtime.NumCPU())
 	}
-	d := &Device{k: k, pool: newPool(threads)}
+	d := &Device{k: k, pool: newPool(threads), tileFrom: sizes()}
 	runtime.AddCleanup(d, (*pool).close, d.pool) // a forgotten device's threads end too
 	return d
 }

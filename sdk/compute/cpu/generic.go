@@ -7,6 +7,7 @@ var generic = &kernels{
 	tile: tileGo, sum: sumGo, cdot: cdotGo, mul: mulGo, fma: fmaGo, exp: expGo, panel: panelGo,
 	affine: affineGo, silu: siluGo, linear: linearGo, tangent: tangentGo, second: secondGo,
 	softmax: softmaxGo, centre: centreGo,
+	winograd: [len(schemes)]transforms{{tileIn4Go, tileOut4Go}, {tileIn2Go, tileOut2Go}},
 }
 
 func tileGo(c []float32, ldc int, a, b []float32, outer, bStride int, offs []int, nv int, acc bool) {

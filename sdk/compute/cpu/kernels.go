@@ -30,6 +30,20 @@ type kernels struct {
 	softmax func(s, top, sum []float32, rows, ld int)
 	// centre subtracts from each column of s its mean Σ p·s, and stores the mean.
 	centre func(s, p, mean []float32, rows, ld int)
+
+	winograd [len(schemes)]transforms
+}
+
+// transforms are Winograd's of tiles of size + 2 pixels square, see winograd.go,
+// in groups of 16 tiles: four runs of four tiles side by side. The tiles' order
+// among 16 is the kernels' own.
+type transforms struct {
+	// in is Bᵀ d B of groups whose runs start at each at − skip of x, rows pitch
+	// apart; v holds the tiles' values at the points, stride apart.
+	in func(v []float32, stride int, x []float32, pitch int, at []int, skip int, tmp []float32)
+	// out is Aᵀ m A + bias (+ add) in runs from each at of y, rows width apart.
+	// add may be y or nil.
+	out func(y []float32, width int, at []int, m []float32, stride int, tmp []float32, bias float32, add []float32)
 }
 
 // act holds the coefficients of an affine map of the centred input c = x − mu and

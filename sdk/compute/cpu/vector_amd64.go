@@ -92,6 +92,36 @@ func softmax512(s *float32, top *float32, sum *float32, rows int, ld int)
 //go:noescape
 func centre512(s *float32, p *float32, mean *float32, rows int, ld int)
 
+// tileIn4x512 is transforms.in, for groups of a vector of tiles.
+//
+//go:noescape
+func tileIn4x512(v *float32, stride int, x *float32, pitch int, skip int, at *int, groups int, tmp *float32)
+
+// tileOut4x512 is transforms.out, for groups of a vector of tiles.
+//
+//go:noescape
+func tileOut4x512(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+
+// tileOut4xAdd512 is transforms.out, for groups of a vector of tiles.
+//
+//go:noescape
+func tileOut4xAdd512(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+
+// tileIn2x512 is transforms.in, for groups of a vector of tiles.
+//
+//go:noescape
+func tileIn2x512(v *float32, stride int, x *float32, pitch int, skip int, at *int, groups int, tmp *float32)
+
+// tileOut2x512 is transforms.out, for groups of a vector of tiles.
+//
+//go:noescape
+func tileOut2x512(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+
+// tileOut2xAdd512 is transforms.out, for groups of a vector of tiles.
+//
+//go:noescape
+func tileOut2xAdd512(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+
 // tile2x256 is 4 rows × 2 vectors of kernels.tile.
 //
 //go:noescape
@@ -176,3 +206,33 @@ func softmax256(s *float32, top *float32, sum *float32, rows int, ld int)
 //
 //go:noescape
 func centre256(s *float32, p *float32, mean *float32, rows int, ld int)
+
+// tileIn4x256 is transforms.in, for groups of a vector of tiles.
+//
+//go:noescape
+func tileIn4x256(v *float32, stride int, x *float32, pitch int, skip int, at *int, groups int, tmp *float32)
+
+// tileOut4x256 is transforms.out, for groups of a vector of tiles.
+//
+//go:noescape
+func tileOut4x256(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+
+// tileOut4xAdd256 is transforms.out, for groups of a vector of tiles.
+//
+//go:noescape
+func tileOut4xAdd256(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+
+// tileIn2x256 is transforms.in, for groups of a vector of tiles.
+//
+//go:noescape
+func tileIn2x256(v *float32, stride int, x *float32, pitch int, skip int, at *int, groups int, tmp *float32)
+
+// tileOut2x256 is transforms.out, for groups of a vector of tiles.
+//
+//go:noescape
+func tileOut2x256(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+
+// tileOut2xAdd256 is transforms.out, for groups of a vector of tiles.
+//
+//go:noescape
+func tileOut2xAdd256(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)

@@ -29,51 +29,43 @@ outer:
 	MOVQ R9, R11
 
 tap:
-	MOVQ         (R10), R12
-	VMOVUPS      (BX)(R12*4), Z8
-	VBROADCASTSS (DX), Z9
-	VFMADD231PS  Z9, Z8, Z0
-	VBROADCASTSS 4(DX), Z9
-	VFMADD231PS  Z9, Z8, Z1
-	VBROADCASTSS 8(DX), Z9
-	VFMADD231PS  Z9, Z8, Z2
-	VBROADCASTSS 12(DX), Z9
-	VFMADD231PS  Z9, Z8, Z3
-	VBROADCASTSS 16(DX), Z9
-	VFMADD231PS  Z9, Z8, Z4
-	VBROADCASTSS 20(DX), Z9
-	VFMADD231PS  Z9, Z8, Z5
-	VBROADCASTSS 24(DX), Z9
-	VFMADD231PS  Z9, Z8, Z6
-	VBROADCASTSS 28(DX), Z9
-	VFMADD231PS  Z9, Z8, Z7
-	ADDQ         $0x20, DX
-	ADDQ         $0x08, R10
-	DECQ         R11
-	JNZ          tap
-	ADDQ         DI, BX
-	DECQ         SI
-	JNZ          outer
-	MOVB         acc+64(FP), DL
-	TESTB        DL, DL
-	JZ           store
-	MOVQ         AX, DX
-	VADDPS       (DX), Z0, Z0
-	ADDQ         CX, DX
-	VADDPS       (DX), Z1, Z1
-	ADDQ         CX, DX
-	VADDPS       (DX), Z2, Z2
-	ADDQ         CX, DX
-	VADDPS       (DX), Z3, Z3
-	ADDQ         CX, DX
-	VADDPS       (DX), Z4, Z4
-	ADDQ         CX, DX
-	VADDPS       (DX), Z5, Z5
-	ADDQ         CX, DX
-	VADDPS       (DX), Z6, Z6
-	ADDQ         CX, DX
-	VADDPS       (DX), Z7, Z7
-	ADDQ         CX, DX
+	MOVQ             (R10), R12
+	VMOVUPS          (BX)(R12*4), Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST 4(DX), Z8, Z1
+	VFMADD231PS.BCST 8(DX), Z8, Z2
+	VFMADD231PS.BCST 12(DX), Z8, Z3
+	VFMADD231PS.BCST 16(DX), Z8, Z4
+	VFMADD231PS.BCST 20(DX), Z8, Z5
+	VFMADD231PS.BCST 24(DX), Z8, Z6
+	VFMADD231PS.BCST 28(DX), Z8, Z7
+	ADDQ             $0x20, DX
+	ADDQ             $0x08, R10
+	DECQ             R11
+	JNZ              tap
+	ADDQ             DI, BX
+	DECQ             SI
+	JNZ              outer
+	MOVB             acc+64(FP), DL
+	TESTB            DL, DL
+	JZ               store
+	MOVQ             AX, DX
+	VADDPS           (DX), Z0, Z0
+	ADDQ             CX, DX
+	VADDPS           (DX), Z1, Z1
+	ADDQ             CX, DX
+	VADDPS           (DX), Z2, Z2
+	ADDQ             CX, DX
+	VADDPS           (DX), Z3, Z3
+	ADDQ             CX, DX
+	VADDPS           (DX), Z4, Z4
+	ADDQ             CX, DX
+	VADDPS           (DX), Z5, Z5
+	ADDQ             CX, DX
+	VADDPS           (DX), Z6, Z6
+	ADDQ             CX, DX
+	VADDPS           (DX), Z7, Z7
+	ADDQ             CX, DX
 
 store:
 	VMOVUPS Z0, (AX)
@@ -1748,6 +1740,1993 @@ subtract_done:
 	VZEROUPPER
 	RET
 
+// func tileIn4x512(v *float32, stride int, x *float32, pitch int, skip int, at *int, groups int, tmp *float32)
+// Requires: AVX, AVX512F
+TEXT ·tileIn4x512(SB), NOSPLIT, $0-64
+	VBROADCASTSS const_two<>+0(SB), Z0
+	VBROADCASTSS const_half<>+0(SB), Z1
+	VBROADCASTSS const_middle<>+0(SB), Z2
+	VBROADCASTSS const_root<>+0(SB), Z3
+	VBROADCASTSS const_inverseRoot<>+0(SB), Z4
+	MOVQ         v+0(FP), AX
+	MOVQ         stride+8(FP), CX
+	MOVQ         x+16(FP), DX
+	MOVQ         pitch+24(FP), BX
+	MOVQ         at+40(FP), SI
+	MOVQ         groups+48(FP), DI
+	MOVQ         tmp+56(FP), R8
+	SHLQ         $0x02, CX
+	MOVQ         skip+32(FP), R9
+	SHLQ         $0x02, R9
+	SUBQ         R9, DX
+
+group:
+	MOVQ         (SI), R9
+	MOVQ         8(SI), R10
+	MOVQ         16(SI), R11
+	MOVQ         24(SI), R12
+	VMOVUPS      (DX)(R9*4), Z5
+	VMOVUPS      (DX)(R10*4), Z6
+	VMOVUPS      (DX)(R11*4), Z7
+	VMOVUPS      (DX)(R12*4), Z8
+	VUNPCKLPS    Z6, Z5, Z9
+	VUNPCKLPS    Z8, Z7, Z10
+	VUNPCKHPS    Z6, Z5, Z5
+	VUNPCKHPS    Z8, Z7, Z7
+	VUNPCKLPD    Z10, Z9, Z6
+	VUNPCKHPD    Z10, Z9, Z8
+	VUNPCKLPD    Z7, Z5, Z9
+	VUNPCKHPD    Z7, Z5, Z5
+	VMOVUPS      16(DX)(R9*4), Z7
+	VMOVUPS      16(DX)(R10*4), Z10
+	VMOVUPS      16(DX)(R11*4), Z11
+	VMOVUPS      16(DX)(R12*4), Z12
+	VUNPCKLPS    Z10, Z7, Z7
+	VUNPCKLPS    Z12, Z11, Z10
+	VUNPCKLPD    Z10, Z7, Z11
+	VUNPCKHPD    Z10, Z7, Z7
+	VMOVAPS      Z11, Z10
+	VMOVAPS      Z5, Z12
+	VFNMADD231PS Z0, Z9, Z10
+	VFNMADD231PS Z0, Z8, Z12
+	VMOVAPS      Z10, Z13
+	VFMADD231PS  Z4, Z12, Z13
+	VFNMADD231PS Z4, Z12, Z10
+	VMOVAPS      Z11, Z12
+	VMOVAPS      Z5, Z14
+	VFNMADD231PS Z1, Z9, Z12
+	VFNMADD231PS Z1, Z8, Z14
+	VMOVAPS      Z12, Z15
+	VFMADD231PS  Z3, Z14, Z15
+	VFNMADD231PS Z3, Z14, Z12
+	VADDPS       Z11, Z6, Z6
+	VFNMADD231PS Z2, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVUPS      Z6, (R8)
+	VMOVUPS      Z13, 64(R8)
+	VMOVUPS      Z10, 128(R8)
+	VMOVUPS      Z15, 192(R8)
+	VMOVUPS      Z12, 256(R8)
+	VMOVUPS      Z7, 320(R8)
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
+	ADDQ         BX, R12
+	VMOVUPS      (DX)(R9*4), Z5
+	VMOVUPS      (DX)(R10*4), Z6
+	VMOVUPS      (DX)(R11*4), Z7
+	VMOVUPS      (DX)(R12*4), Z8
+	VUNPCKLPS    Z6, Z5, Z9
+	VUNPCKLPS    Z8, Z7, Z10
+	VUNPCKHPS    Z6, Z5, Z5
+	VUNPCKHPS    Z8, Z7, Z7
+	VUNPCKLPD    Z10, Z9, Z6
+	VUNPCKHPD    Z10, Z9, Z8
+	VUNPCKLPD    Z7, Z5, Z9
+	VUNPCKHPD    Z7, Z5, Z5
+	VMOVUPS      16(DX)(R9*4), Z7
+	VMOVUPS      16(DX)(R10*4), Z10
+	VMOVUPS      16(DX)(R11*4), Z11
+	VMOVUPS      16(DX)(R12*4), Z12
+	VUNPCKLPS    Z10, Z7, Z7
+	VUNPCKLPS    Z12, Z11, Z10
+	VUNPCKLPD    Z10, Z7, Z11
+	VUNPCKHPD    Z10, Z7, Z7
+	VMOVAPS      Z11, Z10
+	VMOVAPS      Z5, Z12
+	VFNMADD231PS Z0, Z9, Z10
+	VFNMADD231PS Z0, Z8, Z12
+	VMOVAPS      Z10, Z13
+	VFMADD231PS  Z4, Z12, Z13
+	VFNMADD231PS Z4, Z12, Z10
+	VMOVAPS      Z11, Z12
+	VMOVAPS      Z5, Z14
+	VFNMADD231PS Z1, Z9, Z12
+	VFNMADD231PS Z1, Z8, Z14
+	VMOVAPS      Z12, Z15
+	VFMADD231PS  Z3, Z14, Z15
+	VFNMADD231PS Z3, Z14, Z12
+	VADDPS       Z11, Z6, Z6
+	VFNMADD231PS Z2, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVUPS      Z6, 384(R8)
+	VMOVUPS      Z13, 448(R8)
+	VMOVUPS      Z10, 512(R8)
+	VMOVUPS      Z15, 576(R8)
+	VMOVUPS      Z12, 640(R8)
+	VMOVUPS      Z7, 704(R8)
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
+	ADDQ         BX, R12
+	VMOVUPS      (DX)(R9*4), Z5
+	VMOVUPS      (DX)(R10*4), Z6
+	VMOVUPS      (DX)(R11*4), Z7
+	VMOVUPS      (DX)(R12*4), Z8
+	VUNPCKLPS    Z6, Z5, Z9
+	VUNPCKLPS    Z8, Z7, Z10
+	VUNPCKHPS    Z6, Z5, Z5
+	VUNPCKHPS    Z8, Z7, Z7
+	VUNPCKLPD    Z10, Z9, Z6
+	VUNPCKHPD    Z10, Z9, Z8
+	VUNPCKLPD    Z7, Z5, Z9
+	VUNPCKHPD    Z7, Z5, Z5
+	VMOVUPS      16(DX)(R9*4), Z7
+	VMOVUPS      16(DX)(R10*4), Z10
+	VMOVUPS      16(DX)(R11*4), Z11
+	VMOVUPS      16(DX)(R12*4), Z12
+	VUNPCKLPS    Z10, Z7, Z7
+	VUNPCKLPS    Z12, Z11, Z10
+	VUNPCKLPD    Z10, Z7, Z11
+	VUNPCKHPD    Z10, Z7, Z7
+	VMOVAPS      Z11, Z10
+	VMOVAPS      Z5, Z12
+	VFNMADD231PS Z0, Z9, Z10
+	VFNMADD231PS Z0, Z8, Z12
+	VMOVAPS      Z10, Z13
+	VFMADD231PS  Z4, Z12, Z13
+	VFNMADD231PS Z4, Z12, Z10
+	VMOVAPS      Z11, Z12
+	VMOVAPS      Z5, Z14
+	VFNMADD231PS Z1, Z9, Z12
+	VFNMADD231PS Z1, Z8, Z14
+	VMOVAPS      Z12, Z15
+	VFMADD231PS  Z3, Z14, Z15
+	VFNMADD231PS Z3, Z14, Z12
+	VADDPS       Z11, Z6, Z6
+	VFNMADD231PS Z2, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVUPS      Z6, 768(R8)
+	VMOVUPS      Z13, 832(R8)
+	VMOVUPS      Z10, 896(R8)
+	VMOVUPS      Z15, 960(R8)
+	VMOVUPS      Z12, 1024(R8)
+	VMOVUPS      Z7, 1088(R8)
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
+	ADDQ         BX, R12
+	VMOVUPS      (DX)(R9*4), Z5
+	VMOVUPS      (DX)(R10*4), Z6
+	VMOVUPS      (DX)(R11*4), Z7
+	VMOVUPS      (DX)(R12*4), Z8
+	VUNPCKLPS    Z6, Z5, Z9
+	VUNPCKLPS    Z8, Z7, Z10
+	VUNPCKHPS    Z6, Z5, Z5
+	VUNPCKHPS    Z8, Z7, Z7
+	VUNPCKLPD    Z10, Z9, Z6
+	VUNPCKHPD    Z10, Z9, Z8
+	VUNPCKLPD    Z7, Z5, Z9
+	VUNPCKHPD    Z7, Z5, Z5
+	VMOVUPS      16(DX)(R9*4), Z7
+	VMOVUPS      16(DX)(R10*4), Z10
+	VMOVUPS      16(DX)(R11*4), Z11
+	VMOVUPS      16(DX)(R12*4), Z12
+	VUNPCKLPS    Z10, Z7, Z7
+	VUNPCKLPS    Z12, Z11, Z10
+	VUNPCKLPD    Z10, Z7, Z11
+	VUNPCKHPD    Z10, Z7, Z7
+	VMOVAPS      Z11, Z10
+	VMOVAPS      Z5, Z12
+	VFNMADD231PS Z0, Z9, Z10
+	VFNMADD231PS Z0, Z8, Z12
+	VMOVAPS      Z10, Z13
+	VFMADD231PS  Z4, Z12, Z13
+	VFNMADD231PS Z4, Z12, Z10
+	VMOVAPS      Z11, Z12
+	VMOVAPS      Z5, Z14
+	VFNMADD231PS Z1, Z9, Z12
+	VFNMADD231PS Z1, Z8, Z14
+	VMOVAPS      Z12, Z15
+	VFMADD231PS  Z3, Z14, Z15
+	VFNMADD231PS Z3, Z14, Z12
+	VADDPS       Z11, Z6, Z6
+	VFNMADD231PS Z2, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVUPS      Z6, 1152(R8)
+	VMOVUPS      Z13, 1216(R8)
+	VMOVUPS      Z10, 1280(R8)
+	VMOVUPS      Z15, 1344(R8)
+	VMOVUPS      Z12, 1408(R8)
+	VMOVUPS      Z7, 1472(R8)
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
+	ADDQ         BX, R12
+	VMOVUPS      (DX)(R9*4), Z5
+	VMOVUPS      (DX)(R10*4), Z6
+	VMOVUPS      (DX)(R11*4), Z7
+	VMOVUPS      (DX)(R12*4), Z8
+	VUNPCKLPS    Z6, Z5, Z9
+	VUNPCKLPS    Z8, Z7, Z10
+	VUNPCKHPS    Z6, Z5, Z5
+	VUNPCKHPS    Z8, Z7, Z7
+	VUNPCKLPD    Z10, Z9, Z6
+	VUNPCKHPD    Z10, Z9, Z8
+	VUNPCKLPD    Z7, Z5, Z9
+	VUNPCKHPD    Z7, Z5, Z5
+	VMOVUPS      16(DX)(R9*4), Z7
+	VMOVUPS      16(DX)(R10*4), Z10
+	VMOVUPS      16(DX)(R11*4), Z11
+	VMOVUPS      16(DX)(R12*4), Z12
+	VUNPCKLPS    Z10, Z7, Z7
+	VUNPCKLPS    Z12, Z11, Z10
+	VUNPCKLPD    Z10, Z7, Z11
+	VUNPCKHPD    Z10, Z7, Z7
+	VMOVAPS      Z11, Z10
+	VMOVAPS      Z5, Z12
+	VFNMADD231PS Z0, Z9, Z10
+	VFNMADD231PS Z0, Z8, Z12
+	VMOVAPS      Z10, Z13
+	VFMADD231PS  Z4, Z12, Z13
+	VFNMADD231PS Z4, Z12, Z10
+	VMOVAPS      Z11, Z12
+	VMOVAPS      Z5, Z14
+	VFNMADD231PS Z1, Z9, Z12
+	VFNMADD231PS Z1, Z8, Z14
+	VMOVAPS      Z12, Z15
+	VFMADD231PS  Z3, Z14, Z15
+	VFNMADD231PS Z3, Z14, Z12
+	VADDPS       Z11, Z6, Z6
+	VFNMADD231PS Z2, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVUPS      Z6, 1536(R8)
+	VMOVUPS      Z13, 1600(R8)
+	VMOVUPS      Z10, 1664(R8)
+	VMOVUPS      Z15, 1728(R8)
+	VMOVUPS      Z12, 1792(R8)
+	VMOVUPS      Z7, 1856(R8)
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
+	ADDQ         BX, R12
+	VMOVUPS      (DX)(R9*4), Z5
+	VMOVUPS      (DX)(R10*4), Z6
+	VMOVUPS      (DX)(R11*4), Z7
+	VMOVUPS      (DX)(R12*4), Z8
+	VUNPCKLPS    Z6, Z5, Z9
+	VUNPCKLPS    Z8, Z7, Z10
+	VUNPCKHPS    Z6, Z5, Z5
+	VUNPCKHPS    Z8, Z7, Z7
+	VUNPCKLPD    Z10, Z9, Z6
+	VUNPCKHPD    Z10, Z9, Z8
+	VUNPCKLPD    Z7, Z5, Z9
+	VUNPCKHPD    Z7, Z5, Z5
+	VMOVUPS      16(DX)(R9*4), Z7
+	VMOVUPS      16(DX)(R10*4), Z10
+	VMOVUPS      16(DX)(R11*4), Z11
+	VMOVUPS      16(DX)(R12*4), Z12
+	VUNPCKLPS    Z10, Z7, Z7
+	VUNPCKLPS    Z12, Z11, Z10
+	VUNPCKLPD    Z10, Z7, Z11
+	VUNPCKHPD    Z10, Z7, Z7
+	VMOVAPS      Z11, Z10
+	VMOVAPS      Z5, Z12
+	VFNMADD231PS Z0, Z9, Z10
+	VFNMADD231PS Z0, Z8, Z12
+	VMOVAPS      Z10, Z13
+	VFMADD231PS  Z4, Z12, Z13
+	VFNMADD231PS Z4, Z12, Z10
+	VMOVAPS      Z11, Z12
+	VMOVAPS      Z5, Z14
+	VFNMADD231PS Z1, Z9, Z12
+	VFNMADD231PS Z1, Z8, Z14
+	VMOVAPS      Z12, Z15
+	VFMADD231PS  Z3, Z14, Z15
+	VFNMADD231PS Z3, Z14, Z12
+	VADDPS       Z11, Z6, Z6
+	VFNMADD231PS Z2, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFNMADD231PS Z2, Z5, Z7
+	VMOVUPS      Z6, 1920(R8)
+	VMOVUPS      Z13, 1984(R8)
+	VMOVUPS      Z10, 2048(R8)
+	VMOVUPS      Z15, 2112(R8)
+	VMOVUPS      Z12, 2176(R8)
+	VMOVUPS      Z7, 2240(R8)
+	MOVQ         AX, R10
+	VMOVUPS      (R8), Z5
+	VMOVUPS      384(R8), Z6
+	VMOVUPS      768(R8), Z7
+	VMOVUPS      1152(R8), Z8
+	VMOVUPS      1536(R8), Z9
+	VMOVUPS      1920(R8), Z10
+	MOVQ         R10, R9
+	VMOVAPS      Z9, Z11
+	VMOVAPS      Z8, Z12
+	VFNMADD231PS Z0, Z7, Z11
+	VFNMADD231PS Z0, Z6, Z12
+	VMOVAPS      Z11, Z13
+	VFMADD231PS  Z4, Z12, Z13
+	VFNMADD231PS Z4, Z12, Z11
+	VMOVAPS      Z9, Z12
+	VMOVAPS      Z8, Z14
+	VFNMADD231PS Z1, Z7, Z12
+	VFNMADD231PS Z1, Z6, Z14
+	VMOVAPS      Z12, Z15
+	VFMADD231PS  Z3, Z14, Z15
+	VFNMADD231PS Z3, Z14, Z12
+	VADDPS       Z9, Z5, Z5
+	VFNMADD231PS Z2, Z7, Z5
+	VADDPS       Z6, Z10, Z10
+	VFNMADD231PS Z2, Z8, Z10
+	VMOVUPS      Z5, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z13, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z11, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z15, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z12, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z10, (R9)
+	ADDQ         CX, R10
+	VMOVUPS      64(R8), Z5
+	VMOVUPS      448(R8), Z6
+	VMOVUPS      832(R8), Z7
+	VMOVUPS      1216(R8), Z8
+	VMOVUPS      1600(R8), Z9
+	VMOVUPS      1984(R8), Z10
+	MOVQ         R10, R9
+	VMOVAPS      Z9, Z11
+	VMOVAPS      Z8, Z12
+	VFNMADD231PS Z0, Z7, Z11
+	VFNMADD231PS Z0, Z6, Z12
+	VMOVAPS      Z11, Z13
+	VFMADD231PS  Z4, Z12, Z13
+	VFNMADD231PS Z4, Z12, Z11
+	VMOVAPS      Z9, Z12
+	VMOVAPS      Z8, Z14
+	VFNMADD231PS Z1, Z7, Z12
+	VFNMADD231PS Z1, Z6, Z14
+	VMOVAPS      Z12, Z15
+	VFMADD231PS  Z3, Z14, Z15
+	VFNMADD231PS Z3, Z14, Z12
+	VADDPS       Z9, Z5, Z5
+	VFNMADD231PS Z2, Z7, Z5
+	VADDPS       Z6, Z10, Z10
+	VFNMADD231PS Z2, Z8, Z10
+	VMOVUPS      Z5, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z13, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z11, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z15, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z12, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z10, (R9)
+	ADDQ         CX, R10
+	VMOVUPS      128(R8), Z5
+	VMOVUPS      512(R8), Z6
+	VMOVUPS      896(R8), Z7
+	VMOVUPS      1280(R8), Z8
+	VMOVUPS      1664(R8), Z9
+	VMOVUPS      2048(R8), Z10
+	MOVQ         R10, R9
+	VMOVAPS      Z9, Z11
+	VMOVAPS      Z8, Z12
+	VFNMADD231PS Z0, Z7, Z11
+	VFNMADD231PS Z0, Z6, Z12
+	VMOVAPS      Z11, Z13
+	VFMADD231PS  Z4, Z12, Z13
+	VFNMADD231PS Z4, Z12, Z11
+	VMOVAPS      Z9, Z12
+	VMOVAPS      Z8, Z14
+	VFNMADD231PS Z1, Z7, Z12
+	VFNMADD231PS Z1, Z6, Z14
+	VMOVAPS      Z12, Z15
+	VFMADD231PS  Z3, Z14, Z15
+	VFNMADD231PS Z3, Z14, Z12
+	VADDPS       Z9, Z5, Z5
+	VFNMADD231PS Z2, Z7, Z5
+	VADDPS       Z6, Z10, Z10
+	VFNMADD231PS Z2, Z8, Z10
+	VMOVUPS      Z5, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z13, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z11, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z15, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z12, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z10, (R9)
+	ADDQ         CX, R10
+	VMOVUPS      192(R8), Z5
+	VMOVUPS      576(R8), Z6
+	VMOVUPS      960(R8), Z7
+	VMOVUPS      1344(R8), Z8
+	VMOVUPS      1728(R8), Z9
+	VMOVUPS      2112(R8), Z10
+	MOVQ         R10, R9
+	VMOVAPS      Z9, Z11
+	VMOVAPS      Z8, Z12
+	VFNMADD231PS Z0, Z7, Z11
+	VFNMADD231PS Z0, Z6, Z12
+	VMOVAPS      Z11, Z13
+	VFMADD231PS  Z4, Z12, Z13
+	VFNMADD231PS Z4, Z12, Z11
+	VMOVAPS      Z9, Z12
+	VMOVAPS      Z8, Z14
+	VFNMADD231PS Z1, Z7, Z12
+	VFNMADD231PS Z1, Z6, Z14
+	VMOVAPS      Z12, Z15
+	VFMADD231PS  Z3, Z14, Z15
+	VFNMADD231PS Z3, Z14, Z12
+	VADDPS       Z9, Z5, Z5
+	VFNMADD231PS Z2, Z7, Z5
+	VADDPS       Z6, Z10, Z10
+	VFNMADD231PS Z2, Z8, Z10
+	VMOVUPS      Z5, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z13, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z11, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z15, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z12, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z10, (R9)
+	ADDQ         CX, R10
+	VMOVUPS      256(R8), Z5
+	VMOVUPS      640(R8), Z6
+	VMOVUPS      1024(R8), Z7
+	VMOVUPS      1408(R8), Z8
+	VMOVUPS      1792(R8), Z9
+	VMOVUPS      2176(R8), Z10
+	MOVQ         R10, R9
+	VMOVAPS      Z9, Z11
+	VMOVAPS      Z8, Z12
+	VFNMADD231PS Z0, Z7, Z11
+	VFNMADD231PS Z0, Z6, Z12
+	VMOVAPS      Z11, Z13
+	VFMADD231PS  Z4, Z12, Z13
+	VFNMADD231PS Z4, Z12, Z11
+	VMOVAPS      Z9, Z12
+	VMOVAPS      Z8, Z14
+	VFNMADD231PS Z1, Z7, Z12
+	VFNMADD231PS Z1, Z6, Z14
+	VMOVAPS      Z12, Z15
+	VFMADD231PS  Z3, Z14, Z15
+	VFNMADD231PS Z3, Z14, Z12
+	VADDPS       Z9, Z5, Z5
+	VFNMADD231PS Z2, Z7, Z5
+	VADDPS       Z6, Z10, Z10
+	VFNMADD231PS Z2, Z8, Z10
+	VMOVUPS      Z5, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z13, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z11, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z15, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z12, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z10, (R9)
+	ADDQ         CX, R10
+	VMOVUPS      320(R8), Z5
+	VMOVUPS      704(R8), Z6
+	VMOVUPS      1088(R8), Z7
+	VMOVUPS      1472(R8), Z8
+	VMOVUPS      1856(R8), Z9
+	VMOVUPS      2240(R8), Z10
+	MOVQ         R10, R9
+	VMOVAPS      Z9, Z11
+	VMOVAPS      Z8, Z12
+	VFNMADD231PS Z0, Z7, Z11
+	VFNMADD231PS Z0, Z6, Z12
+	VMOVAPS      Z11, Z13
+	VFMADD231PS  Z4, Z12, Z13
+	VFNMADD231PS Z4, Z12, Z11
+	VMOVAPS      Z9, Z12
+	VMOVAPS      Z8, Z14
+	VFNMADD231PS Z1, Z7, Z12
+	VFNMADD231PS Z1, Z6, Z14
+	VMOVAPS      Z12, Z15
+	VFMADD231PS  Z3, Z14, Z15
+	VFNMADD231PS Z3, Z14, Z12
+	VADDPS       Z9, Z5, Z5
+	VFNMADD231PS Z2, Z7, Z5
+	VADDPS       Z6, Z10, Z10
+	VFNMADD231PS Z2, Z8, Z10
+	VMOVUPS      Z5, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z13, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z11, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z15, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z12, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z10, (R9)
+	ADDQ         CX, R10
+	ADDQ         $0x40, AX
+	ADDQ         $0x20, SI
+	DECQ         DI
+	JNZ          group
+	VZEROUPPER
+	RET
+
+DATA const_half<>+0(SB)/4, $0x3f000000
+DATA const_half<>+4(SB)/4, $0x3f000000
+DATA const_half<>+8(SB)/4, $0x3f000000
+DATA const_half<>+12(SB)/4, $0x3f000000
+DATA const_half<>+16(SB)/4, $0x3f000000
+DATA const_half<>+20(SB)/4, $0x3f000000
+DATA const_half<>+24(SB)/4, $0x3f000000
+DATA const_half<>+28(SB)/4, $0x3f000000
+GLOBL const_half<>(SB), RODATA|NOPTR, $32
+
+DATA const_middle<>+0(SB)/4, $0x40200000
+DATA const_middle<>+4(SB)/4, $0x40200000
+DATA const_middle<>+8(SB)/4, $0x40200000
+DATA const_middle<>+12(SB)/4, $0x40200000
+DATA const_middle<>+16(SB)/4, $0x40200000
+DATA const_middle<>+20(SB)/4, $0x40200000
+DATA const_middle<>+24(SB)/4, $0x40200000
+DATA const_middle<>+28(SB)/4, $0x40200000
+GLOBL const_middle<>(SB), RODATA|NOPTR, $32
+
+DATA const_root<>+0(SB)/4, $0x3fb504f3
+DATA const_root<>+4(SB)/4, $0x3fb504f3
+DATA const_root<>+8(SB)/4, $0x3fb504f3
+DATA const_root<>+12(SB)/4, $0x3fb504f3
+DATA const_root<>+16(SB)/4, $0x3fb504f3
+DATA const_root<>+20(SB)/4, $0x3fb504f3
+DATA const_root<>+24(SB)/4, $0x3fb504f3
+DATA const_root<>+28(SB)/4, $0x3fb504f3
+GLOBL const_root<>(SB), RODATA|NOPTR, $32
+
+DATA const_inverseRoot<>+0(SB)/4, $0x3f3504f3
+DATA const_inverseRoot<>+4(SB)/4, $0x3f3504f3
+DATA const_inverseRoot<>+8(SB)/4, $0x3f3504f3
+DATA const_inverseRoot<>+12(SB)/4, $0x3f3504f3
+DATA const_inverseRoot<>+16(SB)/4, $0x3f3504f3
+DATA const_inverseRoot<>+20(SB)/4, $0x3f3504f3
+DATA const_inverseRoot<>+24(SB)/4, $0x3f3504f3
+DATA const_inverseRoot<>+28(SB)/4, $0x3f3504f3
+GLOBL const_inverseRoot<>(SB), RODATA|NOPTR, $32
+
+// func tileOut4x512(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+// Requires: AVX, AVX512F
+TEXT ·tileOut4x512(SB), NOSPLIT, $0-72
+	VBROADCASTSS const_half<>+0(SB), Z0
+	VBROADCASTSS const_root<>+0(SB), Z1
+	VBROADCASTSS const_inverseRoot<>+0(SB), Z2
+	VBROADCASTSS const_root3<>+0(SB), Z3
+	VBROADCASTSS const_inverseRoot3<>+0(SB), Z4
+	MOVQ         y+0(FP), AX
+	MOVQ         width+8(FP), CX
+	MOVQ         at+16(FP), DX
+	MOVQ         groups+24(FP), BX
+	MOVQ         m+32(FP), SI
+	MOVQ         stride+40(FP), DI
+	MOVQ         tmp+48(FP), R8
+	MOVQ         bias+56(FP), R9
+	VBROADCASTSS (R9), Z5
+	SHLQ         $0x02, DI
+
+group:
+	MOVQ        SI, R10
+	MOVQ        R10, R9
+	VMOVUPS     (R9), Z6
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z7
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z8
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z10
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VMOVUPS     Z6, (R8)
+	VMOVUPS     Z10, 384(R8)
+	VMOVUPS     Z8, 768(R8)
+	VMOVUPS     Z11, 1152(R8)
+	ADDQ        DI, R10
+	MOVQ        R10, R9
+	VMOVUPS     (R9), Z6
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z7
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z8
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z10
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VMOVUPS     Z6, 64(R8)
+	VMOVUPS     Z10, 448(R8)
+	VMOVUPS     Z8, 832(R8)
+	VMOVUPS     Z11, 1216(R8)
+	ADDQ        DI, R10
+	MOVQ        R10, R9
+	VMOVUPS     (R9), Z6
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z7
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z8
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z10
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VMOVUPS     Z6, 128(R8)
+	VMOVUPS     Z10, 512(R8)
+	VMOVUPS     Z8, 896(R8)
+	VMOVUPS     Z11, 1280(R8)
+	ADDQ        DI, R10
+	MOVQ        R10, R9
+	VMOVUPS     (R9), Z6
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z7
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z8
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z10
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VMOVUPS     Z6, 192(R8)
+	VMOVUPS     Z10, 576(R8)
+	VMOVUPS     Z8, 960(R8)
+	VMOVUPS     Z11, 1344(R8)
+	ADDQ        DI, R10
+	MOVQ        R10, R9
+	VMOVUPS     (R9), Z6
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z7
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z8
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z10
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VMOVUPS     Z6, 256(R8)
+	VMOVUPS     Z10, 640(R8)
+	VMOVUPS     Z8, 1024(R8)
+	VMOVUPS     Z11, 1408(R8)
+	ADDQ        DI, R10
+	MOVQ        R10, R9
+	VMOVUPS     (R9), Z6
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z7
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z8
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z10
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VMOVUPS     Z6, 320(R8)
+	VMOVUPS     Z10, 704(R8)
+	VMOVUPS     Z8, 1088(R8)
+	VMOVUPS     Z11, 1472(R8)
+	ADDQ        DI, R10
+	MOVQ        (DX), R9
+	MOVQ        8(DX), R10
+	MOVQ        16(DX), R11
+	MOVQ        24(DX), R12
+	VMOVUPS     (R8), Z6
+	VMOVUPS     64(R8), Z7
+	VMOVUPS     128(R8), Z8
+	VMOVUPS     192(R8), Z9
+	VMOVUPS     256(R8), Z10
+	VMOVUPS     320(R8), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VADDPS      Z5, Z6, Z6
+	VADDPS      Z5, Z10, Z10
+	VADDPS      Z5, Z8, Z8
+	VADDPS      Z5, Z11, Z11
+	VUNPCKLPS   Z10, Z6, Z7
+	VUNPCKLPS   Z11, Z8, Z9
+	VUNPCKHPS   Z10, Z6, Z6
+	VUNPCKHPS   Z11, Z8, Z8
+	VUNPCKLPD   Z9, Z7, Z10
+	VUNPCKHPD   Z9, Z7, Z7
+	VUNPCKLPD   Z8, Z6, Z9
+	VUNPCKHPD   Z8, Z6, Z6
+	VMOVUPS     Z10, (AX)(R9*4)
+	VMOVUPS     Z7, (AX)(R10*4)
+	VMOVUPS     Z9, (AX)(R11*4)
+	VMOVUPS     Z6, (AX)(R12*4)
+	ADDQ        CX, R9
+	ADDQ        CX, R10
+	ADDQ        CX, R11
+	ADDQ        CX, R12
+	VMOVUPS     384(R8), Z6
+	VMOVUPS     448(R8), Z7
+	VMOVUPS     512(R8), Z8
+	VMOVUPS     576(R8), Z9
+	VMOVUPS     640(R8), Z10
+	VMOVUPS     704(R8), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VADDPS      Z5, Z6, Z6
+	VADDPS      Z5, Z10, Z10
+	VADDPS      Z5, Z8, Z8
+	VADDPS      Z5, Z11, Z11
+	VUNPCKLPS   Z10, Z6, Z7
+	VUNPCKLPS   Z11, Z8, Z9
+	VUNPCKHPS   Z10, Z6, Z6
+	VUNPCKHPS   Z11, Z8, Z8
+	VUNPCKLPD   Z9, Z7, Z10
+	VUNPCKHPD   Z9, Z7, Z7
+	VUNPCKLPD   Z8, Z6, Z9
+	VUNPCKHPD   Z8, Z6, Z6
+	VMOVUPS     Z10, (AX)(R9*4)
+	VMOVUPS     Z7, (AX)(R10*4)
+	VMOVUPS     Z9, (AX)(R11*4)
+	VMOVUPS     Z6, (AX)(R12*4)
+	ADDQ        CX, R9
+	ADDQ        CX, R10
+	ADDQ        CX, R11
+	ADDQ        CX, R12
+	VMOVUPS     768(R8), Z6
+	VMOVUPS     832(R8), Z7
+	VMOVUPS     896(R8), Z8
+	VMOVUPS     960(R8), Z9
+	VMOVUPS     1024(R8), Z10
+	VMOVUPS     1088(R8), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VADDPS      Z5, Z6, Z6
+	VADDPS      Z5, Z10, Z10
+	VADDPS      Z5, Z8, Z8
+	VADDPS      Z5, Z11, Z11
+	VUNPCKLPS   Z10, Z6, Z7
+	VUNPCKLPS   Z11, Z8, Z9
+	VUNPCKHPS   Z10, Z6, Z6
+	VUNPCKHPS   Z11, Z8, Z8
+	VUNPCKLPD   Z9, Z7, Z10
+	VUNPCKHPD   Z9, Z7, Z7
+	VUNPCKLPD   Z8, Z6, Z9
+	VUNPCKHPD   Z8, Z6, Z6
+	VMOVUPS     Z10, (AX)(R9*4)
+	VMOVUPS     Z7, (AX)(R10*4)
+	VMOVUPS     Z9, (AX)(R11*4)
+	VMOVUPS     Z6, (AX)(R12*4)
+	ADDQ        CX, R9
+	ADDQ        CX, R10
+	ADDQ        CX, R11
+	ADDQ        CX, R12
+	VMOVUPS     1152(R8), Z6
+	VMOVUPS     1216(R8), Z7
+	VMOVUPS     1280(R8), Z8
+	VMOVUPS     1344(R8), Z9
+	VMOVUPS     1408(R8), Z10
+	VMOVUPS     1472(R8), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VADDPS      Z5, Z6, Z6
+	VADDPS      Z5, Z10, Z10
+	VADDPS      Z5, Z8, Z8
+	VADDPS      Z5, Z11, Z11
+	VUNPCKLPS   Z10, Z6, Z7
+	VUNPCKLPS   Z11, Z8, Z9
+	VUNPCKHPS   Z10, Z6, Z6
+	VUNPCKHPS   Z11, Z8, Z8
+	VUNPCKLPD   Z9, Z7, Z10
+	VUNPCKHPD   Z9, Z7, Z7
+	VUNPCKLPD   Z8, Z6, Z9
+	VUNPCKHPD   Z8, Z6, Z6
+	VMOVUPS     Z10, (AX)(R9*4)
+	VMOVUPS     Z7, (AX)(R10*4)
+	VMOVUPS     Z9, (AX)(R11*4)
+	VMOVUPS     Z6, (AX)(R12*4)
+	ADDQ        $0x40, SI
+	ADDQ        $0x20, DX
+	DECQ        BX
+	JNZ         group
+	VZEROUPPER
+	RET
+
+DATA const_root3<>+0(SB)/4, $0x403504f3
+DATA const_root3<>+4(SB)/4, $0x403504f3
+DATA const_root3<>+8(SB)/4, $0x403504f3
+DATA const_root3<>+12(SB)/4, $0x403504f3
+DATA const_root3<>+16(SB)/4, $0x403504f3
+DATA const_root3<>+20(SB)/4, $0x403504f3
+DATA const_root3<>+24(SB)/4, $0x403504f3
+DATA const_root3<>+28(SB)/4, $0x403504f3
+GLOBL const_root3<>(SB), RODATA|NOPTR, $32
+
+DATA const_inverseRoot3<>+0(SB)/4, $0x3eb504f3
+DATA const_inverseRoot3<>+4(SB)/4, $0x3eb504f3
+DATA const_inverseRoot3<>+8(SB)/4, $0x3eb504f3
+DATA const_inverseRoot3<>+12(SB)/4, $0x3eb504f3
+DATA const_inverseRoot3<>+16(SB)/4, $0x3eb504f3
+DATA const_inverseRoot3<>+20(SB)/4, $0x3eb504f3
+DATA const_inverseRoot3<>+24(SB)/4, $0x3eb504f3
+DATA const_inverseRoot3<>+28(SB)/4, $0x3eb504f3
+GLOBL const_inverseRoot3<>(SB), RODATA|NOPTR, $32
+
+// func tileOut4xAdd512(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+// Requires: AVX, AVX512F
+TEXT ·tileOut4xAdd512(SB), NOSPLIT, $0-72
+	VBROADCASTSS const_half<>+0(SB), Z0
+	VBROADCASTSS const_root<>+0(SB), Z1
+	VBROADCASTSS const_inverseRoot<>+0(SB), Z2
+	VBROADCASTSS const_root3<>+0(SB), Z3
+	VBROADCASTSS const_inverseRoot3<>+0(SB), Z4
+	MOVQ         y+0(FP), AX
+	MOVQ         width+8(FP), CX
+	MOVQ         at+16(FP), DX
+	MOVQ         groups+24(FP), BX
+	MOVQ         m+32(FP), SI
+	MOVQ         stride+40(FP), DI
+	MOVQ         tmp+48(FP), R8
+	MOVQ         add+64(FP), R9
+	MOVQ         bias+56(FP), R10
+	VBROADCASTSS (R10), Z5
+	SHLQ         $0x02, DI
+
+group:
+	MOVQ        SI, R11
+	MOVQ        R11, R10
+	VMOVUPS     (R10), Z6
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z7
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z8
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z9
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VMOVUPS     Z6, (R8)
+	VMOVUPS     Z10, 384(R8)
+	VMOVUPS     Z8, 768(R8)
+	VMOVUPS     Z11, 1152(R8)
+	ADDQ        DI, R11
+	MOVQ        R11, R10
+	VMOVUPS     (R10), Z6
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z7
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z8
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z9
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VMOVUPS     Z6, 64(R8)
+	VMOVUPS     Z10, 448(R8)
+	VMOVUPS     Z8, 832(R8)
+	VMOVUPS     Z11, 1216(R8)
+	ADDQ        DI, R11
+	MOVQ        R11, R10
+	VMOVUPS     (R10), Z6
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z7
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z8
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z9
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VMOVUPS     Z6, 128(R8)
+	VMOVUPS     Z10, 512(R8)
+	VMOVUPS     Z8, 896(R8)
+	VMOVUPS     Z11, 1280(R8)
+	ADDQ        DI, R11
+	MOVQ        R11, R10
+	VMOVUPS     (R10), Z6
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z7
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z8
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z9
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VMOVUPS     Z6, 192(R8)
+	VMOVUPS     Z10, 576(R8)
+	VMOVUPS     Z8, 960(R8)
+	VMOVUPS     Z11, 1344(R8)
+	ADDQ        DI, R11
+	MOVQ        R11, R10
+	VMOVUPS     (R10), Z6
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z7
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z8
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z9
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VMOVUPS     Z6, 256(R8)
+	VMOVUPS     Z10, 640(R8)
+	VMOVUPS     Z8, 1024(R8)
+	VMOVUPS     Z11, 1408(R8)
+	ADDQ        DI, R11
+	MOVQ        R11, R10
+	VMOVUPS     (R10), Z6
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z7
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z8
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z9
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VMOVUPS     Z6, 320(R8)
+	VMOVUPS     Z10, 704(R8)
+	VMOVUPS     Z8, 1088(R8)
+	VMOVUPS     Z11, 1472(R8)
+	ADDQ        DI, R11
+	MOVQ        (DX), R10
+	MOVQ        8(DX), R11
+	MOVQ        16(DX), R12
+	MOVQ        24(DX), R13
+	VMOVUPS     (R8), Z6
+	VMOVUPS     64(R8), Z7
+	VMOVUPS     128(R8), Z8
+	VMOVUPS     192(R8), Z9
+	VMOVUPS     256(R8), Z10
+	VMOVUPS     320(R8), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VADDPS      Z5, Z6, Z6
+	VADDPS      Z5, Z10, Z10
+	VADDPS      Z5, Z8, Z8
+	VADDPS      Z5, Z11, Z11
+	VUNPCKLPS   Z10, Z6, Z7
+	VUNPCKLPS   Z11, Z8, Z9
+	VUNPCKHPS   Z10, Z6, Z6
+	VUNPCKHPS   Z11, Z8, Z8
+	VUNPCKLPD   Z9, Z7, Z10
+	VUNPCKHPD   Z9, Z7, Z7
+	VUNPCKLPD   Z8, Z6, Z9
+	VUNPCKHPD   Z8, Z6, Z6
+	VADDPS      (R9)(R10*4), Z10, Z10
+	VMOVUPS     Z10, (AX)(R10*4)
+	VADDPS      (R9)(R11*4), Z7, Z7
+	VMOVUPS     Z7, (AX)(R11*4)
+	VADDPS      (R9)(R12*4), Z9, Z9
+	VMOVUPS     Z9, (AX)(R12*4)
+	VADDPS      (R9)(R13*4), Z6, Z6
+	VMOVUPS     Z6, (AX)(R13*4)
+	ADDQ        CX, R10
+	ADDQ        CX, R11
+	ADDQ        CX, R12
+	ADDQ        CX, R13
+	VMOVUPS     384(R8), Z6
+	VMOVUPS     448(R8), Z7
+	VMOVUPS     512(R8), Z8
+	VMOVUPS     576(R8), Z9
+	VMOVUPS     640(R8), Z10
+	VMOVUPS     704(R8), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VADDPS      Z5, Z6, Z6
+	VADDPS      Z5, Z10, Z10
+	VADDPS      Z5, Z8, Z8
+	VADDPS      Z5, Z11, Z11
+	VUNPCKLPS   Z10, Z6, Z7
+	VUNPCKLPS   Z11, Z8, Z9
+	VUNPCKHPS   Z10, Z6, Z6
+	VUNPCKHPS   Z11, Z8, Z8
+	VUNPCKLPD   Z9, Z7, Z10
+	VUNPCKHPD   Z9, Z7, Z7
+	VUNPCKLPD   Z8, Z6, Z9
+	VUNPCKHPD   Z8, Z6, Z6
+	VADDPS      (R9)(R10*4), Z10, Z10
+	VMOVUPS     Z10, (AX)(R10*4)
+	VADDPS      (R9)(R11*4), Z7, Z7
+	VMOVUPS     Z7, (AX)(R11*4)
+	VADDPS      (R9)(R12*4), Z9, Z9
+	VMOVUPS     Z9, (AX)(R12*4)
+	VADDPS      (R9)(R13*4), Z6, Z6
+	VMOVUPS     Z6, (AX)(R13*4)
+	ADDQ        CX, R10
+	ADDQ        CX, R11
+	ADDQ        CX, R12
+	ADDQ        CX, R13
+	VMOVUPS     768(R8), Z6
+	VMOVUPS     832(R8), Z7
+	VMOVUPS     896(R8), Z8
+	VMOVUPS     960(R8), Z9
+	VMOVUPS     1024(R8), Z10
+	VMOVUPS     1088(R8), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VADDPS      Z5, Z6, Z6
+	VADDPS      Z5, Z10, Z10
+	VADDPS      Z5, Z8, Z8
+	VADDPS      Z5, Z11, Z11
+	VUNPCKLPS   Z10, Z6, Z7
+	VUNPCKLPS   Z11, Z8, Z9
+	VUNPCKHPS   Z10, Z6, Z6
+	VUNPCKHPS   Z11, Z8, Z8
+	VUNPCKLPD   Z9, Z7, Z10
+	VUNPCKHPD   Z9, Z7, Z7
+	VUNPCKLPD   Z8, Z6, Z9
+	VUNPCKHPD   Z8, Z6, Z6
+	VADDPS      (R9)(R10*4), Z10, Z10
+	VMOVUPS     Z10, (AX)(R10*4)
+	VADDPS      (R9)(R11*4), Z7, Z7
+	VMOVUPS     Z7, (AX)(R11*4)
+	VADDPS      (R9)(R12*4), Z9, Z9
+	VMOVUPS     Z9, (AX)(R12*4)
+	VADDPS      (R9)(R13*4), Z6, Z6
+	VMOVUPS     Z6, (AX)(R13*4)
+	ADDQ        CX, R10
+	ADDQ        CX, R11
+	ADDQ        CX, R12
+	ADDQ        CX, R13
+	VMOVUPS     1152(R8), Z6
+	VMOVUPS     1216(R8), Z7
+	VMOVUPS     1280(R8), Z8
+	VMOVUPS     1344(R8), Z9
+	VMOVUPS     1408(R8), Z10
+	VMOVUPS     1472(R8), Z11
+	VADDPS      Z8, Z7, Z12
+	VSUBPS      Z8, Z7, Z7
+	VADDPS      Z10, Z9, Z8
+	VSUBPS      Z10, Z9, Z9
+	VADDPS      Z12, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VMULPS      Z2, Z7, Z10
+	VFMADD231PS Z1, Z9, Z10
+	VADDPS      Z8, Z8, Z8
+	VFMADD231PS Z0, Z12, Z8
+	VFMADD231PS Z4, Z7, Z11
+	VFMADD231PS Z3, Z9, Z11
+	VADDPS      Z5, Z6, Z6
+	VADDPS      Z5, Z10, Z10
+	VADDPS      Z5, Z8, Z8
+	VADDPS      Z5, Z11, Z11
+	VUNPCKLPS   Z10, Z6, Z7
+	VUNPCKLPS   Z11, Z8, Z9
+	VUNPCKHPS   Z10, Z6, Z6
+	VUNPCKHPS   Z11, Z8, Z8
+	VUNPCKLPD   Z9, Z7, Z10
+	VUNPCKHPD   Z9, Z7, Z7
+	VUNPCKLPD   Z8, Z6, Z9
+	VUNPCKHPD   Z8, Z6, Z6
+	VADDPS      (R9)(R10*4), Z10, Z10
+	VMOVUPS     Z10, (AX)(R10*4)
+	VADDPS      (R9)(R11*4), Z7, Z7
+	VMOVUPS     Z7, (AX)(R11*4)
+	VADDPS      (R9)(R12*4), Z9, Z9
+	VMOVUPS     Z9, (AX)(R12*4)
+	VADDPS      (R9)(R13*4), Z6, Z6
+	VMOVUPS     Z6, (AX)(R13*4)
+	ADDQ        $0x40, SI
+	ADDQ        $0x20, DX
+	DECQ        BX
+	JNZ         group
+	VZEROUPPER
+	RET
+
+// func tileIn2x512(v *float32, stride int, x *float32, pitch int, skip int, at *int, groups int, tmp *float32)
+// Requires: AVX, AVX512F
+TEXT ·tileIn2x512(SB), NOSPLIT, $0-64
+	MOVQ v+0(FP), AX
+	MOVQ stride+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ pitch+24(FP), BX
+	MOVQ at+40(FP), SI
+	MOVQ groups+48(FP), DI
+	MOVQ tmp+56(FP), R8
+	SHLQ $0x02, CX
+	MOVQ skip+32(FP), R9
+	SHLQ $0x02, R9
+	SUBQ R9, DX
+
+group:
+	MOVQ         (SI), R9
+	MOVQ         8(SI), R10
+	MOVQ         16(SI), R11
+	MOVQ         24(SI), R12
+	VMOVUPS      (DX)(R9*4), Y0
+	VINSERTF64X4 $0x01, (DX)(R10*4), Z0, Z0
+	VMOVUPS      (DX)(R11*4), Y1
+	VINSERTF64X4 $0x01, (DX)(R12*4), Z1, Z1
+	VSHUFPS      $0x88, Z1, Z0, Z2
+	VSHUFPS      $0xdd, Z1, Z0, Z0
+	VMOVUPS      8(DX)(R9*4), Y3
+	VINSERTF64X4 $0x01, 8(DX)(R10*4), Z3, Z3
+	VMOVUPS      8(DX)(R11*4), Y4
+	VINSERTF64X4 $0x01, 8(DX)(R12*4), Z4, Z4
+	VSHUFPS      $0x88, Z4, Z3, Z5
+	VSHUFPS      $0xdd, Z4, Z3, Z3
+	VADDPS       Z5, Z0, Z6
+	VSUBPS       Z5, Z2, Z2
+	VSUBPS       Z0, Z5, Z5
+	VSUBPS       Z0, Z3, Z3
+	VMOVUPS      Z2, (R8)
+	VMOVUPS      Z6, 64(R8)
+	VMOVUPS      Z5, 128(R8)
+	VMOVUPS      Z3, 192(R8)
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
+	ADDQ         BX, R12
+	VMOVUPS      (DX)(R9*4), Y7
+	VINSERTF64X4 $0x01, (DX)(R10*4), Z7, Z7
+	VMOVUPS      (DX)(R11*4), Y8
+	VINSERTF64X4 $0x01, (DX)(R12*4), Z8, Z8
+	VSHUFPS      $0x88, Z8, Z7, Z2
+	VSHUFPS      $0xdd, Z8, Z7, Z7
+	VMOVUPS      8(DX)(R9*4), Y9
+	VINSERTF64X4 $0x01, 8(DX)(R10*4), Z9, Z9
+	VMOVUPS      8(DX)(R11*4), Y10
+	VINSERTF64X4 $0x01, 8(DX)(R12*4), Z10, Z10
+	VSHUFPS      $0x88, Z10, Z9, Z5
+	VSHUFPS      $0xdd, Z10, Z9, Z9
+	VADDPS       Z5, Z7, Z6
+	VSUBPS       Z5, Z2, Z2
+	VSUBPS       Z7, Z5, Z5
+	VSUBPS       Z7, Z9, Z9
+	VMOVUPS      Z2, 256(R8)
+	VMOVUPS      Z6, 320(R8)
+	VMOVUPS      Z5, 384(R8)
+	VMOVUPS      Z9, 448(R8)
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
+	ADDQ         BX, R12
+	VMOVUPS      (DX)(R9*4), Y11
+	VINSERTF64X4 $0x01, (DX)(R10*4), Z11, Z11
+	VMOVUPS      (DX)(R11*4), Y12
+	VINSERTF64X4 $0x01, (DX)(R12*4), Z12, Z12
+	VSHUFPS      $0x88, Z12, Z11, Z2
+	VSHUFPS      $0xdd, Z12, Z11, Z11
+	VMOVUPS      8(DX)(R9*4), Y13
+	VINSERTF64X4 $0x01, 8(DX)(R10*4), Z13, Z13
+	VMOVUPS      8(DX)(R11*4), Y14
+	VINSERTF64X4 $0x01, 8(DX)(R12*4), Z14, Z14
+	VSHUFPS      $0x88, Z14, Z13, Z5
+	VSHUFPS      $0xdd, Z14, Z13, Z13
+	VADDPS       Z5, Z11, Z6
+	VSUBPS       Z5, Z2, Z2
+	VSUBPS       Z11, Z5, Z5
+	VSUBPS       Z11, Z13, Z13
+	VMOVUPS      Z2, 512(R8)
+	VMOVUPS      Z6, 576(R8)
+	VMOVUPS      Z5, 640(R8)
+	VMOVUPS      Z13, 704(R8)
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	ADDQ         BX, R11
+	ADDQ         BX, R12
+	VMOVUPS      (DX)(R9*4), Y15
+	VINSERTF64X4 $0x01, (DX)(R10*4), Z15, Z15
+	VMOVUPS      (DX)(R11*4), Y16
+	VINSERTF64X4 $0x01, (DX)(R12*4), Z16, Z16
+	VSHUFPS      $0x88, Z16, Z15, Z2
+	VSHUFPS      $0xdd, Z16, Z15, Z15
+	VMOVUPS      8(DX)(R9*4), Y17
+	VINSERTF64X4 $0x01, 8(DX)(R10*4), Z17, Z17
+	VMOVUPS      8(DX)(R11*4), Y18
+	VINSERTF64X4 $0x01, 8(DX)(R12*4), Z18, Z18
+	VSHUFPS      $0x88, Z18, Z17, Z5
+	VSHUFPS      $0xdd, Z18, Z17, Z17
+	VADDPS       Z5, Z15, Z6
+	VSUBPS       Z5, Z2, Z2
+	VSUBPS       Z15, Z5, Z5
+	VSUBPS       Z15, Z17, Z17
+	VMOVUPS      Z2, 768(R8)
+	VMOVUPS      Z6, 832(R8)
+	VMOVUPS      Z5, 896(R8)
+	VMOVUPS      Z17, 960(R8)
+	MOVQ         AX, R10
+	VMOVUPS      (R8), Z2
+	VMOVUPS      256(R8), Z5
+	VMOVUPS      512(R8), Z6
+	VMOVUPS      768(R8), Z19
+	MOVQ         R10, R9
+	VADDPS       Z6, Z5, Z20
+	VSUBPS       Z6, Z2, Z2
+	VSUBPS       Z5, Z6, Z6
+	VSUBPS       Z5, Z19, Z19
+	VMOVUPS      Z2, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z20, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z6, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z19, (R9)
+	ADDQ         CX, R10
+	VMOVUPS      64(R8), Z2
+	VMOVUPS      320(R8), Z5
+	VMOVUPS      576(R8), Z6
+	VMOVUPS      832(R8), Z19
+	MOVQ         R10, R9
+	VADDPS       Z6, Z5, Z20
+	VSUBPS       Z6, Z2, Z2
+	VSUBPS       Z5, Z6, Z6
+	VSUBPS       Z5, Z19, Z19
+	VMOVUPS      Z2, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z20, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z6, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z19, (R9)
+	ADDQ         CX, R10
+	VMOVUPS      128(R8), Z2
+	VMOVUPS      384(R8), Z5
+	VMOVUPS      640(R8), Z6
+	VMOVUPS      896(R8), Z19
+	MOVQ         R10, R9
+	VADDPS       Z6, Z5, Z20
+	VSUBPS       Z6, Z2, Z2
+	VSUBPS       Z5, Z6, Z6
+	VSUBPS       Z5, Z19, Z19
+	VMOVUPS      Z2, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z20, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z6, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z19, (R9)
+	ADDQ         CX, R10
+	VMOVUPS      192(R8), Z2
+	VMOVUPS      448(R8), Z5
+	VMOVUPS      704(R8), Z6
+	VMOVUPS      960(R8), Z19
+	MOVQ         R10, R9
+	VADDPS       Z6, Z5, Z20
+	VSUBPS       Z6, Z2, Z2
+	VSUBPS       Z5, Z6, Z6
+	VSUBPS       Z5, Z19, Z19
+	VMOVUPS      Z2, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z20, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z6, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Z19, (R9)
+	ADDQ         CX, R10
+	ADDQ         $0x40, AX
+	ADDQ         $0x20, SI
+	DECQ         DI
+	JNZ          group
+	VZEROUPPER
+	RET
+
+// func tileOut2x512(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+// Requires: AVX, AVX512F
+TEXT ·tileOut2x512(SB), NOSPLIT, $0-72
+	MOVQ         y+0(FP), AX
+	MOVQ         width+8(FP), CX
+	MOVQ         at+16(FP), DX
+	MOVQ         groups+24(FP), BX
+	MOVQ         m+32(FP), SI
+	MOVQ         stride+40(FP), DI
+	MOVQ         tmp+48(FP), R8
+	MOVQ         bias+56(FP), R9
+	VBROADCASTSS (R9), Z0
+	SHLQ         $0x02, DI
+
+group:
+	MOVQ          SI, R10
+	MOVQ          R10, R9
+	VMOVUPS       (R9), Z1
+	LEAQ          (R9)(DI*2), R9
+	LEAQ          (R9)(DI*2), R9
+	VMOVUPS       (R9), Z2
+	LEAQ          (R9)(DI*2), R9
+	LEAQ          (R9)(DI*2), R9
+	VMOVUPS       (R9), Z3
+	LEAQ          (R9)(DI*2), R9
+	LEAQ          (R9)(DI*2), R9
+	VMOVUPS       (R9), Z4
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z3, Z1, Z1
+	VSUBPS        Z3, Z2, Z2
+	VADDPS        Z4, Z2, Z2
+	VMOVUPS       Z1, (R8)
+	VMOVUPS       Z2, 256(R8)
+	ADDQ          DI, R10
+	MOVQ          R10, R9
+	VMOVUPS       (R9), Z1
+	LEAQ          (R9)(DI*2), R9
+	LEAQ          (R9)(DI*2), R9
+	VMOVUPS       (R9), Z2
+	LEAQ          (R9)(DI*2), R9
+	LEAQ          (R9)(DI*2), R9
+	VMOVUPS       (R9), Z3
+	LEAQ          (R9)(DI*2), R9
+	LEAQ          (R9)(DI*2), R9
+	VMOVUPS       (R9), Z4
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z3, Z1, Z1
+	VSUBPS        Z3, Z2, Z2
+	VADDPS        Z4, Z2, Z2
+	VMOVUPS       Z1, 64(R8)
+	VMOVUPS       Z2, 320(R8)
+	ADDQ          DI, R10
+	MOVQ          R10, R9
+	VMOVUPS       (R9), Z1
+	LEAQ          (R9)(DI*2), R9
+	LEAQ          (R9)(DI*2), R9
+	VMOVUPS       (R9), Z2
+	LEAQ          (R9)(DI*2), R9
+	LEAQ          (R9)(DI*2), R9
+	VMOVUPS       (R9), Z3
+	LEAQ          (R9)(DI*2), R9
+	LEAQ          (R9)(DI*2), R9
+	VMOVUPS       (R9), Z4
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z3, Z1, Z1
+	VSUBPS        Z3, Z2, Z2
+	VADDPS        Z4, Z2, Z2
+	VMOVUPS       Z1, 128(R8)
+	VMOVUPS       Z2, 384(R8)
+	ADDQ          DI, R10
+	MOVQ          R10, R9
+	VMOVUPS       (R9), Z1
+	LEAQ          (R9)(DI*2), R9
+	LEAQ          (R9)(DI*2), R9
+	VMOVUPS       (R9), Z2
+	LEAQ          (R9)(DI*2), R9
+	LEAQ          (R9)(DI*2), R9
+	VMOVUPS       (R9), Z3
+	LEAQ          (R9)(DI*2), R9
+	LEAQ          (R9)(DI*2), R9
+	VMOVUPS       (R9), Z4
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z3, Z1, Z1
+	VSUBPS        Z3, Z2, Z2
+	VADDPS        Z4, Z2, Z2
+	VMOVUPS       Z1, 192(R8)
+	VMOVUPS       Z2, 448(R8)
+	ADDQ          DI, R10
+	MOVQ          (DX), R9
+	MOVQ          8(DX), R10
+	MOVQ          16(DX), R11
+	MOVQ          24(DX), R12
+	VMOVUPS       (R8), Z1
+	VMOVUPS       64(R8), Z2
+	VMOVUPS       128(R8), Z3
+	VMOVUPS       192(R8), Z4
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z3, Z1, Z1
+	VSUBPS        Z3, Z2, Z2
+	VADDPS        Z4, Z2, Z2
+	VADDPS        Z0, Z1, Z1
+	VADDPS        Z0, Z2, Z2
+	VUNPCKLPS     Z2, Z1, Z3
+	VUNPCKHPS     Z2, Z1, Z1
+	VMOVUPS       Y3, (AX)(R9*4)
+	VEXTRACTF64X4 $0x01, Z3, (AX)(R10*4)
+	VMOVUPS       Y1, (AX)(R11*4)
+	VEXTRACTF64X4 $0x01, Z1, (AX)(R12*4)
+	ADDQ          CX, R9
+	ADDQ          CX, R10
+	ADDQ          CX, R11
+	ADDQ          CX, R12
+	VMOVUPS       256(R8), Z1
+	VMOVUPS       320(R8), Z2
+	VMOVUPS       384(R8), Z3
+	VMOVUPS       448(R8), Z4
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z3, Z1, Z1
+	VSUBPS        Z3, Z2, Z2
+	VADDPS        Z4, Z2, Z2
+	VADDPS        Z0, Z1, Z1
+	VADDPS        Z0, Z2, Z2
+	VUNPCKLPS     Z2, Z1, Z3
+	VUNPCKHPS     Z2, Z1, Z1
+	VMOVUPS       Y3, (AX)(R9*4)
+	VEXTRACTF64X4 $0x01, Z3, (AX)(R10*4)
+	VMOVUPS       Y1, (AX)(R11*4)
+	VEXTRACTF64X4 $0x01, Z1, (AX)(R12*4)
+	ADDQ          $0x40, SI
+	ADDQ          $0x20, DX
+	DECQ          BX
+	JNZ           group
+	VZEROUPPER
+	RET
+
+// func tileOut2xAdd512(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+// Requires: AVX, AVX512F
+TEXT ·tileOut2xAdd512(SB), NOSPLIT, $0-72
+	MOVQ         y+0(FP), AX
+	MOVQ         width+8(FP), CX
+	MOVQ         at+16(FP), DX
+	MOVQ         groups+24(FP), BX
+	MOVQ         m+32(FP), SI
+	MOVQ         stride+40(FP), DI
+	MOVQ         tmp+48(FP), R8
+	MOVQ         add+64(FP), R9
+	MOVQ         bias+56(FP), R10
+	VBROADCASTSS (R10), Z0
+	SHLQ         $0x02, DI
+
+group:
+	MOVQ          SI, R11
+	MOVQ          R11, R10
+	VMOVUPS       (R10), Z1
+	LEAQ          (R10)(DI*2), R10
+	LEAQ          (R10)(DI*2), R10
+	VMOVUPS       (R10), Z2
+	LEAQ          (R10)(DI*2), R10
+	LEAQ          (R10)(DI*2), R10
+	VMOVUPS       (R10), Z3
+	LEAQ          (R10)(DI*2), R10
+	LEAQ          (R10)(DI*2), R10
+	VMOVUPS       (R10), Z4
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z3, Z1, Z1
+	VSUBPS        Z3, Z2, Z2
+	VADDPS        Z4, Z2, Z2
+	VMOVUPS       Z1, (R8)
+	VMOVUPS       Z2, 256(R8)
+	ADDQ          DI, R11
+	MOVQ          R11, R10
+	VMOVUPS       (R10), Z1
+	LEAQ          (R10)(DI*2), R10
+	LEAQ          (R10)(DI*2), R10
+	VMOVUPS       (R10), Z2
+	LEAQ          (R10)(DI*2), R10
+	LEAQ          (R10)(DI*2), R10
+	VMOVUPS       (R10), Z3
+	LEAQ          (R10)(DI*2), R10
+	LEAQ          (R10)(DI*2), R10
+	VMOVUPS       (R10), Z4
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z3, Z1, Z1
+	VSUBPS        Z3, Z2, Z2
+	VADDPS        Z4, Z2, Z2
+	VMOVUPS       Z1, 64(R8)
+	VMOVUPS       Z2, 320(R8)
+	ADDQ          DI, R11
+	MOVQ          R11, R10
+	VMOVUPS       (R10), Z1
+	LEAQ          (R10)(DI*2), R10
+	LEAQ          (R10)(DI*2), R10
+	VMOVUPS       (R10), Z2
+	LEAQ          (R10)(DI*2), R10
+	LEAQ          (R10)(DI*2), R10
+	VMOVUPS       (R10), Z3
+	LEAQ          (R10)(DI*2), R10
+	LEAQ          (R10)(DI*2), R10
+	VMOVUPS       (R10), Z4
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z3, Z1, Z1
+	VSUBPS        Z3, Z2, Z2
+	VADDPS        Z4, Z2, Z2
+	VMOVUPS       Z1, 128(R8)
+	VMOVUPS       Z2, 384(R8)
+	ADDQ          DI, R11
+	MOVQ          R11, R10
+	VMOVUPS       (R10), Z1
+	LEAQ          (R10)(DI*2), R10
+	LEAQ          (R10)(DI*2), R10
+	VMOVUPS       (R10), Z2
+	LEAQ          (R10)(DI*2), R10
+	LEAQ          (R10)(DI*2), R10
+	VMOVUPS       (R10), Z3
+	LEAQ          (R10)(DI*2), R10
+	LEAQ          (R10)(DI*2), R10
+	VMOVUPS       (R10), Z4
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z3, Z1, Z1
+	VSUBPS        Z3, Z2, Z2
+	VADDPS        Z4, Z2, Z2
+	VMOVUPS       Z1, 192(R8)
+	VMOVUPS       Z2, 448(R8)
+	ADDQ          DI, R11
+	MOVQ          (DX), R10
+	MOVQ          8(DX), R11
+	MOVQ          16(DX), R12
+	MOVQ          24(DX), R13
+	VMOVUPS       (R8), Z1
+	VMOVUPS       64(R8), Z2
+	VMOVUPS       128(R8), Z3
+	VMOVUPS       192(R8), Z4
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z3, Z1, Z1
+	VSUBPS        Z3, Z2, Z2
+	VADDPS        Z4, Z2, Z2
+	VADDPS        Z0, Z1, Z1
+	VADDPS        Z0, Z2, Z2
+	VUNPCKLPS     Z2, Z1, Z3
+	VUNPCKHPS     Z2, Z1, Z1
+	VMOVUPS       (R9)(R10*4), Y5
+	VINSERTF64X4  $0x01, (R9)(R11*4), Z5, Z5
+	VADDPS        Z5, Z3, Z3
+	VMOVUPS       Y3, (AX)(R10*4)
+	VEXTRACTF64X4 $0x01, Z3, (AX)(R11*4)
+	VMOVUPS       (R9)(R12*4), Y6
+	VINSERTF64X4  $0x01, (R9)(R13*4), Z6, Z6
+	VADDPS        Z6, Z1, Z1
+	VMOVUPS       Y1, (AX)(R12*4)
+	VEXTRACTF64X4 $0x01, Z1, (AX)(R13*4)
+	ADDQ          CX, R10
+	ADDQ          CX, R11
+	ADDQ          CX, R12
+	ADDQ          CX, R13
+	VMOVUPS       256(R8), Z1
+	VMOVUPS       320(R8), Z2
+	VMOVUPS       384(R8), Z3
+	VMOVUPS       448(R8), Z4
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z3, Z1, Z1
+	VSUBPS        Z3, Z2, Z2
+	VADDPS        Z4, Z2, Z2
+	VADDPS        Z0, Z1, Z1
+	VADDPS        Z0, Z2, Z2
+	VUNPCKLPS     Z2, Z1, Z3
+	VUNPCKHPS     Z2, Z1, Z1
+	VMOVUPS       (R9)(R10*4), Y7
+	VINSERTF64X4  $0x01, (R9)(R11*4), Z7, Z7
+	VADDPS        Z7, Z3, Z3
+	VMOVUPS       Y3, (AX)(R10*4)
+	VEXTRACTF64X4 $0x01, Z3, (AX)(R11*4)
+	VMOVUPS       (R9)(R12*4), Y8
+	VINSERTF64X4  $0x01, (R9)(R13*4), Z8, Z8
+	VADDPS        Z8, Z1, Z1
+	VMOVUPS       Y1, (AX)(R12*4)
+	VEXTRACTF64X4 $0x01, Z1, (AX)(R13*4)
+	ADDQ          $0x40, SI
+	ADDQ          $0x20, DX
+	DECQ          BX
+	JNZ           group
+	VZEROUPPER
+	RET
+
 // func tile2x256(c *float32, ldc int, a *float32, b *float32, outer int, bStride int, offs *int, taps int, acc bool)
 // Requires: AVX, FMA3
 TEXT ·tile2x256(SB), NOSPLIT, $0-65
@@ -3143,5 +5122,1845 @@ subtract_done:
 	ADDQ $0x20, DX
 	SUBQ $0x08, SI
 	JNZ  columns
+	VZEROUPPER
+	RET
+
+// func tileIn4x256(v *float32, stride int, x *float32, pitch int, skip int, at *int, groups int, tmp *float32)
+// Requires: AVX, FMA3
+TEXT ·tileIn4x256(SB), NOSPLIT, $0-64
+	MOVQ v+0(FP), AX
+	MOVQ stride+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ pitch+24(FP), BX
+	MOVQ at+40(FP), SI
+	MOVQ groups+48(FP), DI
+	MOVQ tmp+56(FP), R8
+	SHLQ $0x02, CX
+	MOVQ skip+32(FP), R9
+	SHLQ $0x02, R9
+	SUBQ R9, DX
+
+group:
+	MOVQ         (SI), R9
+	MOVQ         8(SI), R10
+	VMOVUPS      (DX)(R9*4), Y0
+	VMOVUPS      32(DX)(R9*4), Y1
+	VMOVUPS      (DX)(R10*4), Y2
+	VMOVUPS      32(DX)(R10*4), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKLPS    Y3, Y2, Y5
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y5, Y4, Y1
+	VUNPCKHPD    Y5, Y4, Y3
+	VUNPCKLPD    Y2, Y0, Y4
+	VUNPCKHPD    Y2, Y0, Y0
+	VMOVUPS      16(DX)(R9*4), Y2
+	VMOVUPS      48(DX)(R9*4), Y5
+	VMOVUPS      16(DX)(R10*4), Y6
+	VMOVUPS      48(DX)(R10*4), Y7
+	VUNPCKLPS    Y5, Y2, Y2
+	VUNPCKLPS    Y7, Y6, Y5
+	VUNPCKLPD    Y5, Y2, Y6
+	VUNPCKHPD    Y5, Y2, Y2
+	VMOVAPS      Y6, Y5
+	VMOVAPS      Y0, Y7
+	VFNMADD231PS const_two<>+0(SB), Y4, Y5
+	VFNMADD231PS const_two<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y8
+	VFMADD231PS  const_inverseRoot<>+0(SB), Y7, Y8
+	VFNMADD231PS const_inverseRoot<>+0(SB), Y7, Y5
+	VMOVAPS      Y6, Y7
+	VMOVAPS      Y0, Y9
+	VFNMADD231PS const_half<>+0(SB), Y4, Y7
+	VFNMADD231PS const_half<>+0(SB), Y3, Y9
+	VMOVAPS      Y7, Y10
+	VFMADD231PS  const_root<>+0(SB), Y9, Y10
+	VFNMADD231PS const_root<>+0(SB), Y9, Y7
+	VADDPS       Y6, Y1, Y1
+	VFNMADD231PS const_middle<>+0(SB), Y4, Y1
+	VADDPS       Y3, Y2, Y2
+	VFNMADD231PS const_middle<>+0(SB), Y0, Y2
+	VMOVUPS      Y1, (R8)
+	VMOVUPS      Y8, 32(R8)
+	VMOVUPS      Y5, 64(R8)
+	VMOVUPS      Y10, 96(R8)
+	VMOVUPS      Y7, 128(R8)
+	VMOVUPS      Y2, 160(R8)
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	VMOVUPS      (DX)(R9*4), Y0
+	VMOVUPS      32(DX)(R9*4), Y1
+	VMOVUPS      (DX)(R10*4), Y2
+	VMOVUPS      32(DX)(R10*4), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKLPS    Y3, Y2, Y5
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y5, Y4, Y1
+	VUNPCKHPD    Y5, Y4, Y3
+	VUNPCKLPD    Y2, Y0, Y4
+	VUNPCKHPD    Y2, Y0, Y0
+	VMOVUPS      16(DX)(R9*4), Y2
+	VMOVUPS      48(DX)(R9*4), Y5
+	VMOVUPS      16(DX)(R10*4), Y6
+	VMOVUPS      48(DX)(R10*4), Y7
+	VUNPCKLPS    Y5, Y2, Y2
+	VUNPCKLPS    Y7, Y6, Y5
+	VUNPCKLPD    Y5, Y2, Y6
+	VUNPCKHPD    Y5, Y2, Y2
+	VMOVAPS      Y6, Y5
+	VMOVAPS      Y0, Y7
+	VFNMADD231PS const_two<>+0(SB), Y4, Y5
+	VFNMADD231PS const_two<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y8
+	VFMADD231PS  const_inverseRoot<>+0(SB), Y7, Y8
+	VFNMADD231PS const_inverseRoot<>+0(SB), Y7, Y5
+	VMOVAPS      Y6, Y7
+	VMOVAPS      Y0, Y9
+	VFNMADD231PS const_half<>+0(SB), Y4, Y7
+	VFNMADD231PS const_half<>+0(SB), Y3, Y9
+	VMOVAPS      Y7, Y10
+	VFMADD231PS  const_root<>+0(SB), Y9, Y10
+	VFNMADD231PS const_root<>+0(SB), Y9, Y7
+	VADDPS       Y6, Y1, Y1
+	VFNMADD231PS const_middle<>+0(SB), Y4, Y1
+	VADDPS       Y3, Y2, Y2
+	VFNMADD231PS const_middle<>+0(SB), Y0, Y2
+	VMOVUPS      Y1, 192(R8)
+	VMOVUPS      Y8, 224(R8)
+	VMOVUPS      Y5, 256(R8)
+	VMOVUPS      Y10, 288(R8)
+	VMOVUPS      Y7, 320(R8)
+	VMOVUPS      Y2, 352(R8)
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	VMOVUPS      (DX)(R9*4), Y0
+	VMOVUPS      32(DX)(R9*4), Y1
+	VMOVUPS      (DX)(R10*4), Y2
+	VMOVUPS      32(DX)(R10*4), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKLPS    Y3, Y2, Y5
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y5, Y4, Y1
+	VUNPCKHPD    Y5, Y4, Y3
+	VUNPCKLPD    Y2, Y0, Y4
+	VUNPCKHPD    Y2, Y0, Y0
+	VMOVUPS      16(DX)(R9*4), Y2
+	VMOVUPS      48(DX)(R9*4), Y5
+	VMOVUPS      16(DX)(R10*4), Y6
+	VMOVUPS      48(DX)(R10*4), Y7
+	VUNPCKLPS    Y5, Y2, Y2
+	VUNPCKLPS    Y7, Y6, Y5
+	VUNPCKLPD    Y5, Y2, Y6
+	VUNPCKHPD    Y5, Y2, Y2
+	VMOVAPS      Y6, Y5
+	VMOVAPS      Y0, Y7
+	VFNMADD231PS const_two<>+0(SB), Y4, Y5
+	VFNMADD231PS const_two<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y8
+	VFMADD231PS  const_inverseRoot<>+0(SB), Y7, Y8
+	VFNMADD231PS const_inverseRoot<>+0(SB), Y7, Y5
+	VMOVAPS      Y6, Y7
+	VMOVAPS      Y0, Y9
+	VFNMADD231PS const_half<>+0(SB), Y4, Y7
+	VFNMADD231PS const_half<>+0(SB), Y3, Y9
+	VMOVAPS      Y7, Y10
+	VFMADD231PS  const_root<>+0(SB), Y9, Y10
+	VFNMADD231PS const_root<>+0(SB), Y9, Y7
+	VADDPS       Y6, Y1, Y1
+	VFNMADD231PS const_middle<>+0(SB), Y4, Y1
+	VADDPS       Y3, Y2, Y2
+	VFNMADD231PS const_middle<>+0(SB), Y0, Y2
+	VMOVUPS      Y1, 384(R8)
+	VMOVUPS      Y8, 416(R8)
+	VMOVUPS      Y5, 448(R8)
+	VMOVUPS      Y10, 480(R8)
+	VMOVUPS      Y7, 512(R8)
+	VMOVUPS      Y2, 544(R8)
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	VMOVUPS      (DX)(R9*4), Y0
+	VMOVUPS      32(DX)(R9*4), Y1
+	VMOVUPS      (DX)(R10*4), Y2
+	VMOVUPS      32(DX)(R10*4), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKLPS    Y3, Y2, Y5
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y5, Y4, Y1
+	VUNPCKHPD    Y5, Y4, Y3
+	VUNPCKLPD    Y2, Y0, Y4
+	VUNPCKHPD    Y2, Y0, Y0
+	VMOVUPS      16(DX)(R9*4), Y2
+	VMOVUPS      48(DX)(R9*4), Y5
+	VMOVUPS      16(DX)(R10*4), Y6
+	VMOVUPS      48(DX)(R10*4), Y7
+	VUNPCKLPS    Y5, Y2, Y2
+	VUNPCKLPS    Y7, Y6, Y5
+	VUNPCKLPD    Y5, Y2, Y6
+	VUNPCKHPD    Y5, Y2, Y2
+	VMOVAPS      Y6, Y5
+	VMOVAPS      Y0, Y7
+	VFNMADD231PS const_two<>+0(SB), Y4, Y5
+	VFNMADD231PS const_two<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y8
+	VFMADD231PS  const_inverseRoot<>+0(SB), Y7, Y8
+	VFNMADD231PS const_inverseRoot<>+0(SB), Y7, Y5
+	VMOVAPS      Y6, Y7
+	VMOVAPS      Y0, Y9
+	VFNMADD231PS const_half<>+0(SB), Y4, Y7
+	VFNMADD231PS const_half<>+0(SB), Y3, Y9
+	VMOVAPS      Y7, Y10
+	VFMADD231PS  const_root<>+0(SB), Y9, Y10
+	VFNMADD231PS const_root<>+0(SB), Y9, Y7
+	VADDPS       Y6, Y1, Y1
+	VFNMADD231PS const_middle<>+0(SB), Y4, Y1
+	VADDPS       Y3, Y2, Y2
+	VFNMADD231PS const_middle<>+0(SB), Y0, Y2
+	VMOVUPS      Y1, 576(R8)
+	VMOVUPS      Y8, 608(R8)
+	VMOVUPS      Y5, 640(R8)
+	VMOVUPS      Y10, 672(R8)
+	VMOVUPS      Y7, 704(R8)
+	VMOVUPS      Y2, 736(R8)
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	VMOVUPS      (DX)(R9*4), Y0
+	VMOVUPS      32(DX)(R9*4), Y1
+	VMOVUPS      (DX)(R10*4), Y2
+	VMOVUPS      32(DX)(R10*4), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKLPS    Y3, Y2, Y5
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y5, Y4, Y1
+	VUNPCKHPD    Y5, Y4, Y3
+	VUNPCKLPD    Y2, Y0, Y4
+	VUNPCKHPD    Y2, Y0, Y0
+	VMOVUPS      16(DX)(R9*4), Y2
+	VMOVUPS      48(DX)(R9*4), Y5
+	VMOVUPS      16(DX)(R10*4), Y6
+	VMOVUPS      48(DX)(R10*4), Y7
+	VUNPCKLPS    Y5, Y2, Y2
+	VUNPCKLPS    Y7, Y6, Y5
+	VUNPCKLPD    Y5, Y2, Y6
+	VUNPCKHPD    Y5, Y2, Y2
+	VMOVAPS      Y6, Y5
+	VMOVAPS      Y0, Y7
+	VFNMADD231PS const_two<>+0(SB), Y4, Y5
+	VFNMADD231PS const_two<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y8
+	VFMADD231PS  const_inverseRoot<>+0(SB), Y7, Y8
+	VFNMADD231PS const_inverseRoot<>+0(SB), Y7, Y5
+	VMOVAPS      Y6, Y7
+	VMOVAPS      Y0, Y9
+	VFNMADD231PS const_half<>+0(SB), Y4, Y7
+	VFNMADD231PS const_half<>+0(SB), Y3, Y9
+	VMOVAPS      Y7, Y10
+	VFMADD231PS  const_root<>+0(SB), Y9, Y10
+	VFNMADD231PS const_root<>+0(SB), Y9, Y7
+	VADDPS       Y6, Y1, Y1
+	VFNMADD231PS const_middle<>+0(SB), Y4, Y1
+	VADDPS       Y3, Y2, Y2
+	VFNMADD231PS const_middle<>+0(SB), Y0, Y2
+	VMOVUPS      Y1, 768(R8)
+	VMOVUPS      Y8, 800(R8)
+	VMOVUPS      Y5, 832(R8)
+	VMOVUPS      Y10, 864(R8)
+	VMOVUPS      Y7, 896(R8)
+	VMOVUPS      Y2, 928(R8)
+	ADDQ         BX, R9
+	ADDQ         BX, R10
+	VMOVUPS      (DX)(R9*4), Y0
+	VMOVUPS      32(DX)(R9*4), Y1
+	VMOVUPS      (DX)(R10*4), Y2
+	VMOVUPS      32(DX)(R10*4), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKLPS    Y3, Y2, Y5
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y5, Y4, Y1
+	VUNPCKHPD    Y5, Y4, Y3
+	VUNPCKLPD    Y2, Y0, Y4
+	VUNPCKHPD    Y2, Y0, Y0
+	VMOVUPS      16(DX)(R9*4), Y2
+	VMOVUPS      48(DX)(R9*4), Y5
+	VMOVUPS      16(DX)(R10*4), Y6
+	VMOVUPS      48(DX)(R10*4), Y7
+	VUNPCKLPS    Y5, Y2, Y2
+	VUNPCKLPS    Y7, Y6, Y5
+	VUNPCKLPD    Y5, Y2, Y6
+	VUNPCKHPD    Y5, Y2, Y2
+	VMOVAPS      Y6, Y5
+	VMOVAPS      Y0, Y7
+	VFNMADD231PS const_two<>+0(SB), Y4, Y5
+	VFNMADD231PS const_two<>+0(SB), Y3, Y7
+	VMOVAPS      Y5, Y8
+	VFMADD231PS  const_inverseRoot<>+0(SB), Y7, Y8
+	VFNMADD231PS const_inverseRoot<>+0(SB), Y7, Y5
+	VMOVAPS      Y6, Y7
+	VMOVAPS      Y0, Y9
+	VFNMADD231PS const_half<>+0(SB), Y4, Y7
+	VFNMADD231PS const_half<>+0(SB), Y3, Y9
+	VMOVAPS      Y7, Y10
+	VFMADD231PS  const_root<>+0(SB), Y9, Y10
+	VFNMADD231PS const_root<>+0(SB), Y9, Y7
+	VADDPS       Y6, Y1, Y1
+	VFNMADD231PS const_middle<>+0(SB), Y4, Y1
+	VADDPS       Y3, Y2, Y2
+	VFNMADD231PS const_middle<>+0(SB), Y0, Y2
+	VMOVUPS      Y1, 960(R8)
+	VMOVUPS      Y8, 992(R8)
+	VMOVUPS      Y5, 1024(R8)
+	VMOVUPS      Y10, 1056(R8)
+	VMOVUPS      Y7, 1088(R8)
+	VMOVUPS      Y2, 1120(R8)
+	MOVQ         AX, R10
+	VMOVUPS      (R8), Y0
+	VMOVUPS      192(R8), Y1
+	VMOVUPS      384(R8), Y2
+	VMOVUPS      576(R8), Y3
+	VMOVUPS      768(R8), Y4
+	VMOVUPS      960(R8), Y5
+	MOVQ         R10, R9
+	VMOVAPS      Y4, Y6
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS const_two<>+0(SB), Y2, Y6
+	VFNMADD231PS const_two<>+0(SB), Y1, Y7
+	VMOVAPS      Y6, Y8
+	VFMADD231PS  const_inverseRoot<>+0(SB), Y7, Y8
+	VFNMADD231PS const_inverseRoot<>+0(SB), Y7, Y6
+	VMOVAPS      Y4, Y7
+	VMOVAPS      Y3, Y9
+	VFNMADD231PS const_half<>+0(SB), Y2, Y7
+	VFNMADD231PS const_half<>+0(SB), Y1, Y9
+	VMOVAPS      Y7, Y10
+	VFMADD231PS  const_root<>+0(SB), Y9, Y10
+	VFNMADD231PS const_root<>+0(SB), Y9, Y7
+	VADDPS       Y4, Y0, Y0
+	VFNMADD231PS const_middle<>+0(SB), Y2, Y0
+	VADDPS       Y1, Y5, Y5
+	VFNMADD231PS const_middle<>+0(SB), Y3, Y5
+	VMOVUPS      Y0, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y8, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y6, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y10, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y7, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y5, (R9)
+	ADDQ         CX, R10
+	VMOVUPS      32(R8), Y0
+	VMOVUPS      224(R8), Y1
+	VMOVUPS      416(R8), Y2
+	VMOVUPS      608(R8), Y3
+	VMOVUPS      800(R8), Y4
+	VMOVUPS      992(R8), Y5
+	MOVQ         R10, R9
+	VMOVAPS      Y4, Y6
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS const_two<>+0(SB), Y2, Y6
+	VFNMADD231PS const_two<>+0(SB), Y1, Y7
+	VMOVAPS      Y6, Y8
+	VFMADD231PS  const_inverseRoot<>+0(SB), Y7, Y8
+	VFNMADD231PS const_inverseRoot<>+0(SB), Y7, Y6
+	VMOVAPS      Y4, Y7
+	VMOVAPS      Y3, Y9
+	VFNMADD231PS const_half<>+0(SB), Y2, Y7
+	VFNMADD231PS const_half<>+0(SB), Y1, Y9
+	VMOVAPS      Y7, Y10
+	VFMADD231PS  const_root<>+0(SB), Y9, Y10
+	VFNMADD231PS const_root<>+0(SB), Y9, Y7
+	VADDPS       Y4, Y0, Y0
+	VFNMADD231PS const_middle<>+0(SB), Y2, Y0
+	VADDPS       Y1, Y5, Y5
+	VFNMADD231PS const_middle<>+0(SB), Y3, Y5
+	VMOVUPS      Y0, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y8, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y6, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y10, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y7, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y5, (R9)
+	ADDQ         CX, R10
+	VMOVUPS      64(R8), Y0
+	VMOVUPS      256(R8), Y1
+	VMOVUPS      448(R8), Y2
+	VMOVUPS      640(R8), Y3
+	VMOVUPS      832(R8), Y4
+	VMOVUPS      1024(R8), Y5
+	MOVQ         R10, R9
+	VMOVAPS      Y4, Y6
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS const_two<>+0(SB), Y2, Y6
+	VFNMADD231PS const_two<>+0(SB), Y1, Y7
+	VMOVAPS      Y6, Y8
+	VFMADD231PS  const_inverseRoot<>+0(SB), Y7, Y8
+	VFNMADD231PS const_inverseRoot<>+0(SB), Y7, Y6
+	VMOVAPS      Y4, Y7
+	VMOVAPS      Y3, Y9
+	VFNMADD231PS const_half<>+0(SB), Y2, Y7
+	VFNMADD231PS const_half<>+0(SB), Y1, Y9
+	VMOVAPS      Y7, Y10
+	VFMADD231PS  const_root<>+0(SB), Y9, Y10
+	VFNMADD231PS const_root<>+0(SB), Y9, Y7
+	VADDPS       Y4, Y0, Y0
+	VFNMADD231PS const_middle<>+0(SB), Y2, Y0
+	VADDPS       Y1, Y5, Y5
+	VFNMADD231PS const_middle<>+0(SB), Y3, Y5
+	VMOVUPS      Y0, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y8, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y6, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y10, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y7, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y5, (R9)
+	ADDQ         CX, R10
+	VMOVUPS      96(R8), Y0
+	VMOVUPS      288(R8), Y1
+	VMOVUPS      480(R8), Y2
+	VMOVUPS      672(R8), Y3
+	VMOVUPS      864(R8), Y4
+	VMOVUPS      1056(R8), Y5
+	MOVQ         R10, R9
+	VMOVAPS      Y4, Y6
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS const_two<>+0(SB), Y2, Y6
+	VFNMADD231PS const_two<>+0(SB), Y1, Y7
+	VMOVAPS      Y6, Y8
+	VFMADD231PS  const_inverseRoot<>+0(SB), Y7, Y8
+	VFNMADD231PS const_inverseRoot<>+0(SB), Y7, Y6
+	VMOVAPS      Y4, Y7
+	VMOVAPS      Y3, Y9
+	VFNMADD231PS const_half<>+0(SB), Y2, Y7
+	VFNMADD231PS const_half<>+0(SB), Y1, Y9
+	VMOVAPS      Y7, Y10
+	VFMADD231PS  const_root<>+0(SB), Y9, Y10
+	VFNMADD231PS const_root<>+0(SB), Y9, Y7
+	VADDPS       Y4, Y0, Y0
+	VFNMADD231PS const_middle<>+0(SB), Y2, Y0
+	VADDPS       Y1, Y5, Y5
+	VFNMADD231PS const_middle<>+0(SB), Y3, Y5
+	VMOVUPS      Y0, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y8, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y6, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y10, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y7, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y5, (R9)
+	ADDQ         CX, R10
+	VMOVUPS      128(R8), Y0
+	VMOVUPS      320(R8), Y1
+	VMOVUPS      512(R8), Y2
+	VMOVUPS      704(R8), Y3
+	VMOVUPS      896(R8), Y4
+	VMOVUPS      1088(R8), Y5
+	MOVQ         R10, R9
+	VMOVAPS      Y4, Y6
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS const_two<>+0(SB), Y2, Y6
+	VFNMADD231PS const_two<>+0(SB), Y1, Y7
+	VMOVAPS      Y6, Y8
+	VFMADD231PS  const_inverseRoot<>+0(SB), Y7, Y8
+	VFNMADD231PS const_inverseRoot<>+0(SB), Y7, Y6
+	VMOVAPS      Y4, Y7
+	VMOVAPS      Y3, Y9
+	VFNMADD231PS const_half<>+0(SB), Y2, Y7
+	VFNMADD231PS const_half<>+0(SB), Y1, Y9
+	VMOVAPS      Y7, Y10
+	VFMADD231PS  const_root<>+0(SB), Y9, Y10
+	VFNMADD231PS const_root<>+0(SB), Y9, Y7
+	VADDPS       Y4, Y0, Y0
+	VFNMADD231PS const_middle<>+0(SB), Y2, Y0
+	VADDPS       Y1, Y5, Y5
+	VFNMADD231PS const_middle<>+0(SB), Y3, Y5
+	VMOVUPS      Y0, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y8, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y6, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y10, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y7, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y5, (R9)
+	ADDQ         CX, R10
+	VMOVUPS      160(R8), Y0
+	VMOVUPS      352(R8), Y1
+	VMOVUPS      544(R8), Y2
+	VMOVUPS      736(R8), Y3
+	VMOVUPS      928(R8), Y4
+	VMOVUPS      1120(R8), Y5
+	MOVQ         R10, R9
+	VMOVAPS      Y4, Y6
+	VMOVAPS      Y3, Y7
+	VFNMADD231PS const_two<>+0(SB), Y2, Y6
+	VFNMADD231PS const_two<>+0(SB), Y1, Y7
+	VMOVAPS      Y6, Y8
+	VFMADD231PS  const_inverseRoot<>+0(SB), Y7, Y8
+	VFNMADD231PS const_inverseRoot<>+0(SB), Y7, Y6
+	VMOVAPS      Y4, Y7
+	VMOVAPS      Y3, Y9
+	VFNMADD231PS const_half<>+0(SB), Y2, Y7
+	VFNMADD231PS const_half<>+0(SB), Y1, Y9
+	VMOVAPS      Y7, Y10
+	VFMADD231PS  const_root<>+0(SB), Y9, Y10
+	VFNMADD231PS const_root<>+0(SB), Y9, Y7
+	VADDPS       Y4, Y0, Y0
+	VFNMADD231PS const_middle<>+0(SB), Y2, Y0
+	VADDPS       Y1, Y5, Y5
+	VFNMADD231PS const_middle<>+0(SB), Y3, Y5
+	VMOVUPS      Y0, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y8, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y6, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y10, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y7, (R9)
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	LEAQ         (R9)(CX*2), R9
+	VMOVUPS      Y5, (R9)
+	ADDQ         CX, R10
+	ADDQ         $0x20, AX
+	ADDQ         $0x10, SI
+	DECQ         DI
+	JNZ          group
+	VZEROUPPER
+	RET
+
+// func tileOut4x256(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+// Requires: AVX, FMA3
+TEXT ·tileOut4x256(SB), NOSPLIT, $0-72
+	MOVQ         y+0(FP), AX
+	MOVQ         width+8(FP), CX
+	MOVQ         at+16(FP), DX
+	MOVQ         groups+24(FP), BX
+	MOVQ         m+32(FP), SI
+	MOVQ         stride+40(FP), DI
+	MOVQ         tmp+48(FP), R8
+	MOVQ         bias+56(FP), R9
+	VBROADCASTSS (R9), Y0
+	SHLQ         $0x02, DI
+
+group:
+	MOVQ        SI, R10
+	MOVQ        R10, R9
+	VMOVUPS     (R9), Y1
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y2
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y3
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y4
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y5
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VMOVUPS     Y1, (R8)
+	VMOVUPS     Y5, 192(R8)
+	VMOVUPS     Y3, 384(R8)
+	VMOVUPS     Y6, 576(R8)
+	ADDQ        DI, R10
+	MOVQ        R10, R9
+	VMOVUPS     (R9), Y1
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y2
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y3
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y4
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y5
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VMOVUPS     Y1, 32(R8)
+	VMOVUPS     Y5, 224(R8)
+	VMOVUPS     Y3, 416(R8)
+	VMOVUPS     Y6, 608(R8)
+	ADDQ        DI, R10
+	MOVQ        R10, R9
+	VMOVUPS     (R9), Y1
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y2
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y3
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y4
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y5
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VMOVUPS     Y1, 64(R8)
+	VMOVUPS     Y5, 256(R8)
+	VMOVUPS     Y3, 448(R8)
+	VMOVUPS     Y6, 640(R8)
+	ADDQ        DI, R10
+	MOVQ        R10, R9
+	VMOVUPS     (R9), Y1
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y2
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y3
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y4
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y5
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VMOVUPS     Y1, 96(R8)
+	VMOVUPS     Y5, 288(R8)
+	VMOVUPS     Y3, 480(R8)
+	VMOVUPS     Y6, 672(R8)
+	ADDQ        DI, R10
+	MOVQ        R10, R9
+	VMOVUPS     (R9), Y1
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y2
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y3
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y4
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y5
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VMOVUPS     Y1, 128(R8)
+	VMOVUPS     Y5, 320(R8)
+	VMOVUPS     Y3, 512(R8)
+	VMOVUPS     Y6, 704(R8)
+	ADDQ        DI, R10
+	MOVQ        R10, R9
+	VMOVUPS     (R9), Y1
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y2
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y3
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y4
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y5
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	LEAQ        (R9)(DI*2), R9
+	VMOVUPS     (R9), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VMOVUPS     Y1, 160(R8)
+	VMOVUPS     Y5, 352(R8)
+	VMOVUPS     Y3, 544(R8)
+	VMOVUPS     Y6, 736(R8)
+	ADDQ        DI, R10
+	MOVQ        (DX), R9
+	MOVQ        8(DX), R10
+	VMOVUPS     (R8), Y1
+	VMOVUPS     32(R8), Y2
+	VMOVUPS     64(R8), Y3
+	VMOVUPS     96(R8), Y4
+	VMOVUPS     128(R8), Y5
+	VMOVUPS     160(R8), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VADDPS      Y0, Y1, Y1
+	VADDPS      Y0, Y5, Y5
+	VADDPS      Y0, Y3, Y3
+	VADDPS      Y0, Y6, Y6
+	VUNPCKLPS   Y5, Y1, Y2
+	VUNPCKLPS   Y6, Y3, Y4
+	VUNPCKHPS   Y5, Y1, Y1
+	VUNPCKHPS   Y6, Y3, Y3
+	VUNPCKLPD   Y4, Y2, Y5
+	VUNPCKHPD   Y4, Y2, Y2
+	VUNPCKLPD   Y3, Y1, Y4
+	VUNPCKHPD   Y3, Y1, Y1
+	VMOVUPS     Y5, (AX)(R9*4)
+	VMOVUPS     Y2, 32(AX)(R9*4)
+	VMOVUPS     Y4, (AX)(R10*4)
+	VMOVUPS     Y1, 32(AX)(R10*4)
+	ADDQ        CX, R9
+	ADDQ        CX, R10
+	VMOVUPS     192(R8), Y1
+	VMOVUPS     224(R8), Y2
+	VMOVUPS     256(R8), Y3
+	VMOVUPS     288(R8), Y4
+	VMOVUPS     320(R8), Y5
+	VMOVUPS     352(R8), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VADDPS      Y0, Y1, Y1
+	VADDPS      Y0, Y5, Y5
+	VADDPS      Y0, Y3, Y3
+	VADDPS      Y0, Y6, Y6
+	VUNPCKLPS   Y5, Y1, Y2
+	VUNPCKLPS   Y6, Y3, Y4
+	VUNPCKHPS   Y5, Y1, Y1
+	VUNPCKHPS   Y6, Y3, Y3
+	VUNPCKLPD   Y4, Y2, Y5
+	VUNPCKHPD   Y4, Y2, Y2
+	VUNPCKLPD   Y3, Y1, Y4
+	VUNPCKHPD   Y3, Y1, Y1
+	VMOVUPS     Y5, (AX)(R9*4)
+	VMOVUPS     Y2, 32(AX)(R9*4)
+	VMOVUPS     Y4, (AX)(R10*4)
+	VMOVUPS     Y1, 32(AX)(R10*4)
+	ADDQ        CX, R9
+	ADDQ        CX, R10
+	VMOVUPS     384(R8), Y1
+	VMOVUPS     416(R8), Y2
+	VMOVUPS     448(R8), Y3
+	VMOVUPS     480(R8), Y4
+	VMOVUPS     512(R8), Y5
+	VMOVUPS     544(R8), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VADDPS      Y0, Y1, Y1
+	VADDPS      Y0, Y5, Y5
+	VADDPS      Y0, Y3, Y3
+	VADDPS      Y0, Y6, Y6
+	VUNPCKLPS   Y5, Y1, Y2
+	VUNPCKLPS   Y6, Y3, Y4
+	VUNPCKHPS   Y5, Y1, Y1
+	VUNPCKHPS   Y6, Y3, Y3
+	VUNPCKLPD   Y4, Y2, Y5
+	VUNPCKHPD   Y4, Y2, Y2
+	VUNPCKLPD   Y3, Y1, Y4
+	VUNPCKHPD   Y3, Y1, Y1
+	VMOVUPS     Y5, (AX)(R9*4)
+	VMOVUPS     Y2, 32(AX)(R9*4)
+	VMOVUPS     Y4, (AX)(R10*4)
+	VMOVUPS     Y1, 32(AX)(R10*4)
+	ADDQ        CX, R9
+	ADDQ        CX, R10
+	VMOVUPS     576(R8), Y1
+	VMOVUPS     608(R8), Y2
+	VMOVUPS     640(R8), Y3
+	VMOVUPS     672(R8), Y4
+	VMOVUPS     704(R8), Y5
+	VMOVUPS     736(R8), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VADDPS      Y0, Y1, Y1
+	VADDPS      Y0, Y5, Y5
+	VADDPS      Y0, Y3, Y3
+	VADDPS      Y0, Y6, Y6
+	VUNPCKLPS   Y5, Y1, Y2
+	VUNPCKLPS   Y6, Y3, Y4
+	VUNPCKHPS   Y5, Y1, Y1
+	VUNPCKHPS   Y6, Y3, Y3
+	VUNPCKLPD   Y4, Y2, Y5
+	VUNPCKHPD   Y4, Y2, Y2
+	VUNPCKLPD   Y3, Y1, Y4
+	VUNPCKHPD   Y3, Y1, Y1
+	VMOVUPS     Y5, (AX)(R9*4)
+	VMOVUPS     Y2, 32(AX)(R9*4)
+	VMOVUPS     Y4, (AX)(R10*4)
+	VMOVUPS     Y1, 32(AX)(R10*4)
+	ADDQ        $0x20, SI
+	ADDQ        $0x10, DX
+	DECQ        BX
+	JNZ         group
+	VZEROUPPER
+	RET
+
+// func tileOut4xAdd256(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+// Requires: AVX, FMA3
+TEXT ·tileOut4xAdd256(SB), NOSPLIT, $0-72
+	MOVQ         y+0(FP), AX
+	MOVQ         width+8(FP), CX
+	MOVQ         at+16(FP), DX
+	MOVQ         groups+24(FP), BX
+	MOVQ         m+32(FP), SI
+	MOVQ         stride+40(FP), DI
+	MOVQ         tmp+48(FP), R8
+	MOVQ         add+64(FP), R9
+	MOVQ         bias+56(FP), R10
+	VBROADCASTSS (R10), Y0
+	SHLQ         $0x02, DI
+
+group:
+	MOVQ        SI, R11
+	MOVQ        R11, R10
+	VMOVUPS     (R10), Y1
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y2
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y3
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y4
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y5
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VMOVUPS     Y1, (R8)
+	VMOVUPS     Y5, 192(R8)
+	VMOVUPS     Y3, 384(R8)
+	VMOVUPS     Y6, 576(R8)
+	ADDQ        DI, R11
+	MOVQ        R11, R10
+	VMOVUPS     (R10), Y1
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y2
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y3
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y4
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y5
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VMOVUPS     Y1, 32(R8)
+	VMOVUPS     Y5, 224(R8)
+	VMOVUPS     Y3, 416(R8)
+	VMOVUPS     Y6, 608(R8)
+	ADDQ        DI, R11
+	MOVQ        R11, R10
+	VMOVUPS     (R10), Y1
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y2
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y3
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y4
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y5
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VMOVUPS     Y1, 64(R8)
+	VMOVUPS     Y5, 256(R8)
+	VMOVUPS     Y3, 448(R8)
+	VMOVUPS     Y6, 640(R8)
+	ADDQ        DI, R11
+	MOVQ        R11, R10
+	VMOVUPS     (R10), Y1
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y2
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y3
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y4
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y5
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VMOVUPS     Y1, 96(R8)
+	VMOVUPS     Y5, 288(R8)
+	VMOVUPS     Y3, 480(R8)
+	VMOVUPS     Y6, 672(R8)
+	ADDQ        DI, R11
+	MOVQ        R11, R10
+	VMOVUPS     (R10), Y1
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y2
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y3
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y4
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y5
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VMOVUPS     Y1, 128(R8)
+	VMOVUPS     Y5, 320(R8)
+	VMOVUPS     Y3, 512(R8)
+	VMOVUPS     Y6, 704(R8)
+	ADDQ        DI, R11
+	MOVQ        R11, R10
+	VMOVUPS     (R10), Y1
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y2
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y3
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y4
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y5
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	LEAQ        (R10)(DI*2), R10
+	VMOVUPS     (R10), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VMOVUPS     Y1, 160(R8)
+	VMOVUPS     Y5, 352(R8)
+	VMOVUPS     Y3, 544(R8)
+	VMOVUPS     Y6, 736(R8)
+	ADDQ        DI, R11
+	MOVQ        (DX), R10
+	MOVQ        8(DX), R11
+	VMOVUPS     (R8), Y1
+	VMOVUPS     32(R8), Y2
+	VMOVUPS     64(R8), Y3
+	VMOVUPS     96(R8), Y4
+	VMOVUPS     128(R8), Y5
+	VMOVUPS     160(R8), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VADDPS      Y0, Y1, Y1
+	VADDPS      Y0, Y5, Y5
+	VADDPS      Y0, Y3, Y3
+	VADDPS      Y0, Y6, Y6
+	VUNPCKLPS   Y5, Y1, Y2
+	VUNPCKLPS   Y6, Y3, Y4
+	VUNPCKHPS   Y5, Y1, Y1
+	VUNPCKHPS   Y6, Y3, Y3
+	VUNPCKLPD   Y4, Y2, Y5
+	VUNPCKHPD   Y4, Y2, Y2
+	VUNPCKLPD   Y3, Y1, Y4
+	VUNPCKHPD   Y3, Y1, Y1
+	VADDPS      (R9)(R10*4), Y5, Y5
+	VMOVUPS     Y5, (AX)(R10*4)
+	VADDPS      32(R9)(R10*4), Y2, Y2
+	VMOVUPS     Y2, 32(AX)(R10*4)
+	VADDPS      (R9)(R11*4), Y4, Y4
+	VMOVUPS     Y4, (AX)(R11*4)
+	VADDPS      32(R9)(R11*4), Y1, Y1
+	VMOVUPS     Y1, 32(AX)(R11*4)
+	ADDQ        CX, R10
+	ADDQ        CX, R11
+	VMOVUPS     192(R8), Y1
+	VMOVUPS     224(R8), Y2
+	VMOVUPS     256(R8), Y3
+	VMOVUPS     288(R8), Y4
+	VMOVUPS     320(R8), Y5
+	VMOVUPS     352(R8), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VADDPS      Y0, Y1, Y1
+	VADDPS      Y0, Y5, Y5
+	VADDPS      Y0, Y3, Y3
+	VADDPS      Y0, Y6, Y6
+	VUNPCKLPS   Y5, Y1, Y2
+	VUNPCKLPS   Y6, Y3, Y4
+	VUNPCKHPS   Y5, Y1, Y1
+	VUNPCKHPS   Y6, Y3, Y3
+	VUNPCKLPD   Y4, Y2, Y5
+	VUNPCKHPD   Y4, Y2, Y2
+	VUNPCKLPD   Y3, Y1, Y4
+	VUNPCKHPD   Y3, Y1, Y1
+	VADDPS      (R9)(R10*4), Y5, Y5
+	VMOVUPS     Y5, (AX)(R10*4)
+	VADDPS      32(R9)(R10*4), Y2, Y2
+	VMOVUPS     Y2, 32(AX)(R10*4)
+	VADDPS      (R9)(R11*4), Y4, Y4
+	VMOVUPS     Y4, (AX)(R11*4)
+	VADDPS      32(R9)(R11*4), Y1, Y1
+	VMOVUPS     Y1, 32(AX)(R11*4)
+	ADDQ        CX, R10
+	ADDQ        CX, R11
+	VMOVUPS     384(R8), Y1
+	VMOVUPS     416(R8), Y2
+	VMOVUPS     448(R8), Y3
+	VMOVUPS     480(R8), Y4
+	VMOVUPS     512(R8), Y5
+	VMOVUPS     544(R8), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VADDPS      Y0, Y1, Y1
+	VADDPS      Y0, Y5, Y5
+	VADDPS      Y0, Y3, Y3
+	VADDPS      Y0, Y6, Y6
+	VUNPCKLPS   Y5, Y1, Y2
+	VUNPCKLPS   Y6, Y3, Y4
+	VUNPCKHPS   Y5, Y1, Y1
+	VUNPCKHPS   Y6, Y3, Y3
+	VUNPCKLPD   Y4, Y2, Y5
+	VUNPCKHPD   Y4, Y2, Y2
+	VUNPCKLPD   Y3, Y1, Y4
+	VUNPCKHPD   Y3, Y1, Y1
+	VADDPS      (R9)(R10*4), Y5, Y5
+	VMOVUPS     Y5, (AX)(R10*4)
+	VADDPS      32(R9)(R10*4), Y2, Y2
+	VMOVUPS     Y2, 32(AX)(R10*4)
+	VADDPS      (R9)(R11*4), Y4, Y4
+	VMOVUPS     Y4, (AX)(R11*4)
+	VADDPS      32(R9)(R11*4), Y1, Y1
+	VMOVUPS     Y1, 32(AX)(R11*4)
+	ADDQ        CX, R10
+	ADDQ        CX, R11
+	VMOVUPS     576(R8), Y1
+	VMOVUPS     608(R8), Y2
+	VMOVUPS     640(R8), Y3
+	VMOVUPS     672(R8), Y4
+	VMOVUPS     704(R8), Y5
+	VMOVUPS     736(R8), Y6
+	VADDPS      Y3, Y2, Y7
+	VSUBPS      Y3, Y2, Y2
+	VADDPS      Y5, Y4, Y3
+	VSUBPS      Y5, Y4, Y4
+	VADDPS      Y7, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VMULPS      const_inverseRoot<>+0(SB), Y2, Y5
+	VFMADD231PS const_root<>+0(SB), Y4, Y5
+	VADDPS      Y3, Y3, Y3
+	VFMADD231PS const_half<>+0(SB), Y7, Y3
+	VFMADD231PS const_inverseRoot3<>+0(SB), Y2, Y6
+	VFMADD231PS const_root3<>+0(SB), Y4, Y6
+	VADDPS      Y0, Y1, Y1
+	VADDPS      Y0, Y5, Y5
+	VADDPS      Y0, Y3, Y3
+	VADDPS      Y0, Y6, Y6
+	VUNPCKLPS   Y5, Y1, Y2
+	VUNPCKLPS   Y6, Y3, Y4
+	VUNPCKHPS   Y5, Y1, Y1
+	VUNPCKHPS   Y6, Y3, Y3
+	VUNPCKLPD   Y4, Y2, Y5
+	VUNPCKHPD   Y4, Y2, Y2
+	VUNPCKLPD   Y3, Y1, Y4
+	VUNPCKHPD   Y3, Y1, Y1
+	VADDPS      (R9)(R10*4), Y5, Y5
+	VMOVUPS     Y5, (AX)(R10*4)
+	VADDPS      32(R9)(R10*4), Y2, Y2
+	VMOVUPS     Y2, 32(AX)(R10*4)
+	VADDPS      (R9)(R11*4), Y4, Y4
+	VMOVUPS     Y4, (AX)(R11*4)
+	VADDPS      32(R9)(R11*4), Y1, Y1
+	VMOVUPS     Y1, 32(AX)(R11*4)
+	ADDQ        $0x20, SI
+	ADDQ        $0x10, DX
+	DECQ        BX
+	JNZ         group
+	VZEROUPPER
+	RET
+
+// func tileIn2x256(v *float32, stride int, x *float32, pitch int, skip int, at *int, groups int, tmp *float32)
+// Requires: AVX
+TEXT ·tileIn2x256(SB), NOSPLIT, $0-64
+	MOVQ v+0(FP), AX
+	MOVQ stride+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ pitch+24(FP), BX
+	MOVQ at+40(FP), SI
+	MOVQ groups+48(FP), DI
+	MOVQ tmp+56(FP), R8
+	SHLQ $0x02, CX
+	MOVQ skip+32(FP), R9
+	SHLQ $0x02, R9
+	SUBQ R9, DX
+
+group:
+	MOVQ    (SI), R9
+	MOVQ    8(SI), R10
+	VMOVUPS (DX)(R9*4), Y0
+	VMOVUPS (DX)(R10*4), Y1
+	VSHUFPS $0x88, Y1, Y0, Y2
+	VSHUFPS $0xdd, Y1, Y0, Y0
+	VMOVUPS 8(DX)(R9*4), Y1
+	VMOVUPS 8(DX)(R10*4), Y3
+	VSHUFPS $0x88, Y3, Y1, Y4
+	VSHUFPS $0xdd, Y3, Y1, Y1
+	VADDPS  Y4, Y0, Y3
+	VSUBPS  Y4, Y2, Y2
+	VSUBPS  Y0, Y4, Y4
+	VSUBPS  Y0, Y1, Y1
+	VMOVUPS Y2, (R8)
+	VMOVUPS Y3, 32(R8)
+	VMOVUPS Y4, 64(R8)
+	VMOVUPS Y1, 96(R8)
+	ADDQ    BX, R9
+	ADDQ    BX, R10
+	VMOVUPS (DX)(R9*4), Y0
+	VMOVUPS (DX)(R10*4), Y1
+	VSHUFPS $0x88, Y1, Y0, Y2
+	VSHUFPS $0xdd, Y1, Y0, Y0
+	VMOVUPS 8(DX)(R9*4), Y1
+	VMOVUPS 8(DX)(R10*4), Y3
+	VSHUFPS $0x88, Y3, Y1, Y4
+	VSHUFPS $0xdd, Y3, Y1, Y1
+	VADDPS  Y4, Y0, Y3
+	VSUBPS  Y4, Y2, Y2
+	VSUBPS  Y0, Y4, Y4
+	VSUBPS  Y0, Y1, Y1
+	VMOVUPS Y2, 128(R8)
+	VMOVUPS Y3, 160(R8)
+	VMOVUPS Y4, 192(R8)
+	VMOVUPS Y1, 224(R8)
+	ADDQ    BX, R9
+	ADDQ    BX, R10
+	VMOVUPS (DX)(R9*4), Y0
+	VMOVUPS (DX)(R10*4), Y1
+	VSHUFPS $0x88, Y1, Y0, Y2
+	VSHUFPS $0xdd, Y1, Y0, Y0
+	VMOVUPS 8(DX)(R9*4), Y1
+	VMOVUPS 8(DX)(R10*4), Y3
+	VSHUFPS $0x88, Y3, Y1, Y4
+	VSHUFPS $0xdd, Y3, Y1, Y1
+	VADDPS  Y4, Y0, Y3
+	VSUBPS  Y4, Y2, Y2
+	VSUBPS  Y0, Y4, Y4
+	VSUBPS  Y0, Y1, Y1
+	VMOVUPS Y2, 256(R8)
+	VMOVUPS Y3, 288(R8)
+	VMOVUPS Y4, 320(R8)
+	VMOVUPS Y1, 352(R8)
+	ADDQ    BX, R9
+	ADDQ    BX, R10
+	VMOVUPS (DX)(R9*4), Y0
+	VMOVUPS (DX)(R10*4), Y1
+	VSHUFPS $0x88, Y1, Y0, Y2
+	VSHUFPS $0xdd, Y1, Y0, Y0
+	VMOVUPS 8(DX)(R9*4), Y1
+	VMOVUPS 8(DX)(R10*4), Y3
+	VSHUFPS $0x88, Y3, Y1, Y4
+	VSHUFPS $0xdd, Y3, Y1, Y1
+	VADDPS  Y4, Y0, Y3
+	VSUBPS  Y4, Y2, Y2
+	VSUBPS  Y0, Y4, Y4
+	VSUBPS  Y0, Y1, Y1
+	VMOVUPS Y2, 384(R8)
+	VMOVUPS Y3, 416(R8)
+	VMOVUPS Y4, 448(R8)
+	VMOVUPS Y1, 480(R8)
+	MOVQ    AX, R10
+	VMOVUPS (R8), Y0
+	VMOVUPS 128(R8), Y1
+	VMOVUPS 256(R8), Y2
+	VMOVUPS 384(R8), Y3
+	MOVQ    R10, R9
+	VADDPS  Y2, Y1, Y4
+	VSUBPS  Y2, Y0, Y0
+	VSUBPS  Y1, Y2, Y2
+	VSUBPS  Y1, Y3, Y3
+	VMOVUPS Y0, (R9)
+	LEAQ    (R9)(CX*2), R9
+	LEAQ    (R9)(CX*2), R9
+	VMOVUPS Y4, (R9)
+	LEAQ    (R9)(CX*2), R9
+	LEAQ    (R9)(CX*2), R9
+	VMOVUPS Y2, (R9)
+	LEAQ    (R9)(CX*2), R9
+	LEAQ    (R9)(CX*2), R9
+	VMOVUPS Y3, (R9)
+	ADDQ    CX, R10
+	VMOVUPS 32(R8), Y0
+	VMOVUPS 160(R8), Y1
+	VMOVUPS 288(R8), Y2
+	VMOVUPS 416(R8), Y3
+	MOVQ    R10, R9
+	VADDPS  Y2, Y1, Y4
+	VSUBPS  Y2, Y0, Y0
+	VSUBPS  Y1, Y2, Y2
+	VSUBPS  Y1, Y3, Y3
+	VMOVUPS Y0, (R9)
+	LEAQ    (R9)(CX*2), R9
+	LEAQ    (R9)(CX*2), R9
+	VMOVUPS Y4, (R9)
+	LEAQ    (R9)(CX*2), R9
+	LEAQ    (R9)(CX*2), R9
+	VMOVUPS Y2, (R9)
+	LEAQ    (R9)(CX*2), R9
+	LEAQ    (R9)(CX*2), R9
+	VMOVUPS Y3, (R9)
+	ADDQ    CX, R10
+	VMOVUPS 64(R8), Y0
+	VMOVUPS 192(R8), Y1
+	VMOVUPS 320(R8), Y2
+	VMOVUPS 448(R8), Y3
+	MOVQ    R10, R9
+	VADDPS  Y2, Y1, Y4
+	VSUBPS  Y2, Y0, Y0
+	VSUBPS  Y1, Y2, Y2
+	VSUBPS  Y1, Y3, Y3
+	VMOVUPS Y0, (R9)
+	LEAQ    (R9)(CX*2), R9
+	LEAQ    (R9)(CX*2), R9
+	VMOVUPS Y4, (R9)
+	LEAQ    (R9)(CX*2), R9
+	LEAQ    (R9)(CX*2), R9
+	VMOVUPS Y2, (R9)
+	LEAQ    (R9)(CX*2), R9
+	LEAQ    (R9)(CX*2), R9
+	VMOVUPS Y3, (R9)
+	ADDQ    CX, R10
+	VMOVUPS 96(R8), Y0
+	VMOVUPS 224(R8), Y1
+	VMOVUPS 352(R8), Y2
+	VMOVUPS 480(R8), Y3
+	MOVQ    R10, R9
+	VADDPS  Y2, Y1, Y4
+	VSUBPS  Y2, Y0, Y0
+	VSUBPS  Y1, Y2, Y2
+	VSUBPS  Y1, Y3, Y3
+	VMOVUPS Y0, (R9)
+	LEAQ    (R9)(CX*2), R9
+	LEAQ    (R9)(CX*2), R9
+	VMOVUPS Y4, (R9)
+	LEAQ    (R9)(CX*2), R9
+	LEAQ    (R9)(CX*2), R9
+	VMOVUPS Y2, (R9)
+	LEAQ    (R9)(CX*2), R9
+	LEAQ    (R9)(CX*2), R9
+	VMOVUPS Y3, (R9)
+	ADDQ    CX, R10
+	ADDQ    $0x20, AX
+	ADDQ    $0x10, SI
+	DECQ    DI
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func tileOut2x256(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+// Requires: AVX
+TEXT ·tileOut2x256(SB), NOSPLIT, $0-72
+	MOVQ         y+0(FP), AX
+	MOVQ         width+8(FP), CX
+	MOVQ         at+16(FP), DX
+	MOVQ         groups+24(FP), BX
+	MOVQ         m+32(FP), SI
+	MOVQ         stride+40(FP), DI
+	MOVQ         tmp+48(FP), R8
+	MOVQ         bias+56(FP), R9
+	VBROADCASTSS (R9), Y0
+	SHLQ         $0x02, DI
+
+group:
+	MOVQ      SI, R10
+	MOVQ      R10, R9
+	VMOVUPS   (R9), Y1
+	LEAQ      (R9)(DI*2), R9
+	LEAQ      (R9)(DI*2), R9
+	VMOVUPS   (R9), Y2
+	LEAQ      (R9)(DI*2), R9
+	LEAQ      (R9)(DI*2), R9
+	VMOVUPS   (R9), Y3
+	LEAQ      (R9)(DI*2), R9
+	LEAQ      (R9)(DI*2), R9
+	VMOVUPS   (R9), Y4
+	VADDPS    Y2, Y1, Y1
+	VADDPS    Y3, Y1, Y1
+	VSUBPS    Y3, Y2, Y2
+	VADDPS    Y4, Y2, Y2
+	VMOVUPS   Y1, (R8)
+	VMOVUPS   Y2, 128(R8)
+	ADDQ      DI, R10
+	MOVQ      R10, R9
+	VMOVUPS   (R9), Y1
+	LEAQ      (R9)(DI*2), R9
+	LEAQ      (R9)(DI*2), R9
+	VMOVUPS   (R9), Y2
+	LEAQ      (R9)(DI*2), R9
+	LEAQ      (R9)(DI*2), R9
+	VMOVUPS   (R9), Y3
+	LEAQ      (R9)(DI*2), R9
+	LEAQ      (R9)(DI*2), R9
+	VMOVUPS   (R9), Y4
+	VADDPS    Y2, Y1, Y1
+	VADDPS    Y3, Y1, Y1
+	VSUBPS    Y3, Y2, Y2
+	VADDPS    Y4, Y2, Y2
+	VMOVUPS   Y1, 32(R8)
+	VMOVUPS   Y2, 160(R8)
+	ADDQ      DI, R10
+	MOVQ      R10, R9
+	VMOVUPS   (R9), Y1
+	LEAQ      (R9)(DI*2), R9
+	LEAQ      (R9)(DI*2), R9
+	VMOVUPS   (R9), Y2
+	LEAQ      (R9)(DI*2), R9
+	LEAQ      (R9)(DI*2), R9
+	VMOVUPS   (R9), Y3
+	LEAQ      (R9)(DI*2), R9
+	LEAQ      (R9)(DI*2), R9
+	VMOVUPS   (R9), Y4
+	VADDPS    Y2, Y1, Y1
+	VADDPS    Y3, Y1, Y1
+	VSUBPS    Y3, Y2, Y2
+	VADDPS    Y4, Y2, Y2
+	VMOVUPS   Y1, 64(R8)
+	VMOVUPS   Y2, 192(R8)
+	ADDQ      DI, R10
+	MOVQ      R10, R9
+	VMOVUPS   (R9), Y1
+	LEAQ      (R9)(DI*2), R9
+	LEAQ      (R9)(DI*2), R9
+	VMOVUPS   (R9), Y2
+	LEAQ      (R9)(DI*2), R9
+	LEAQ      (R9)(DI*2), R9
+	VMOVUPS   (R9), Y3
+	LEAQ      (R9)(DI*2), R9
+	LEAQ      (R9)(DI*2), R9
+	VMOVUPS   (R9), Y4
+	VADDPS    Y2, Y1, Y1
+	VADDPS    Y3, Y1, Y1
+	VSUBPS    Y3, Y2, Y2
+	VADDPS    Y4, Y2, Y2
+	VMOVUPS   Y1, 96(R8)
+	VMOVUPS   Y2, 224(R8)
+	ADDQ      DI, R10
+	MOVQ      (DX), R9
+	MOVQ      8(DX), R10
+	VMOVUPS   (R8), Y1
+	VMOVUPS   32(R8), Y2
+	VMOVUPS   64(R8), Y3
+	VMOVUPS   96(R8), Y4
+	VADDPS    Y2, Y1, Y1
+	VADDPS    Y3, Y1, Y1
+	VSUBPS    Y3, Y2, Y2
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y0, Y1, Y1
+	VADDPS    Y0, Y2, Y2
+	VUNPCKLPS Y2, Y1, Y3
+	VUNPCKHPS Y2, Y1, Y1
+	VMOVUPS   Y3, (AX)(R9*4)
+	VMOVUPS   Y1, (AX)(R10*4)
+	ADDQ      CX, R9
+	ADDQ      CX, R10
+	VMOVUPS   128(R8), Y1
+	VMOVUPS   160(R8), Y2
+	VMOVUPS   192(R8), Y3
+	VMOVUPS   224(R8), Y4
+	VADDPS    Y2, Y1, Y1
+	VADDPS    Y3, Y1, Y1
+	VSUBPS    Y3, Y2, Y2
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y0, Y1, Y1
+	VADDPS    Y0, Y2, Y2
+	VUNPCKLPS Y2, Y1, Y3
+	VUNPCKHPS Y2, Y1, Y1
+	VMOVUPS   Y3, (AX)(R9*4)
+	VMOVUPS   Y1, (AX)(R10*4)
+	ADDQ      $0x20, SI
+	ADDQ      $0x10, DX
+	DECQ      BX
+	JNZ       group
+	VZEROUPPER
+	RET
+
+// func tileOut2xAdd256(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+// Requires: AVX
+TEXT ·tileOut2xAdd256(SB), NOSPLIT, $0-72
+	MOVQ         y+0(FP), AX
+	MOVQ         width+8(FP), CX
+	MOVQ         at+16(FP), DX
+	MOVQ         groups+24(FP), BX
+	MOVQ         m+32(FP), SI
+	MOVQ         stride+40(FP), DI
+	MOVQ         tmp+48(FP), R8
+	MOVQ         add+64(FP), R9
+	MOVQ         bias+56(FP), R10
+	VBROADCASTSS (R10), Y0
+	SHLQ         $0x02, DI
+
+group:
+	MOVQ      SI, R11
+	MOVQ      R11, R10
+	VMOVUPS   (R10), Y1
+	LEAQ      (R10)(DI*2), R10
+	LEAQ      (R10)(DI*2), R10
+	VMOVUPS   (R10), Y2
+	LEAQ      (R10)(DI*2), R10
+	LEAQ      (R10)(DI*2), R10
+	VMOVUPS   (R10), Y3
+	LEAQ      (R10)(DI*2), R10
+	LEAQ      (R10)(DI*2), R10
+	VMOVUPS   (R10), Y4
+	VADDPS    Y2, Y1, Y1
+	VADDPS    Y3, Y1, Y1
+	VSUBPS    Y3, Y2, Y2
+	VADDPS    Y4, Y2, Y2
+	VMOVUPS   Y1, (R8)
+	VMOVUPS   Y2, 128(R8)
+	ADDQ      DI, R11
+	MOVQ      R11, R10
+	VMOVUPS   (R10), Y1
+	LEAQ      (R10)(DI*2), R10
+	LEAQ      (R10)(DI*2), R10
+	VMOVUPS   (R10), Y2
+	LEAQ      (R10)(DI*2), R10
+	LEAQ      (R10)(DI*2), R10
+	VMOVUPS   (R10), Y3
+	LEAQ      (R10)(DI*2), R10
+	LEAQ      (R10)(DI*2), R10
+	VMOVUPS   (R10), Y4
+	VADDPS    Y2, Y1, Y1
+	VADDPS    Y3, Y1, Y1
+	VSUBPS    Y3, Y2, Y2
+	VADDPS    Y4, Y2, Y2
+	VMOVUPS   Y1, 32(R8)
+	VMOVUPS   Y2, 160(R8)
+	ADDQ      DI, R11
+	MOVQ      R11, R10
+	VMOVUPS   (R10), Y1
+	LEAQ      (R10)(DI*2), R10
+	LEAQ      (R10)(DI*2), R10
+	VMOVUPS   (R10), Y2
+	LEAQ      (R10)(DI*2), R10
+	LEAQ      (R10)(DI*2), R10
+	VMOVUPS   (R10), Y3
+	LEAQ      (R10)(DI*2), R10
+	LEAQ      (R10)(DI*2), R10
+	VMOVUPS   (R10), Y4
+	VADDPS    Y2, Y1, Y1
+	VADDPS    Y3, Y1, Y1
+	VSUBPS    Y3, Y2, Y2
+	VADDPS    Y4, Y2, Y2
+	VMOVUPS   Y1, 64(R8)
+	VMOVUPS   Y2, 192(R8)
+	ADDQ      DI, R11
+	MOVQ      R11, R10
+	VMOVUPS   (R10), Y1
+	LEAQ      (R10)(DI*2), R10
+	LEAQ      (R10)(DI*2), R10
+	VMOVUPS   (R10), Y2
+	LEAQ      (R10)(DI*2), R10
+	LEAQ      (R10)(DI*2), R10
+	VMOVUPS   (R10), Y3
+	LEAQ      (R10)(DI*2), R10
+	LEAQ      (R10)(DI*2), R10
+	VMOVUPS   (R10), Y4
+	VADDPS    Y2, Y1, Y1
+	VADDPS    Y3, Y1, Y1
+	VSUBPS    Y3, Y2, Y2
+	VADDPS    Y4, Y2, Y2
+	VMOVUPS   Y1, 96(R8)
+	VMOVUPS   Y2, 224(R8)
+	ADDQ      DI, R11
+	MOVQ      (DX), R10
+	MOVQ      8(DX), R11
+	VMOVUPS   (R8), Y1
+	VMOVUPS   32(R8), Y2
+	VMOVUPS   64(R8), Y3
+	VMOVUPS   96(R8), Y4
+	VADDPS    Y2, Y1, Y1
+	VADDPS    Y3, Y1, Y1
+	VSUBPS    Y3, Y2, Y2
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y0, Y1, Y1
+	VADDPS    Y0, Y2, Y2
+	VUNPCKLPS Y2, Y1, Y3
+	VUNPCKHPS Y2, Y1, Y1
+	VMOVUPS   (R9)(R10*4), Y2
+	VADDPS    Y2, Y3, Y3
+	VMOVUPS   Y3, (AX)(R10*4)
+	VMOVUPS   (R9)(R11*4), Y2
+	VADDPS    Y2, Y1, Y1
+	VMOVUPS   Y1, (AX)(R11*4)
+	ADDQ      CX, R10
+	ADDQ      CX, R11
+	VMOVUPS   128(R8), Y1
+	VMOVUPS   160(R8), Y2
+	VMOVUPS   192(R8), Y3
+	VMOVUPS   224(R8), Y4
+	VADDPS    Y2, Y1, Y1
+	VADDPS    Y3, Y1, Y1
+	VSUBPS    Y3, Y2, Y2
+	VADDPS    Y4, Y2, Y2
+	VADDPS    Y0, Y1, Y1
+	VADDPS    Y0, Y2, Y2
+	VUNPCKLPS Y2, Y1, Y3
+	VUNPCKHPS Y2, Y1, Y1
+	VMOVUPS   (R9)(R10*4), Y2
+	VADDPS    Y2, Y3, Y3
+	VMOVUPS   Y3, (AX)(R10*4)
+	VMOVUPS   (R9)(R11*4), Y2
+	VADDPS    Y2, Y1, Y1
+	VMOVUPS   Y1, (AX)(R11*4)
+	ADDQ      $0x20, SI
+	ADDQ      $0x10, DX
+	DECQ      BX
+	JNZ       group
 	VZEROUPPER
 	RET

@@ -11,7 +11,8 @@ import (
 type weights struct {
 	shape    compute.ConvShape
 	forward  []float32
-	backward []float32 // the transposed map's panels, made when first used
+	backward []float32                  // the transposed map's panels, made when first used
+	tiled    [len(schemes)][2][]float32 // transformed for winograd.go: forward and transposed, each when first used
 	bias     []float32
 }
 
