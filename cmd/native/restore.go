@@ -264,7 +264,7 @@ func (f *restoreFlags) operator(m prior.Model, s subject) (one *measured, err er
 		one.op, err = operatorFor(m, s, f.seed)
 	}
 	if err == nil {
-		one.keep, err = keepOf(m.Device(), one.op)
+		one.keep, err = measure.MeasuredPixels(m.Device(), one.op)
 	}
 	return one, err
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
-	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/metric"
@@ -94,32 +93,12 @@ func observe(m prior.Model, s subject, sigmaY float64, seed uint64) (*measured, 
 		op.Close()
 		return nil, failed(err)
 	}
-	keep, err := keepOf(m.Device(), op)
+	keep, err := measure.MeasuredPixels(m.Device(), op)
 	if err != nil {
 		op.Close()
 		return nil, failed(err)
 	}
 	return &measured{subject: s, op: op, y: y, keep: keep}, nil
-}
-
-// keepOf is which pixels are measured, for drawing; nil where all are.
-func keepOf(dev compute.Device, op measure.Operator) ([]float32, error) {
-	c, h, w := op.Out()
-	if op.Measured() == c*h*w {
-		return nil, nil
-	}
-	ones := make([]float32, c*h*w)
-	for i := range ones {
-		ones[i] = 1
-	}
-	t, err := compute.FromHost(dev, ones, 1, c, h, w)
-	if err != nil {
-		return nil, err
-	}
-	defer dev.Free(t.Buf)
-	op.Power(t, t, 0, 1, 1)
-	err = dev.Read(ones, t)
-	return ones[:h*w], err
 }
 
 // problem is what the sampler is to solve.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/cmi-diffusion/cmi/sdk"
-	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/metric"
@@ -105,32 +104,13 @@ func (r *Runner) problem(f *Folder, j Job) (p *problem, err error) {
 	if p.y, err = sdk.Measure(r.Prior.Device(), op, truth.Pix, r.SigmaY, r.Seed, []uint64{uint64(j.Image)}); err != nil {
 		return nil, err
 	}
-	keep, err := measuredPixels(r.Prior.Device(), op)
+	keep, err := measure.MeasuredPixels(r.Prior.Device(), op)
 	if err != nil {
 		return nil, err
 	}
 	oc, oh, ow := op.Out()
 	_, err = f.savePicture(measurementPath(j.Task, j.Name), picture.Image{C: oc, H: oh, W: ow, Pix: p.y}, keep)
 	return p, err
-}
-
-// measuredPixels are 1 where a pixel is measured; nil where all are.
-func measuredPixels(dev compute.Device, op measure.Operator) ([]float32, error) {
-	c, h, w := op.Out()
-	if op.Measured() == c*h*w {
-		return nil, nil
-	}
-	ones := make([]float32, c*h*w)
-	for i := range ones {
-		ones[i] = 1
-	}
-	t, err := compute.FromHost(dev, ones, 1, c, h, w)
-	if err != nil {
-		return nil, err
-	}
-	defer dev.Free(t.Buf)
-	op.Power(t, t, 0, 1, 1)
-	return ones[:h*w], dev.Read(ones, t)
 }
 
 // light is what a pixel that was not measured is drawn as, on [−1, 1].

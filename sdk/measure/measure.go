@@ -36,3 +36,24 @@ func Measure(dev compute.Device, op Forward, x, noise []float32, sigma float64) 
 	dev.Combine(y, compute.Times(1, y), compute.Times(sigma, z))
 	return compute.ToHost(dev, y)
 }
+
+// MeasuredPixels is 1 where a pixel of one measurement is measured and 0 elsewhere,
+// h·w values; nil where all are. Channels share it.
+func MeasuredPixels(dev compute.Device, op Operator) ([]float32, error) {
+	c, h, w := op.Out()
+	if op.Measured() == c*h*w {
+		return nil, nil
+	}
+	ones := make([]float32, c*h*w)
+	for i := range ones {
+		ones[i] = 1
+	}
+	t, err := compute.FromHost(dev, ones, 1, c, h, w)
+	if err != nil {
+		return nil, err
+	}
+	defer dev.Free(t.Buf)
+	op.Power(t, t, 0, 1, 1)
+	err = dev.Read(ones, t)
+	return ones[:h*w], err
+}
