@@ -8,6 +8,8 @@
 // above all devices.
 package compute
 
+import "errors"
+
 // Device is one place where arrays live and kernels run: the CPU, a WebGPU
 // adapter, a CUDA GPU. Kernels are queued in order and may run asynchronously;
 // the first failure is kept and returned by every later Read, Dot and Sync.
@@ -28,6 +30,48 @@ type Info struct {
 	Name        string // short and stable: "cpu"
 	Description string // for people: instruction set, threads, adapter and driver
 	Software    bool   // emulates a GPU on the CPU, so that it is slow
+	Memory      int64  // bytes that all arrays together may take; 0 where the device does not know
+}
+
+// Failures that a device's errors wrap, for [errors.Is].
+var (
+	// ErrMemory: the device has not enough memory. It is whole: a smaller batch may fit.
+	ErrMemory = errors.New("out of device memory")
+	// ErrLost: the device is gone (unplugged, reset, its driver died). Work can go on
+	// on a new one.
+	ErrLost = errors.New("the device is lost")
+)
+
+// Recorder is a [Device] that repeats a sequence of calls for less than it takes
+// to queue them one by one: a command buffer of WebGPU, a CUDA graph.
+type Recorder interface {
+	// Record queues what calls calls, and gives a recording that queues the same
+	// kernels again, on the same arrays with the same numbers. Calls are kernels
+	// only: no Alloc, Free, Write, Read, Dot or Sync.
+	Record(calls func()) Recording
+}
+
+// Recording is a sequence of calls that can be repeated while the arrays that it
+// names live.
+type Recording interface {
+	Replay()
+	Free()
+}
+
+// Drawer is a [Device] that draws random numbers itself, the same ones as
+// [github.com/cmi-diffusion/cmi/sdk/diffusion.Stream] to rounding, so that noise
+// need not travel.
+type Drawer interface {
+	// Normals fills image n of dst with N(0, 1) by Box–Muller from the Philox blocks
+	// that follow first[n], four values a block.
+	Normals(dst Tensor, first []PhiloxBlock)
+}
+
+// PhiloxBlock is a counter and a key of the Philox 4×32-10 generator. The b-th
+// block after it has word 0 of the counter raised by b.
+type PhiloxBlock struct {
+	Counter [4]uint32
+	Key     [2]uint32
 }
 
 // Memory allocates device arrays and moves them to and from the host.
@@ -48,7 +92,11 @@ type Memory interface {
 type Buffer interface{ Len() int }
 
 // Weights is a convolution prepared for a device by [Linear.PrepareConv].
-type Weights interface{ Shape() ConvShape }
+type Weights interface {
+	Shape() ConvShape
+	// Free releases the device's memory. No later call may use the weights.
+	Free()
+}
 
 // ConvShape is the shape of a 2-D convolution with stride 1 and zero padding
 // Kernel/2. Kernel is 1 or 3.

@@ -25,6 +25,8 @@ type Network struct {
 	adjoint    []place
 	accumulate [][]bool
 	tangents   map[tangentKey][]place
+
+	recordings map[tangentKey]Recording // of passes that have run, where the device can repeat them
 }
 
 type tangentKey struct{ coefficients, images int }
@@ -48,10 +50,13 @@ func (g *Graph) Compile(d Device, weights Source) (*Network, error) {
 // Device is where the network runs.
 func (n *Network) Device() Device { return n.dev }
 
-// Close frees the network's memory. Prepared weights go with the device.
+// Close frees the network's memory, prepared weights included.
 func (n *Network) Close() {
 	n.reset(0)
 	n.consts.Free()
+	for _, nd := range n.graph.nodes {
+		nd.op.release()
+	}
 }
 
 // Memory is the number of bytes that activations, coefficients and gradients of
@@ -66,6 +71,7 @@ func (n *Network) Memory() int64 {
 
 // reset drops all plans and starts new ones for a batch.
 func (n *Network) reset(batch int) {
+	n.forget()
 	for _, b := range n.slots {
 		if b != nil {
 			n.dev.Free(b)
@@ -75,7 +81,31 @@ func (n *Network) reset(batch int) {
 		n.auxWS.Free()
 	}
 	*n = Network{dev: n.dev, graph: n.graph, consts: n.consts, batch: batch, auxWS: NewWorkspace(n.dev),
-		tangents: map[tangentKey][]place{}}
+		tangents: map[tangentKey][]place{}, recordings: map[tangentKey]Recording{}}
+}
+
+// The passes that are no tangents, as keys of recordings.
+var valuePass, adjointPass = tangentKey{0, 0}, tangentKey{0, 1}
+
+// pass runs calls, or repeats what they queued the last time.
+func (n *Network) pass(key tangentKey, calls func()) {
+	d, can := n.dev.(Recorder)
+	switch r, ok := n.recordings[key]; {
+	case !can:
+		calls()
+	case ok:
+		r.Replay()
+	default:
+		n.recordings[key] = d.Record(calls)
+	}
+}
+
+// forget drops the recordings, whose arrays are about to change.
+func (n *Network) forget() {
+	for _, r := range n.recordings {
+		r.Free()
+	}
+	clear(n.recordings)
 }
 
 // allocate makes the slots that plans have asked for.
@@ -88,6 +118,7 @@ func (n *Network) allocate() error {
 			continue
 		}
 		if n.slots[s] != nil {
+			n.forget()
 			n.dev.Free(n.slots[s])
 			n.slots[s], n.sizes[s] = nil, 0
 		}
@@ -158,11 +189,13 @@ func (n *Network) Value(x Tensor, aux []float32) (Tensor, error) {
 	}
 	add(n.dev, n.at(n.value, g.input, x.N), x, false)
 	n.dev.Write(n.at(n.value, g.aux, x.N), aux)
-	var in []Tensor
-	for i, nd := range g.nodes {
-		in = n.args(in, n.value, nd, x.N, false)
-		nd.op.value(n.dev, n.at(n.value, Node(i), x.N), n.aux[i], in)
-	}
+	n.pass(valuePass, func() {
+		var in []Tensor
+		for i, nd := range g.nodes {
+			in = n.args(in, n.value, nd, x.N, false)
+			nd.op.value(n.dev, n.at(n.value, Node(i), x.N), n.aux[i], in)
+		}
+	})
 	return n.at(n.value, g.out, x.N), nil
 }
 
@@ -182,16 +215,18 @@ func (n *Network) VJP(u Tensor) (Tensor, error) {
 		return Tensor{}, err
 	}
 	add(n.dev, n.at(n.adjoint, g.out, n.batch), u, false)
-	var in, grad []Tensor
-	for i := len(g.nodes) - 1; i >= 0; i-- {
-		nd := g.nodes[i]
-		if !nd.active || len(nd.in) == 0 || Node(i) > g.out {
-			continue
+	n.pass(adjointPass, func() {
+		var in, grad []Tensor
+		for i := len(g.nodes) - 1; i >= 0; i-- {
+			nd := g.nodes[i]
+			if !nd.active || len(nd.in) == 0 || Node(i) > g.out {
+				continue
+			}
+			in = n.args(in, n.value, nd, n.batch, false)
+			grad = n.args(grad, n.adjoint, nd, n.batch, true)
+			nd.op.adjoint(n.dev, n.at(n.adjoint, Node(i), n.batch), n.aux[i], in, grad, n.accumulate[i])
 		}
-		in = n.args(in, n.value, nd, n.batch, false)
-		grad = n.args(grad, n.adjoint, nd, n.batch, true)
-		nd.op.adjoint(n.dev, n.at(n.adjoint, Node(i), n.batch), n.aux[i], in, grad, n.accumulate[i])
-	}
+	})
 	return n.at(n.adjoint, g.input, n.batch), nil
 }
 
@@ -246,32 +281,34 @@ func (n *Network) coefficients(start []Tensor) (Tensor, error) {
 			add(n.dev, coefficient(x, k), v, false)
 		}
 	}
-	var in, stacked []Tensor
-	split := make([][]Tensor, s)
-	for i, nd := range g.nodes {
-		if !nd.active || len(nd.in) == 0 {
-			continue
-		}
-		out := n.at(where, Node(i), all)
-		in = n.args(in, n.value, nd, n.batch, false)
-		stacked = n.args(stacked, where, nd, all, true)
-		op, isCurved := nd.op.(curved)
-		if !isCurved { // linear: all coefficients at once
-			nd.op.tangent(n.dev, out, n.aux[i], in, stacked)
-			continue
-		}
-		for k := range split {
-			split[k] = split[k][:0]
-			for _, t := range stacked {
-				split[k] = append(split[k], coefficient(t, k))
+	n.pass(key, func() {
+		var in, stacked []Tensor
+		split := make([][]Tensor, s)
+		for i, nd := range g.nodes {
+			if !nd.active || len(nd.in) == 0 {
+				continue
+			}
+			out := n.at(where, Node(i), all)
+			in = n.args(in, n.value, nd, n.batch, false)
+			stacked = n.args(stacked, where, nd, all, true)
+			op, isCurved := nd.op.(curved)
+			if !isCurved { // linear: all coefficients at once
+				nd.op.tangent(n.dev, out, n.aux[i], in, stacked)
+				continue
+			}
+			for k := range split {
+				split[k] = split[k][:0]
+				for _, t := range stacked {
+					split[k] = append(split[k], coefficient(t, k))
+				}
+			}
+			for k := range max(1, s-1) {
+				op.tangent(n.dev, coefficient(out, k), n.aux[i], in, split[k])
+			}
+			if s > 1 {
+				op.second(n.dev, coefficient(out, s-1), n.aux[i], in, split[0], split[s-2], split[s-1])
 			}
 		}
-		for k := range max(1, s-1) {
-			op.tangent(n.dev, coefficient(out, k), n.aux[i], in, split[k])
-		}
-		if s > 1 {
-			op.second(n.dev, coefficient(out, s-1), n.aux[i], in, split[0], split[s-2], split[s-1])
-		}
-	}
+	})
 	return coefficient(n.at(where, g.out, all), s-1), nil
 }

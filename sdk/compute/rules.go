@@ -22,6 +22,8 @@ type operation interface {
 	auxLen() int
 	// prepare reads the operation's weights and gives them to the device.
 	prepare(d Device, ws *Workspace, from Source) error
+	// release frees what prepare gave to the device beside the workspace.
+	release()
 }
 
 // curved is an operation that is not linear in its arguments.
@@ -37,6 +39,7 @@ type linear struct{}
 func (linear) reads(int) bool                           { return false }
 func (linear) auxLen() int                              { return 0 }
 func (linear) prepare(Device, *Workspace, Source) error { return nil }
+func (linear) release()                                 {}
 
 // nonlinear is what the operations whose derivatives read the point share.
 type nonlinear struct{}
@@ -44,6 +47,7 @@ type nonlinear struct{}
 func (nonlinear) reads(int) bool                           { return true }
 func (nonlinear) auxLen() int                              { return 0 }
 func (nonlinear) prepare(Device, *Workspace, Source) error { return nil }
+func (nonlinear) release()                                 {}
 
 // add stores or accumulates g into dst.
 func add(d Device, dst, g Tensor, accumulate bool) {
@@ -84,6 +88,11 @@ func (o *convOp) prepare(d Device, _ *Workspace, from Source) error {
 	}
 	o.weights, err = d.PrepareConv(ConvShape{Out: o.Out, In: o.inputs, Kernel: o.Kernel}, w, b)
 	return err
+}
+func (o *convOp) release() {
+	if o.weights != nil {
+		o.weights.Free()
+	}
 }
 func (o *convOp) apply(d Device, out Tensor, in []Tensor, mode ConvMode) {
 	if len(in) > 1 {

@@ -25,6 +25,9 @@ type wideWeights struct {
 
 func (w *wideWeights) Shape() compute.ConvShape { return w.ConvShape }
 
+// Free implements [compute.Weights].
+func (w *wideWeights) Free() {}
+
 func (oracle) Info() compute.Info                  { return compute.Info{Name: "oracle"} }
 func (oracle) Alloc(n int) (compute.Buffer, error) { return &wide{make([]float64, n)}, nil }
 func (oracle) Free(compute.Buffer)                 {}

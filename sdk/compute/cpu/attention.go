@@ -15,15 +15,11 @@ type heads struct {
 	scale  float32
 }
 
-// headsOf checks x against dst and gives the layout.
-func (d *Device) headsOf(op string, dst, x compute.Tensor, h compute.Heads) (heads, bool) {
-	fits := h.Count > 0 && x.C%(3*max(1, h.Count)) == 0 && x.C == 3*dst.C && x.H == dst.H && x.W == dst.W && dst.N%x.N == 0
-	if !(fits || d.refuse(op, "%d heads of %v into %v", h.Count, x, dst)) {
-		return heads{}, false
-	}
-	t, ch := x.H*x.W, dst.C/h.Count
+// headsOf is the layout of a block with the output out.
+func headsOf(out compute.Tensor, h compute.Heads) heads {
+	t, ch := out.H*out.W, out.C/h.Count
 	return heads{Heads: h, ch: ch, t: t, tp: ceil(t, 16) * 16, t8: ceil(t, 8) * 8, c8: ceil(ch, 8) * 8,
-		scale: float32(1 / math.Sqrt(float64(ch)))}, true
+		scale: float32(1 / math.Sqrt(float64(ch)))}
 }
 
 // qkv is the parts of an image that belong to one head, each [ch][t].
@@ -45,22 +41,22 @@ func (h *heads) width() int {
 
 // Attention implements [compute.Nonlinear].
 func (d *Device) Attention(dst, x compute.Tensor, h compute.Heads) {
-	if d.views("attention", dst, x) && (dst.N == x.N || d.refuse("attention", "%v into %v", x, dst)) {
-		d.attend("attention", dst, h, []compute.Tensor{x})
+	if d.AttentionFits(dst, x, h) {
+		d.attend(dst, h, []compute.Tensor{x})
 	}
 }
 
 // AttentionTangent implements [compute.Nonlinear].
 func (d *Device) AttentionTangent(dst, x, a compute.Tensor, h compute.Heads) {
-	if d.views("attention tangent", dst, x, a) {
-		d.attend("attention tangent", dst, h, []compute.Tensor{x, a})
+	if d.AttentionFits(dst, x, h, a) {
+		d.attend(dst, h, []compute.Tensor{x, a})
 	}
 }
 
 // AttentionSecond implements [compute.Nonlinear].
 func (d *Device) AttentionSecond(dst, x, a, b, ab compute.Tensor, h compute.Heads) {
-	if d.views("attention second", dst, x, a, b, ab) {
-		d.attend("attention second", dst, h, []compute.Tensor{x, a, b, ab})
+	if d.AttentionFits(dst, x, h, a, b, ab) {
+		d.attend(dst, h, []compute.Tensor{x, a, b, ab})
 	}
 }
 
@@ -71,11 +67,8 @@ func (d *Device) AttentionSecond(dst, x, a, b, ab compute.Tensor, h compute.Head
 //	(K·Q)_m = Σ_{u ⊆ m} K_u · Q_{m∖u}.
 //
 // Scores are held transposed, S[s][t], so that the softmax runs down columns.
-func (d *Device) attend(op string, dst compute.Tensor, layout compute.Heads, xs []compute.Tensor) {
-	h, ok := d.headsOf(op, dst, xs[0], layout)
-	if !ok || !d.same(op, compute.Tensor{Buf: xs[0].Buf, Off: xs[0].Off, N: dst.N, C: xs[0].C, H: dst.H, W: dst.W}, xs...) {
-		return
-	}
+func (d *Device) attend(dst compute.Tensor, layout compute.Heads, xs []compute.Tensor) {
+	h := headsOf(dst, layout)
 	top := len(xs) - 1
 	kSize, vSize := h.t8*h.ch, h.c8*h.t
 	each := kSize + vSize + h.ch*h.tp
@@ -153,14 +146,10 @@ func (d *Device) softmaxDerivatives(s [][]float32, stat []float32, rows, cols in
 // over blocks of t gives dQ, log-sums and D; a second over blocks of s computes
 // P and dS again, the other way round, for dK and dV (Dao, FlashAttention-2).
 func (d *Device) AttentionAdjoint(dx, x, dy compute.Tensor, layout compute.Heads, accumulate bool) {
-	const op = "attention adjoint"
-	if !d.views(op, dy) || !d.same(op, dx, x) {
+	if !d.AttentionAdjointFits(dx, x, dy, layout) {
 		return
 	}
-	h, ok := d.headsOf(op, dy, x, layout)
-	if !ok || !(dy.N == dx.N || d.refuse(op, "%v into %v", dy, dx)) {
-		return
-	}
+	h := headsOf(dy, layout)
 	rowsT, rowsC, wide := h.t8*h.ch, h.c8*h.t, h.ch*h.tp
 	each := 4*rowsT + 3*rowsC + 4*wide + 3*h.tp
 	stage := d.staged(dy.N * h.Count * each)

@@ -28,7 +28,7 @@ type convolution struct {
 // columns are positions p = y·pitch + x of the padded image.
 func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode compute.ConvMode) {
 	w, ok := prepared.(*weights)
-	if !(ok || d.refuse("conv", "weights of another device (%T)", prepared)) || !d.views("conv", dst, src) {
+	if !d.ConvFits(dst, src, prepared, ok, mode) {
 		return
 	}
 	c := convolution{dst: dst, src: src, add: mode.Add, in: w.shape.In, out: w.shape.Out}
@@ -36,13 +36,6 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 		c.in, c.out = c.out, c.in
 	} else if mode.Bias && len(w.bias) > 0 {
 		c.bias = w.bias
-	}
-	fits := src.C == c.in && dst.C == c.out && src.N == dst.N && src.H == dst.H && src.W == dst.W
-	if !(fits || d.refuse("conv", "%+v (adjoint %v) of %v into %v", w.shape, mode.Adjoint, src, dst)) {
-		return
-	}
-	if c.add.Buf != nil && !d.same("conv, the tensor to add", dst, c.add) {
-		return
 	}
 	if w.shape.Kernel == 3 {
 		if kind := d.winogradFor(c.in, c.out, src.H, src.W); kind >= 0 {

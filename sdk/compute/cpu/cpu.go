@@ -17,13 +17,13 @@ import (
 // Device computes on the processor. Kernels run at once, in the caller's
 // goroutine and its helpers, so that Sync never waits.
 type Device struct {
+	compute.Guard
 	k     *kernels
 	pool  *pool
 	stage []float32 // packed operands that all threads read
 	index []int     // positions that all threads read
 	// tileFrom is the least size of a convolution in tiles, see winograd.go.
 	tileFrom [len(schemes)]int
-	err      error // the first failure
 }
 
 var _ compute.Device = (*Device)(nil)
@@ -68,7 +68,7 @@ func newDevice(threads int, k *kernels) *Device {
 	if threads <= 0 {
 		threads = min(runtime.GOMAXPROCS(0), runtime.NumCPU())
 	}
-	d := &Device{k: k, pool: newPool(threads), tileFrom: sizes()}
+	d := &Device{Guard: compute.NewGuard("cpu", owns), k: k, pool: newPool(threads), tileFrom: sizes()}
 	runtime.AddCleanup(d, (*pool).close, d.pool) // a forgotten device's threads end too
 	return d
 }
@@ -85,7 +85,7 @@ func (d *Device) Info() compute.Info {
 func (d *Device) Close() error {
 	d.pool.close()
 	d.stage = nil
-	return d.err
+	return d.Err()
 }
 
 // buffer is an array in memory; data is nil once freed.
@@ -94,13 +94,18 @@ type buffer struct{ data []float32 }
 // Len implements [compute.Buffer].
 func (b *buffer) Len() int { return len(b.data) }
 
+func owns(b compute.Buffer) bool {
+	a, ok := b.(*buffer)
+	return ok && a.data != nil
+}
+
 // maxFloats bounds one array: 64 GiB where int has 64 bits.
 const maxFloats = 1 << (24 + 10*(^uint(0)>>63))
 
 // Alloc implements [compute.Memory].
 func (d *Device) Alloc(floats int) (compute.Buffer, error) {
-	if floats < 0 || floats > maxFloats {
-		return nil, fmt.Errorf("cpu: array of %d values: 0 to %d are possible", floats, maxFloats)
+	if err := d.AllocFits(floats, maxFloats); err != nil {
+		return nil, err
 	}
 	return &buffer{make([]float32, floats)}, nil
 }
@@ -114,7 +119,7 @@ func (d *Device) Free(b compute.Buffer) {
 
 // Write implements [compute.Memory].
 func (d *Device) Write(dst compute.Tensor, src []float32) {
-	if !d.views("write", dst) || !(len(src) == dst.N*dst.Len() || d.refuse("write", "%d values for %v", len(src), dst)) {
+	if !d.WriteFits(dst, src) {
 		return
 	}
 	for n := range dst.N {
@@ -124,8 +129,8 @@ func (d *Device) Write(dst compute.Tensor, src []float32) {
 
 // Read implements [compute.Memory].
 func (d *Device) Read(dst []float32, src compute.Tensor) error {
-	if !d.views("read", src) || !(len(dst) == src.N*src.Len() || d.refuse("read", "%d values for %v", len(dst), src)) {
-		return d.err
+	if !d.ReadFits(dst, src) {
+		return d.Err()
 	}
 	for n := range src.N {
 		copy(dst[n*src.Len():], image(src, n))
@@ -134,47 +139,7 @@ func (d *Device) Read(dst []float32, src compute.Tensor) error {
 }
 
 // Sync implements [compute.Memory].
-func (d *Device) Sync() error { return d.err }
-
-// refuse keeps a failure if it is the first; it is false.
-func (d *Device) refuse(op, format string, args ...any) bool {
-	if d.err == nil {
-		d.err = fmt.Errorf("cpu: "+op+": "+format, args...)
-	}
-	return false
-}
-
-// views checks that every tensor lies inside an array of this package.
-func (d *Device) views(op string, ts ...compute.Tensor) bool {
-	if d.err != nil {
-		return false
-	}
-	for _, t := range ts {
-		b, ok := t.Buf.(*buffer)
-		if !ok {
-			return d.refuse(op, "tensor %v of another device (%T)", t, t.Buf)
-		}
-		inside := min(t.N, t.C, t.H, t.W) > 0 && min(t.Off, t.Pitch) >= 0 && t.Off+(t.N-1)*t.Pitch+t.Len() <= len(b.data)
-		if !inside {
-			return d.refuse(op, "tensor %v (offset %d, pitch %d) outside its array of %d values", t, t.Off, t.Pitch, len(b.data))
-		}
-	}
-	return true
-}
-
-// same checks views and that they have dst's image shape, and image counts that
-// divide dst's.
-func (d *Device) same(op string, dst compute.Tensor, ts ...compute.Tensor) bool {
-	if !d.views(op, dst) || !d.views(op, ts...) {
-		return false
-	}
-	for _, t := range ts {
-		if t.C != dst.C || t.H != dst.H || t.W != dst.W || dst.N%t.N != 0 {
-			return d.refuse(op, "tensor %v does not fit destination %v", t, dst)
-		}
-	}
-	return true
-}
+func (d *Device) Sync() error { return d.Err() }
 
 // image is the values of image n, repeated beyond the last.
 func image(t compute.Tensor, n int) []float32 {

@@ -8,7 +8,7 @@ import (
 
 // SiLU implements [compute.Nonlinear].
 func (d *Device) SiLU(dst, x compute.Tensor) {
-	if d.same("silu", dst, x) {
+	if d.SiLUFits(dst, x) {
 		d.spans(dst.N, dst.Len(), func(_ *worker, n, i, j int) {
 			d.k.silu(image(dst, n)[i:j], image(x, n)[i:j], &plain)
 		})
@@ -17,7 +17,7 @@ func (d *Device) SiLU(dst, x compute.Tensor) {
 
 // SiLUAdjoint implements [compute.Nonlinear].
 func (d *Device) SiLUAdjoint(dx, x, dy compute.Tensor, accumulate bool) {
-	if d.same("silu adjoint", dx, x, dy) {
+	if d.SiLUFits(dx, x, dy) {
 		d.spans(dx.N, dx.Len(), func(_ *worker, n, i, j int) {
 			d.k.tangent(image(dx, n)[i:j], image(x, n)[i:j], image(dy, n)[i:j], &plain, accumulate)
 		})
@@ -29,7 +29,7 @@ func (d *Device) SiLUTangent(dst, x, a compute.Tensor) { d.SiLUAdjoint(dst, x, a
 
 // SiLUSecond implements [compute.Nonlinear].
 func (d *Device) SiLUSecond(dst, x, a, b, ab compute.Tensor) {
-	if d.same("silu second", dst, x, a, b, ab) {
+	if d.SiLUFits(dst, x, a, b, ab) {
 		d.spans(dst.N, dst.Len(), func(_ *worker, n, i, j int) {
 			d.k.second(image(dst, n)[i:j], image(x, n)[i:j], image(a, n)[i:j], image(b, n)[i:j], image(ab, n)[i:j], &plain)
 		})
@@ -45,11 +45,7 @@ type group struct {
 
 // groups calls task for every group of so many images. stats holds the groups'
 // means and 1/√(var + eps); the task may fill them in.
-func (d *Device) groups(op string, images int, x, stats compute.Tensor, p compute.Norm, task func(w *worker, n int, g *group, stats []float32)) {
-	fits := p.Groups > 0 && x.C%max(1, p.Groups) == 0 && stats.N == x.N && stats.Len() == 2*p.Groups
-	if !d.views(op, stats) || !(fits || d.refuse(op, "%d groups and stats %v for %v", p.Groups, stats, x)) || !d.affineFits(op, x, p) {
-		return
-	}
+func (d *Device) groups(images int, x, stats compute.Tensor, p compute.Norm, task func(w *worker, n int, g *group, stats []float32)) {
 	length := x.Len() / p.Groups
 	d.batches(images*p.Groups, length, func(w *worker, i int) {
 		n, j := i/p.Groups, i%p.Groups
@@ -57,18 +53,6 @@ func (d *Device) groups(op string, images int, x, stats compute.Tensor, p comput
 		g := group{float64(s[j]), float64(s[p.Groups+j]), float64(length), j * length, (j + 1) * length}
 		task(w, n, &g, s)
 	})
-}
-
-// affineFits checks the shapes of a norm's parameters.
-func (d *Device) affineFits(op string, x compute.Tensor, p compute.Norm) bool {
-	if !d.views(op, p.Gamma, p.Beta) || !(p.Gamma.Len() == x.C && p.Beta.Len() == x.C || d.refuse(op, "gamma %v and beta %v for %v", p.Gamma, p.Beta, x)) {
-		return false
-	}
-	if p.Scale.Buf == nil && p.Shift.Buf == nil {
-		return true
-	}
-	return d.views(op, p.Scale, p.Shift) &&
-		(p.Scale.Len() == x.C && p.Shift.Len() == x.C && x.N%p.Scale.N == 0 && x.N%p.Shift.N == 0 || d.refuse(op, "scale %v and shift %v for %v", p.Scale, p.Shift, x))
 }
 
 // channels calls task for each channel of a group with the affine map z = A·x̂ + B
@@ -88,10 +72,10 @@ func channels(p compute.Norm, x compute.Tensor, n int, g *group, task func(a, b 
 
 // GroupNorm implements [compute.Nonlinear].
 func (d *Device) GroupNorm(dst, x, stats compute.Tensor, p compute.Norm) {
-	if !d.same("norm", dst, x) || !(dst.N == x.N || d.refuse("norm", "%v into %v", x, dst)) {
+	if !d.NormFits(dst, x, stats, p) {
 		return
 	}
-	d.groups("norm", x.N, x, stats, p, func(w *worker, n int, g *group, stats []float32) {
+	d.groups(x.N, x, stats, p, func(w *worker, n int, g *group, stats []float32) {
 		in, out := image(x, n), image(dst, n)
 		xs := in[g.from:g.to]
 		exact := d.k.total(xs) / g.n
@@ -115,10 +99,10 @@ func (d *Device) GroupNorm(dst, x, stats compute.Tensor, p compute.Norm) {
 // GroupNormAdjoint implements [compute.Nonlinear]. With g = A·dy·silu′(z) and
 // c = x − mean: dx = r·(g − mean g) − r³·c·mean(g c).
 func (d *Device) GroupNormAdjoint(dx, x, stats, dy compute.Tensor, p compute.Norm, accumulate bool) {
-	if !d.same("norm adjoint", dx, x, dy) {
+	if !d.NormFits(dx, x, stats, p, dy) {
 		return
 	}
-	d.groups("norm adjoint", dx.N, x, stats, p, func(w *worker, n int, g *group, _ []float32) {
+	d.groups(dx.N, x, stats, p, func(w *worker, n int, g *group, _ []float32) {
 		in, up := image(x, n), image(dy, n)
 		mu, r := float32(g.mean), g.rstd
 		grad := w.floats(g.to - g.from)
@@ -151,10 +135,10 @@ func (d *Device) direction(x, a []float32, g *group) direction {
 
 // GroupNormTangent implements [compute.Nonlinear]: x̂_a = c_a·r + c·r_a.
 func (d *Device) GroupNormTangent(dst, x, stats, a compute.Tensor, p compute.Norm) {
-	if !d.same("norm tangent", dst, x, a) {
+	if !d.NormFits(dst, x, stats, p, a) {
 		return
 	}
-	d.groups("norm tangent", dst.N, x, stats, p, func(w *worker, n int, g *group, _ []float32) {
+	d.groups(dst.N, x, stats, p, func(w *worker, n int, g *group, _ []float32) {
 		in, as, out := image(x, n), image(a, n), image(dst, n)
 		da := d.direction(in[g.from:g.to], as[g.from:g.to], g)
 		channels(p, x, n, g, func(A, B float64, i, j int) {
@@ -174,10 +158,10 @@ func (d *Device) GroupNormTangent(dst, x, stats, a compute.Tensor, p compute.Nor
 //	x̂_ab = c_ab·r + c_a·r_b + c_b·r_a + c·r_ab,  r_ab = ¾ r⁵ V_a V_b − ½ r³ V_ab,
 //	V_a = 2 mean(c c_a),  V_ab = 2 mean(c_a c_b) + 2 mean(c c_ab).
 func (d *Device) GroupNormSecond(dst, x, stats, a, b, ab compute.Tensor, p compute.Norm) {
-	if !d.same("norm second", dst, x, a, b, ab) {
+	if !d.NormFits(dst, x, stats, p, a, b, ab) {
 		return
 	}
-	d.groups("norm second", dst.N, x, stats, p, func(w *worker, n int, g *group, _ []float32) {
+	d.groups(dst.N, x, stats, p, func(w *worker, n int, g *group, _ []float32) {
 		in, as, bs, abs, out := image(x, n), image(a, n), image(b, n), image(ab, n), image(dst, n)
 		xs, mu, r := in[g.from:g.to], float32(g.mean), g.rstd
 		da := d.direction(xs, as[g.from:g.to], g)

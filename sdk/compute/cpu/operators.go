@@ -4,10 +4,7 @@ import "github.com/cmi-diffusion/cmi/sdk/compute"
 
 // Separable implements [compute.Linear].
 func (d *Device) Separable(dst, src, l, r compute.Tensor, accumulate bool) {
-	const op = "separable"
-	fits := src.N == dst.N && src.C == dst.C && l.N*l.C == 1 && r.N*r.C == 1 &&
-		l.H == dst.H && l.W == src.H && r.H == dst.W && r.W == src.W
-	if !d.views(op, dst, src, l, r) || !(fits || d.refuse(op, "%v · %v · (%v)ᵀ into %v", l, src, r, dst)) {
+	if !d.SeparableFits(dst, src, l, r) {
 		return
 	}
 	h, w := src.H, src.W
@@ -66,13 +63,10 @@ func extend(i, size int, border compute.Border) int {
 // The adjoint correlates the zero-extended image with the reversed kernel over
 // the extended domain, and folds the border back.
 func (d *Device) Correlate(dst, src, kernel compute.Tensor, border compute.Border, adjoint bool) {
-	const op = "correlate"
-	kh, kw, h, w := kernel.H, kernel.W, src.H, src.W
-	fits := dst.Shape() == src.Shape() && kernel.N*kernel.C == 1 && kh%2 == 1 && kw%2 == 1 && (border == compute.Reflect || border == compute.Circular)
-	if !d.views(op, dst, src, kernel) || !(fits || d.refuse(op, "kernel %v (odd sizes), border %d, of %v into %v", kernel, border, src, dst)) ||
-		!(border == compute.Circular || h > kh/2 && w > kw/2 || d.refuse(op, "reflection by a kernel %v needs a larger image than %v", kernel, src)) {
+	if !d.CorrelateFits(dst, src, kernel, border) {
 		return
 	}
+	kh, kw, h, w := kernel.H, kernel.W, src.H, src.W
 	outH, outW := h, w
 	if adjoint {
 		outH, outW = h+kh-1, w+kw-1

@@ -8,13 +8,8 @@ import (
 
 // Combine implements [compute.Pointwise].
 func (d *Device) Combine(dst compute.Tensor, terms ...compute.Term) {
-	if !(len(terms) >= 1 && len(terms) <= 6 || d.refuse("combine", "%d terms, want 1 to 6", len(terms))) {
+	if !d.CombineFits(dst, terms) {
 		return
-	}
-	for _, t := range terms {
-		if !d.same("combine", dst, t.X) || !(len(t.Coef) == 1 || len(t.Coef) == dst.N || d.refuse("combine", "%d coefficients for %v", len(t.Coef), dst)) {
-			return
-		}
 	}
 	d.spans(dst.N, dst.Len(), func(w *worker, n, i, j int) {
 		get := func(k int) (float32, []float32) {
@@ -51,8 +46,7 @@ func (d *Device) Combine(dst compute.Tensor, terms ...compute.Term) {
 
 // AddChannel implements [compute.Pointwise].
 func (d *Device) AddChannel(dst, x, e compute.Tensor) {
-	fits := e.C == dst.C && e.H*e.W == 1 && e.N > 0 && dst.N%max(1, e.N) == 0
-	if !d.same("add channel", dst, x) || !d.views("add channel", e) || !(fits || d.refuse("add channel", "%v for %v", e, dst)) {
+	if !d.AddChannelFits(dst, x, e) {
 		return
 	}
 	hw := dst.H * dst.W
@@ -65,8 +59,7 @@ func (d *Device) AddChannel(dst, x, e compute.Tensor) {
 
 // Mul implements [compute.Pointwise].
 func (d *Device) Mul(dst, a, b compute.Tensor) {
-	fits := (b.C == 1 || b.C == dst.C) && b.H == dst.H && b.W == dst.W && dst.N%max(1, b.N) == 0
-	if !d.same("mul", dst, a) || !d.views("mul", b) || !(fits || d.refuse("mul", "%v for %v", b, dst)) {
+	if !d.MulFits(dst, a, b) {
 		return
 	}
 	length, repeat := b.Len(), dst.C/b.C
@@ -87,7 +80,7 @@ func overlaps(a, b compute.Tensor) bool { return a.Buf == b.Buf }
 
 // each maps every value of dst with the sources' values at its place.
 func (d *Device) each(op string, f func(dst, x, y []float32), dst, x, y compute.Tensor) {
-	if d.same(op, dst, x, y) {
+	if d.PointwiseFits(op, dst, x, y) {
 		d.spans(dst.N, dst.Len(), func(_ *worker, n, i, j int) {
 			f(image(dst, n)[i:j], image(x, n)[i:j], image(y, n)[i:j])
 		})
@@ -145,8 +138,8 @@ func (d *Device) Dot(a, b compute.Tensor) ([]float64, error) {
 	if b.N > a.N {
 		big = b
 	}
-	if !d.same("dot", big, a, b) {
-		return nil, d.err
+	if _, ok := d.DotFits(a, b); !ok {
+		return nil, d.Err()
 	}
 	pieces := ceil(big.Len(), chunk)
 	partial := make([]float64, big.N*pieces)

@@ -4,13 +4,7 @@ import "github.com/cmi-diffusion/cmi/sdk/compute"
 
 // Resample implements [compute.Linear].
 func (d *Device) Resample(dst, src compute.Tensor, kind compute.Resampling, scale float32, accumulate bool) {
-	small, large := src, dst
-	if kind == compute.SumDown2 || kind == compute.Subsample2 {
-		small, large = dst, src
-	}
-	fits := kind >= compute.Up2 && kind <= compute.ZeroInsert2 && src.N == dst.N && src.C == dst.C &&
-		large.H == 2*small.H && large.W == 2*small.W
-	if !d.views("resample", dst, src) || !(fits || d.refuse("resample", "kind %d of %v into %v", kind, src, dst)) {
+	if !d.ResampleFits(dst, src, kind) {
 		return
 	}
 	rows := [...]func(dst, src []float32, w, y int, scale float32){up2, sumDown2, subsample2, zeroInsert2}[kind]

@@ -1,10 +1,6 @@
 package cpu
 
-import (
-	"fmt"
-
-	"github.com/cmi-diffusion/cmi/sdk/compute"
-)
+import "github.com/cmi-diffusion/cmi/sdk/compute"
 
 // weights is a convolution in panels of 8 output channels, [Out/8][In][k·k][8],
 // as tile reads them.
@@ -19,18 +15,15 @@ type weights struct {
 // Shape implements [compute.Weights].
 func (w *weights) Shape() compute.ConvShape { return w.shape }
 
+// Free implements [compute.Weights].
+func (w *weights) Free() { *w = weights{shape: w.shape} }
+
 // PrepareConv implements [compute.Linear].
 func (d *Device) PrepareConv(shape compute.ConvShape, weight, bias []float32) (compute.Weights, error) {
+	if err := d.PrepareConvFits(shape, weight, bias); err != nil {
+		return nil, err
+	}
 	taps := shape.Kernel * shape.Kernel
-	if min(shape.Out, shape.In) < 1 || (taps != 1 && taps != 9) {
-		return nil, fmt.Errorf("cpu: convolution %+v: want channels above 0 and kernel 1 or 3", shape)
-	}
-	if len(weight) != shape.Out*shape.In*taps {
-		return nil, fmt.Errorf("cpu: convolution %+v has %d weights, got %d", shape, shape.Out*shape.In*taps, len(weight))
-	}
-	if bias != nil && len(bias) != shape.Out {
-		return nil, fmt.Errorf("cpu: convolution %+v has %d biases, got %d", shape, shape.Out, len(bias))
-	}
 	w := &weights{shape: shape, bias: append([]float32(nil), bias...)}
 	w.forward = make([]float32, ceil(shape.Out, 8)*8*shape.In*taps)
 	packRows(w.forward, weight, shape.Out, shape.In*taps, shape.In*taps)
