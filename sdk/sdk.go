@@ -63,6 +63,6 @@ func Measure(dev compute.Device, op measure.Forward, x []float32, sigmaY float64
 	}
 	oc, oh, ow := op.Out()
 	noise := make([]float32, n*oc*oh*ow)
-	newPhilox(seed, images, n).each(noise, 0, 0, diffusion.Measurement, diffusion.Stream.Normals)
+	each(noise, newPhilox(seed, images, n).streams(0, 0, diffusion.Measurement), diffusion.Stream.Normals)
 	return measure.Measure(dev, op, x, noise, sigmaY)
 }

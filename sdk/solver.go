@@ -32,6 +32,9 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 	if err := p.Validate(o); err != nil {
 		return nil, err
 	}
+	if err := fits(p, o); err != nil {
+		return nil, err
+	}
 	forward := p.forward()
 	c, h, w := p.Prior.Image()
 	yc, yh, yw := forward.Out()
@@ -69,8 +72,8 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 			return nil, err
 		}
 	}
-	o.Noise.Initial(s.host)
-	return s, s.SetState(s.host, o.Schedule.Len()-1)
+	s.initial()
+	return s, dev.Sync()
 }
 
 // Close frees the solver's device memory.

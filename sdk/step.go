@@ -75,8 +75,7 @@ func (s *Solver) propose(i int) {
 	st, sched := &s.step, s.o.Schedule
 	s.noisy = i > 0
 	if s.noisy {
-		s.o.Noise.Step(s.host, i)
-		s.dev.Write(s.z, s.host)
+		s.stepNoise(s.z, i)
 		if s.o.DDIM == nil {
 			s.dev.Mul(s.z, s.z, s.std)
 		} else if _, _, sigma := sched.DDIM(i, *s.o.DDIM); sigma > 0 {

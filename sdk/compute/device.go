@@ -30,7 +30,7 @@ type Info struct {
 	Name        string // short and stable: "cpu"
 	Description string // for people: instruction set, threads, adapter and driver
 	Software    bool   // emulates a GPU on the CPU, so that it is slow
-	Memory      int64  // bytes that all arrays together may take; 0 where the device does not know
+	Memory      int64  // bytes that can still be allocated; 0 where the device does not know
 }
 
 // Failures that a device's errors wrap, for [errors.Is].

@@ -235,6 +235,11 @@ func (g *Guard) PointwiseFits(op string, dst Tensor, sources ...Tensor) bool {
 	return g.same(op, dst, sources...)
 }
 
+// NormalsFits is for [Drawer.Normals].
+func (g *Guard) NormalsFits(dst Tensor, first []PhiloxBlock) bool {
+	return g.views("normals", dst) && (len(first) == dst.N || g.refuse("normals", "%d blocks to start at for %v", len(first), dst))
+}
+
 // DotFits is for [Pointwise.Dot]; images is how many results there are.
 func (g *Guard) DotFits(a, b Tensor) (images int, ok bool) {
 	big := a

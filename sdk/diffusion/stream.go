@@ -43,25 +43,44 @@ type Stream struct {
 // maxBlocks is the number of Philox blocks of a stream.
 const maxBlocks = 1 << 24
 
-// block is the b-th four words of the stream. Beyond its end a stream would
-// repeat another purpose's words, so that is a fault of the program.
-func (s Stream) block(b int) [4]uint32 {
+// within panics where a stream has no block b. Beyond its end it would repeat
+// another purpose's words, so that is a fault of the program.
+func within(b int) {
 	if b >= maxBlocks {
 		panic(fmt.Sprintf("diffusion: a random stream has %d words, more were drawn", 4*maxBlocks))
 	}
-	return Philox([4]uint32{
-		uint32(b) | uint32(s.Purpose)<<24,
-		uint32(s.Image), uint32(s.Image >> 32),
-		uint32(s.Step) | uint32(s.Draw)<<16,
-	}, [2]uint32{uint32(s.Seed), uint32(s.Seed >> 32)})
+}
+
+// block is the b-th four words of the stream.
+func (s Stream) block(b int) [4]uint32 {
+	within(b)
+	counter, key := s.First()
+	counter[0] |= uint32(b)
+	return Philox(counter, key)
+}
+
+// First is the counter and the key of the stream's first block, for devices that
+// draw the numbers themselves.
+func (s Stream) First() (counter [4]uint32, key [2]uint32) {
+	return [4]uint32{uint32(s.Purpose) << 24, uint32(s.Image), uint32(s.Image >> 32), uint32(s.Step) | uint32(s.Draw)<<16},
+		[2]uint32{uint32(s.Seed), uint32(s.Seed >> 32)}
 }
 
 // Normals fills dst with the stream's first values of N(0, 1), by Box–Muller from
 // each pair of words (see [boxMuller]): at most 6.77 in size, the same bits on
 // every architecture. At most 2^26 values.
 func (s Stream) Normals(dst []float32) {
+	within((len(dst) - 1) / 4)
+	counter, key := s.First()
+	Normals(dst, counter, key)
+}
+
+// Normals is [Stream.Normals] from the blocks that follow a counter: block b has
+// its word 0 raised by b.
+func Normals(dst []float32, counter [4]uint32, key [2]uint32) {
 	for i := 0; i < len(dst); i += 4 {
-		w := s.block(i / 4)
+		w := Philox(counter, key)
+		counter[0]++
 		a, b := boxMuller(w[0], w[1])
 		c, d := boxMuller(w[2], w[3])
 		copy(dst[i:], []float32{a, b, c, d})

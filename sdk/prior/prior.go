@@ -27,6 +27,13 @@ type Model interface {
 	Close()
 }
 
+// Foreseer is a [Model] that knows its memory before it runs.
+type Foreseer interface {
+	// Foresee is the bytes of device memory, weights apart, that it will have taken
+	// after those passes at a batch of so many images.
+	Foresee(images int, p compute.Passes) int64
+}
+
 // Point is a model evaluated at x_t, ready for derivatives with respect to x_t.
 // Directions hold D·N images: image i is a direction at the point's image i mod N.
 // Results are owned by the point and valid until its next call of the same method.

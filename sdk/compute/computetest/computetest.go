@@ -156,6 +156,7 @@ func Ops(quick bool) []Case {
 	s.groupNorm()
 	s.attention()
 	s.pointwise()
+	s.random()
 	return s.cases
 }
 

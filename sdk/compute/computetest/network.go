@@ -62,6 +62,38 @@ func Networks(quick bool) []Case {
 		}
 		return worst, nil
 	})
+	add("passes repeated at another point and back", 0, func(t *networkTrial) (float64, error) {
+		passes := func(x Array) (results []Array, err error) {
+			keep := func(got compute.Tensor, failure error) {
+				if err = errors.Join(err, failure); err == nil {
+					var a Array
+					a, err = t.read(got)
+					results = append(results, a)
+				}
+			}
+			keep(t.net.Value(t.on(x), t.aux))
+			keep(t.net.VJP(t.on(t.u)))
+			keep(t.net.JVP(t.on(t.v)))
+			v := t.on(t.w)
+			keep(t.net.Second(v, v))
+			return results, err
+		}
+		var rounds [4][]Array
+		for k, x := range []Array{t.x, t.x, t.v, t.x} { // arrays grow in the first round
+			var err error
+			if rounds[k], err = passes(x); err != nil {
+				return 0, err
+			}
+		}
+		worst := 0.0
+		for i, first := range rounds[0] {
+			worst = max(worst, RelativeError(rounds[1][i].V, first.V), RelativeError(rounds[3][i].V, first.V))
+			if RelativeError(rounds[2][i].V, first.V) < 1e-3 {
+				return 0, errors.New("another point gave the same result")
+			}
+		}
+		return worst, nil
+	})
 	if quick {
 		return cases
 	}
