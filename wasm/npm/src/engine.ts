@@ -1,0 +1,293 @@
+// The engine: the Go program, compiled to WebAssembly, on one device. It knows
+// numbers, not pictures, and runs where it is made: in a worker, unless a page
+// may stop for the length of a step. Calls are queued, one runs at a time.
+import { EngineError, messageOf, type EngineErrorCode } from "./engineerror.js";
+import { startGo, type GoProgram } from "./go.js";
+import { openGPU, type GPU } from "./gpu.js";
+import { startSIMD, type SIMD, type SIMDSources } from "./simd.js";
+import { compile, type Progress, type Source } from "./source.js";
+
+export { EngineError, type EngineErrorCode } from "./engineerror.js";
+export type { SIMDSources } from "./simd.js";
+export type { Progress, Source } from "./source.js";
+
+/** How an engine is made. */
+export interface EngineOptions {
+  /** "auto": WebGPU where it computes in hardware, else the processor. "webgpu" takes a software adapter too. */
+  device?: "auto" | "webgpu" | "cpu";
+  /** Threads on the processor, more than one only where `crossOriginIsolated`; 0: as many as there are processors, at most 8. */
+  threads?: number;
+  /** The Go program, cmi.wasm, or cmi-verify.wasm, which also has `verify`. */
+  wasm: Source;
+  /** The processor's kernels. */
+  simd: SIMDSources;
+  /** Makes a worker that runs pool.js, for bundlers; by default pool.js beside this file. */
+  poolWorker?: () => Worker;
+  /** Bytes of the files read so far, of those known of. */
+  onProgress?: Progress;
+  signal?: AbortSignal;
+}
+
+/** What an engine computes on. */
+export interface EngineInfo {
+  device: "webgpu" | "cpu";
+  /** For people: kernels and threads, or adapter and driver. */
+  description: string;
+  /** A GPU that is emulated on the processor: slow. */
+  software: boolean;
+  threads: number;
+  /** The page is cross-origin isolated, so that threads can share memory. */
+  isolated: boolean;
+  /** Why not the other devices, or more threads; a sentence each. */
+  notes: string[];
+  /** This program has the conformance suite. */
+  verifies: boolean;
+}
+
+/** A loaded prior. */
+export interface ModelInfo {
+  channels: number;
+  height: number;
+  width: number;
+  parameters: number;
+  learnedVariance: boolean;
+  /** Training steps, the most that `steps` can be. */
+  steps: number;
+}
+
+/** The named tasks (see the Go package measure), and those that take the caller's own operator. */
+export const tasks = ["sr4", "sr2", "sr8", "inpaint", "box", "blur", "motion", "pool4", "pool2", "pool8",
+  "colourise", "denoise", "mask", "kernel", "phase"] as const;
+export type Task = (typeof tasks)[number];
+
+export const methods = ["dps", "dps+", "mcg", "dsg", "pigdm", "evidence", "projection", "unconditional"] as const;
+export type Method = (typeof methods)[number];
+
+/** The information term; what is left out has the default of the Go package cmi. */
+export interface CMIOptions {
+  eta?: number;
+  weighting?: "beta" | "constant";
+  estimator?: "probe" | "trace" | "two-direction" | "two-trace";
+  probes?: number;
+  lanczos?: number;
+  minAlphaBar?: number;
+  maxAlphaBar?: number;
+  first?: number;
+  last?: number;
+  every?: number;
+  trustStd?: number;
+  trustGuidance?: number;
+}
+
+/** Pixels: channels × height × width in [−1, 1], or RGBA bytes (three channels; alpha is ignored). */
+export interface Pixels {
+  data: Float32Array | Uint8Array | Uint8ClampedArray;
+  height: number;
+  width: number;
+}
+
+export interface RestoreRequest {
+  /** The picture to degrade and restore, of the model's size; or, if `measured`, the measurement, of the operator's output size. */
+  pixels: Pixels;
+  measured?: boolean;
+  task: Task;
+  /** Task "mask": height·width values, 0 where a pixel is missing. */
+  mask?: Uint8Array;
+  /** Task "kernel": odd sizes, row by row; it is scaled to sum 1. */
+  kernel?: { weights: Float32Array; height: number; width: number };
+  /** Task "kernel": how the image goes on beyond its edge; "reflect" if left out. */
+  border?: "reflect" | "circular";
+  /** A whole number from 0; 1 if left out. The same seed gives the same picture. */
+  seed?: number | bigint;
+  /** Reverse steps; 100 if left out. */
+  steps?: number;
+  /** "dps" if left out. */
+  method?: Method;
+  /** Of the data guidance; the published one for the task, times 1000/steps, if left out. */
+  scale?: number;
+  /** Sample with DDIM and this η, 0 to 1; DDPM's chain if left out. */
+  ddim?: number;
+  /** true: the information term with its defaults. */
+  cmi?: boolean | CMIOptions;
+  /** Standard deviation of the measurement noise on images in [−1, 1]; 0.05 if left out. */
+  sigmaY?: number;
+  /** A preview of x̂0 with every k-th step; none if left out or 0. */
+  previewEvery?: number;
+}
+
+export interface RestoreStep {
+  step: number; // from 1
+  steps: number;
+  /** Network passes so far and of the whole run, in units of one forward: what an ETA is made of. */
+  passes: number;
+  totalPasses: number;
+  /** ‖y − A x̂0‖. */
+  residual: number;
+  /** Estimate of I(x0; y | x_t) in nats, and the norms of its gradient and of what was added; absent where the term does not act. */
+  information?: number;
+  gradient?: number;
+  applied?: number;
+  /** The trust radius shortened the term. */
+  limited: boolean;
+  /** Clipped x̂0, channels × height × width. */
+  preview?: Float32Array;
+}
+
+export interface RestoreResult {
+  /** Channels × height × width in about [−1, 1]. */
+  image: Float32Array;
+  channels: number;
+  height: number;
+  width: number;
+  /** What was restored from. */
+  measurement: { data: Float32Array; channels: number; height: number; width: number };
+  /** Where pixels are measured, 0 or 1, if the operator leaves some out. */
+  measuredPixels?: Uint8Array;
+  passes: number;
+  seconds: number;
+}
+
+export interface RestoreCallbacks {
+  signal?: AbortSignal;
+  onStep?(step: RestoreStep): void;
+}
+
+export interface VerifyRequest {
+  /** Files of testdata/golden by their path below it; none: the conformance suite alone. */
+  golden?: Map<string, Uint8Array>;
+  /** About a tenth of the work. */
+  quick?: boolean;
+}
+
+export interface VerifyCase {
+  group: string;
+  name: string;
+  status: "pass" | "fail" | "skip";
+  error?: number;
+  bound?: number;
+  seconds: number;
+  note?: string;
+}
+
+export interface BenchRequest {
+  /** "forward", or "step", a step of DPS. */
+  work?: "forward" | "step";
+  batch?: number;
+  rounds?: number;
+  /** Untimed runs before. */
+  warmup?: number;
+}
+
+export interface Engine {
+  readonly info: EngineInfo;
+  /** Rejects never; resolves when the engine can't go on: the device is lost, it crashed, it was closed. */
+  readonly gone: Promise<EngineError>;
+  /** Reads a checkpoint (.safetensors, .pt) in place of the model before. config: what shapes can't tell, see the Go package unet. */
+  loadModel(bytes: Uint8Array, config?: Record<string, unknown>): Promise<ModelInfo>;
+  /** Stops within one step when the signal says so. */
+  restore(request: RestoreRequest, callbacks?: RestoreCallbacks): Promise<RestoreResult>;
+  /** Runs the conformance suite and golden vectors on the device. */
+  verify(request: VerifyRequest, callbacks?: { signal?: AbortSignal; onCase?(c: VerifyCase): void }): Promise<{ passed: number; failed: number; skipped: number }>;
+  /** Times the loaded model, in seconds a run. */
+  bench(request?: BenchRequest): Promise<{ seconds: number[] }>;
+  /** Waits for nothing: calls that have not ended reject. */
+  close(): Promise<void>;
+}
+
+/** createEngine reads the files, opens the device and starts the program. */
+export async function createEngine(options: EngineOptions): Promise<Engine> {
+  const { signal } = options;
+  throwIfAborted(signal);
+  const notes: string[] = [];
+  const report = options.onProgress;
+  const program = compile("the program", options.wasm, report, signal);
+  program.catch(() => {}); // awaited below
+  let gpu: GPU | undefined;
+  let simd: SIMD | undefined;
+  try {
+    if (options.device !== "cpu") {
+      gpu = await openGPU(options.device === "webgpu", notes);
+    }
+    if (!gpu) {
+      simd = await startSIMD(options.simd, { threads: options.threads ?? 0, poolWorker: options.poolWorker, notes, signal });
+    }
+    const go = await startGo(await program, gpu, simd);
+    throwIfAborted(signal);
+    return engine(go, gpu, simd, notes);
+  } catch (e) {
+    gpu?.close();
+    simd?.close();
+    throw e instanceof EngineError ? e : signal?.aborted ? aborted() : new EngineError("INTERNAL", messageOf(e), { cause: e });
+  }
+}
+
+function engine(go: GoProgram, gpu: GPU | undefined, simd: SIMD | undefined, notes: string[]): Engine {
+  const { device, description, software, verifies } = go.info();
+  const info: EngineInfo = {
+    device: gpu ? "webgpu" : "cpu", description: description || device, software, verifies,
+    threads: simd?.threads ?? 1, isolated: globalThis.crossOriginIsolated === true, notes,
+  };
+  let over: EngineError | undefined;
+  const end = (e: EngineError) => {
+    over ??= e;
+    gpu?.close();
+    simd?.close();
+    return over;
+  };
+  const gone = go.exited.then((why) => end(new EngineError("INTERNAL", why)));
+  // The program answers every call, unless it is no more.
+  const call = async <T>(name: string, args: unknown[], signal?: AbortSignal): Promise<T> => {
+    if (over) throw over;
+    throwIfAborted(signal);
+    const ended = gone.then((e) => { throw e; });
+    const cancel = go.token();
+    const onAbort = () => cancel.abort();
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      return (await Promise.race([go.call(name, [...args, cancel]), ended])) as T;
+    } catch (e) {
+      if (signal?.aborted) throw aborted();
+      throw fromGo(e);
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+      ended.catch(() => {});
+    }
+  };
+  return {
+    info,
+    gone,
+    loadModel: (bytes, config) => call("loadModel", [bytes, config ? JSON.stringify(config) : ""]),
+    restore: (request, { signal, onStep } = {}) => call("restore", [plain(request), onStep ?? null], signal),
+    verify: ({ golden, quick }, { signal, onCase } = {}) =>
+      verifies
+        ? call("verify", [golden ? [...golden.keys()] : [], golden ? [...golden.values()] : [], quick === true, onCase ?? null], signal)
+        : Promise.reject(new EngineError("UNSUPPORTED", "this program has no conformance suite: use cmi-verify.wasm")),
+    bench: ({ work, batch, rounds, warmup } = {}) => call("bench", [work ?? "forward", batch ?? 1, rounds ?? 5, warmup ?? 1]),
+    async close() {
+      end(new EngineError("INTERNAL", "the engine is closed"));
+      go.exit("the engine is closed");
+      await gone;
+    },
+  };
+}
+
+/** plain is the request as the program reads it: no bigint, bytes as Uint8Array. */
+function plain(r: RestoreRequest): Record<string, unknown> {
+  const { seed, ...rest } = r;
+  return { ...rest, seed: seed === undefined ? "1" : String(seed) };
+}
+
+/** fromGo is the error of a rejection of the program's, which holds a code and a message. */
+function fromGo(e: unknown): EngineError {
+  if (e instanceof EngineError) return e;
+  const { code, message: text } = (e ?? {}) as { code?: EngineErrorCode; message?: string };
+  return new EngineError(code ?? "INTERNAL", text ?? messageOf(e), { cause: e });
+}
+
+function aborted(): EngineError {
+  return new EngineError("ABORTED", "stopped by its signal");
+}
+
+function throwIfAborted(signal?: AbortSignal): void {
+  if (signal?.aborted) throw aborted();
+}

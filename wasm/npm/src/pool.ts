@@ -1,0 +1,15 @@
+// One thread of the pool: computes on the shared memory until it is terminated.
+import type { Kernels } from "./simd.js";
+
+interface Start {
+  module: WebAssembly.Module;
+  memory: WebAssembly.Memory;
+  thread: number;
+}
+
+addEventListener("message", async (e: MessageEvent<Start>) => {
+  const { module, memory, thread } = e.data;
+  const instance = await WebAssembly.instantiate(module, { env: { memory } });
+  postMessage("ready");
+  (instance.exports as unknown as Kernels).help(thread);
+}, { once: true });

@@ -1,0 +1,110 @@
+// The processor's kernels: a small WebAssembly module that owns its memory, where
+// weights and arrays live, and a pool of workers that compute on it where memory
+// can be shared.
+import { EngineError, messageOf } from "./engineerror.js";
+import { compile, type Source } from "./source.js";
+
+/** The kernels, and the same with threads. */
+export interface SIMDSources {
+  single: Source; // simd.wasm
+  threads?: Source; // simd-threads.wasm
+}
+
+export interface SIMDOptions {
+  threads: number;
+  poolWorker?: () => Worker;
+  notes: string[];
+  signal?: AbortSignal;
+}
+
+export interface SIMD {
+  readonly threads: number;
+  readonly description: string;
+  /** What the program calls, see package simd. */
+  imports(program: () => ArrayBufferLike): Record<string, (...args: number[]) => number>;
+  close(): void;
+}
+
+/** Kernels is what the module exports. */
+export interface Kernels {
+  start(threads: number, mayWait: number): void;
+  help(thread: number): void;
+  run(commands: number, words: number): number;
+  alloc(bytes: number): number;
+  free(at: number): void;
+  setStack(top: number): void;
+}
+
+const pages = 65536;
+
+export async function startSIMD(sources: SIMDSources, o: SIMDOptions): Promise<SIMD> {
+  const threads = threadsFor(sources, o);
+  const source = threads > 1 ? sources.threads! : sources.single;
+  const module = await compile("the processor's kernels", source, undefined, o.signal);
+  const memory = newMemory(threads > 1);
+  let kernels: Kernels;
+  try {
+    kernels = (await WebAssembly.instantiate(module, { env: { memory } })).exports as unknown as Kernels;
+  } catch (e) {
+    throw new EngineError("UNSUPPORTED", `this browser can't run the processor's kernels (SIMD): ${messageOf(e)}`, { cause: e });
+  }
+  // On a page's main thread waiting is forbidden: it looks for the end instead.
+  kernels.start(threads, typeof document === "undefined" ? 1 : 0);
+  const pool: Worker[] = [];
+  try {
+    await Promise.all(Array.from({ length: threads - 1 }, (_, i) => {
+      const worker = o.poolWorker ? o.poolWorker() : new Worker(new URL("./pool.js", import.meta.url), { type: "module" });
+      pool.push(worker);
+      return new Promise<void>((resolve, reject) => {
+        worker.onmessage = () => resolve();
+        worker.onerror = (e) => reject(new EngineError("UNSUPPORTED", `a thread can't be started: ${e.message || "its script can't be loaded"}; try threads: 1`));
+        worker.postMessage({ module, memory, thread: i + 1 });
+      });
+    }));
+  } catch (e) {
+    for (const w of pool) w.terminate();
+    throw e;
+  }
+  return {
+    threads,
+    description: `WebAssembly SIMD, ${threads === 1 ? "1 thread" : `${threads} threads`}`,
+    imports: (program) => ({
+      run: (commands, words) => kernels.run(commands, words),
+      alloc: (bytes) => kernels.alloc(bytes),
+      free: (at) => { kernels.free(at); return 0; },
+      // Views are made anew: both memories grow.
+      copyIn: (to, from, bytes) => { new Uint8Array(memory.buffer, to >>> 0, bytes).set(new Uint8Array(program(), from >>> 0, bytes)); return 0; },
+      copyOut: (to, from, bytes) => { new Uint8Array(program(), to >>> 0, bytes).set(new Uint8Array(memory.buffer, from >>> 0, bytes)); return 0; },
+    }),
+    close() {
+      for (const w of pool) w.terminate();
+    },
+  };
+}
+
+function threadsFor(sources: SIMDSources, o: SIMDOptions): number {
+  const wanted = Math.min(o.threads || Math.min(navigator.hardwareConcurrency || 1, 8), 64);
+  if (wanted <= 1) return 1;
+  if (!globalThis.crossOriginIsolated) {
+    o.notes.push("one thread: the page is not cross-origin isolated (headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp)");
+    return 1;
+  }
+  if (!sources.threads) {
+    o.notes.push("one thread: no kernels with threads were given");
+    return 1;
+  }
+  return wanted;
+}
+
+function newMemory(shared: boolean): WebAssembly.Memory {
+  if (!shared) return new WebAssembly.Memory({ initial: 64 });
+  // The most that it may grow to is reserved at once; small devices refuse much.
+  for (const maximum of [65536, 32768, 16384]) {
+    try {
+      return new WebAssembly.Memory({ initial: 64, maximum, shared });
+    } catch (e) {
+      if (!(e instanceof RangeError)) throw e;
+    }
+  }
+  throw new EngineError("OUT_OF_MEMORY", `no ${(16384 * pages) / 2 ** 30} GiB of address space for shared memory; try threads: 1`);
+}

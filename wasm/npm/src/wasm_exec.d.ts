@@ -1,0 +1,2 @@
+// Go's own glue, copied from the Go release that compiles the program.
+export {};
