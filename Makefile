@@ -11,6 +11,11 @@ build: bin/cmi-native
 bin/cmi-native: FORCE
 	$(GO) build -trimpath -o $@ ./cmd/native
 
+# The same binary with the WebGPU device: needs a C compiler (linux/amd64, windows/amd64, macOS).
+.PHONY: build-webgpu
+build-webgpu:
+	CGO_ENABLED=1 $(GO) build -trimpath -o bin/cmi-native ./cmd/native
+
 FORCE:
 
 # Restore faces for four tasks, DPS beside CMI+DPS, and draw a grid into out/.

@@ -1,0 +1,32 @@
+package native
+
+import (
+	"os"
+	"strconv"
+	"strings"
+)
+
+// room is how many bytes may be allocated: a software adapter's memory is the
+// machine's, of which three quarters of what is free may be taken. It is 0 where
+// nobody says.
+func room(software bool) int64 {
+	if !software {
+		return 0
+	}
+	text, _ := os.ReadFile("/proc/meminfo") // only Linux has these files
+	_, after, _ := strings.Cut(string(text), "MemAvailable:")
+	amount, _, _ := strings.Cut(after, "kB")
+	free := number(amount) << 10
+	limit, _ := os.ReadFile("/sys/fs/cgroup/memory.max")
+	used, _ := os.ReadFile("/sys/fs/cgroup/memory.current")
+	if l := number(string(limit)); l > 0 {
+		free = min(free, max(1, l-number(string(used))))
+	}
+	return free / 4 * 3
+}
+
+// number is 0 for what is none.
+func number(s string) int64 {
+	n, _ := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
+	return n
+}
