@@ -2,7 +2,7 @@
 GO ?= go
 export CGO_ENABLED ?= 0
 
-.PHONY: all build demo test bench bench-peers vet cross clean FORCE
+.PHONY: viewer all build demo test bench bench-peers vet cross clean FORCE
 
 all: build
 
@@ -55,3 +55,7 @@ bench-peers: build
 
 clean:
 	rm -rf bin out test.log verify.log
+
+# A window that shows a restoration while it runs: OpenGL. Needs a C compiler and, on Debian, libgl1-mesa-dev xorg-dev.
+viewer:
+	CGO_ENABLED=1 $(GO) build -tags gl -trimpath -o bin/viewer ./examples/viewer
