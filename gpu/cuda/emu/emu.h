@@ -20,11 +20,10 @@ long emu_params(const char *kernel);
 // NULL. Tests compare it with the Go mirror.
 const char *emu_layout(const char *kernel);
 
-// Static shared memory is not used: shared is all that a block has.
-// Runs a kernel to its end. 0: done; 1: no such kernel; 2: block larger than the
-// kernel was compiled for, or not a multiple of 32 threads where it needs one;
-// 3: threads of a block disagree on a barrier or a warp operation; 4: too much
-// shared memory.
+// Runs a kernel to its end with so many bytes of dynamic shared memory. 0: done;
+// 1: no such kernel; 2: block larger than the kernel was compiled for, or not whole
+// warps where it needs them; 3: threads of a block disagree on a barrier or a warp
+// operation, or a misplaced asynchronous copy; 4: too much shared memory.
 int emu_launch(const char *kernel, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
                unsigned shared, const void *params);
 
