@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -14,6 +15,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
@@ -50,6 +52,28 @@ func TestBatchSplit(t *testing.T) {
 				o.Images = []uint64{image}
 				assert.Equal(t, together[i*len(together)/3:(i+1)*len(together)/3], restore(t, one, o), "%s, image %d", name, i)
 			}
+		}
+	}
+}
+
+// Nor where its images have operators of their own, for every method.
+func TestBatchOfMasks(t *testing.T) {
+	dev := device(t, 2)
+	for _, method := range []guide.Method{guide.DPS{Scale: 0.5}, guide.MCG{}, guide.PiGDM{Scale: 1}, guide.Evidence{Scale: 1, Lanczos: 2}} {
+		p, o := pictures(t, dev, "inpaint", 2, 4)
+		o.Method, o.Images = method, []uint64{3, 4}
+		other, err := measure.ForTask("inpaint", dev, 3, 16, 16, rand.New(rand.NewPCG(9, 9)))
+		require.NoError(t, err)
+		first := p.Operator
+		p.Operator, err = measure.NewPerImage(first, other)
+		require.NoError(t, err)
+		t.Cleanup(other.Close)
+		together := restore(t, p, o)
+		for i, op := range []measure.Operator{first, other} {
+			one := p
+			one.Operator, one.N, one.Y = op, 1, p.Y[i*len(p.Y)/2:(i+1)*len(p.Y)/2]
+			o.Images = []uint64{uint64(3 + i)}
+			assert.Equal(t, together[i*len(together)/2:(i+1)*len(together)/2], restore(t, one, o), "%s, image %d", method.Name(), i)
 		}
 	}
 }

@@ -48,6 +48,26 @@ type Operator interface {
 	LargestEigenvalue() float64
 }
 
+// perImage is an operator that differs from image to image.
+type perImage interface {
+	LogDetOf(image int, r2, s2 float64) float64
+	LargestEigenvalueOf(image int) float64
+}
+
+func logDet(op Operator, image int, r2, s2 float64) float64 {
+	if p, ok := op.(perImage); ok {
+		return p.LogDetOf(image, r2, s2)
+	}
+	return op.LogDet(r2, s2)
+}
+
+func largestEigenvalue(op Operator, image int) float64 {
+	if p, ok := op.(perImage); ok {
+		return p.LargestEigenvalueOf(image)
+	}
+	return op.LargestEigenvalue()
+}
+
 // Level is the noise level of the current x_t and of the measurement.
 type Level struct {
 	AlphaBar float64 // ᾱ_t in (0, 1)
@@ -66,8 +86,8 @@ func (l Level) sigmaY2() float64 { return l.SigmaY * l.SigmaY }
 // floor is the eigenvalue of the preconditioned Ŝ that a direction without any
 // posterior variance has. A learned J is not positive, so an eigenvalue at or
 // below it tells nothing and gets weight zero.
-func (l Level) floor(op Operator) float64 {
-	return l.sigmaY2() / (l.R2()*op.LargestEigenvalue() + l.sigmaY2())
+func (l Level) floor(op Operator, image int) float64 {
+	return l.sigmaY2() / (l.R2()*largestEigenvalue(op, image) + l.sigmaY2())
 }
 
 // Options of the information term. The zero value is not useful; start from

@@ -134,14 +134,14 @@ func (k *krylov) decompose(full []*mat.Dense) error {
 	return nil
 }
 
-// function gives the coefficients of ‖z‖ f(T) e_1: f(S) z ≈ Q ‖z‖ f(T) e_1.
-func (k *krylov) function(f func(float64) float64) [][]float64 {
+// function gives the coefficients of ‖z‖ f(T) e_1 of each image: f(S) z ≈ Q ‖z‖ f(T) e_1.
+func (k *krylov) function(f func(image int, e float64) float64) [][]float64 {
 	out := make([][]float64, len(k.y)) // [image][basis vector]
 	for i, y := range k.y {
 		n := len(k.theta[i])
 		out[i] = make([]float64, n)
 		for e, theta := range k.theta[i] {
-			w := k.norm[i] * f(theta) * y.At(0, e)
+			w := k.norm[i] * f(i, theta) * y.At(0, e)
 			for r := range n {
 				out[i][r] += w * y.At(r, e)
 			}

@@ -40,9 +40,8 @@ func (s *space) function(d Denoiser, l Level, f func(e float64) float64, varianc
 		if err != nil {
 			return err
 		}
-		floor := l.floor(s.op)
-		krylov.combine(s.dev, s.u, krylov.function(func(e float64) float64 {
-			if e <= floor+1e-5 { // float32's rounding, beside the largest eigenvalue of about 1
+		krylov.combine(s.dev, s.u, krylov.function(func(image int, e float64) float64 {
+			if e <= l.floor(s.op, image)+1e-5 { // float32's rounding, beside the largest eigenvalue of about 1
 				return 0
 			}
 			return f(e)

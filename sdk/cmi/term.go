@@ -91,7 +91,7 @@ func (t *Term) direction(d Denoiser, l Level) ([]float64, error) {
 	}
 	information := make([]float64, t.n)
 	for i, tau2 := range variance {
-		information[i] = 0.5 * (t.op.LogDet(tau2, l.sigmaY2()) - t.op.LogDet(0, l.sigmaY2()))
+		information[i] = 0.5 * (logDet(t.op, i, tau2, l.sigmaY2()) - logDet(t.op, i, 0, l.sigmaY2()))
 	}
 	return information, nil
 }
