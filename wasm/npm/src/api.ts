@@ -1,0 +1,121 @@
+import type { CMIOptions, EngineInfo, Method, ModelInfo, RestoreStep, Task } from "./engine.js";
+import type { Fit } from "./fit.js";
+import type { PictureSource } from "./pictures.js";
+
+/** How a solver is made. Everything may be left out. */
+export interface SolverOptions {
+  /** "auto" (usual): WebGPU where the browser computes it in hardware, else the processor. */
+  device?: "auto" | "webgpu" | "cpu";
+  /** Threads on the processor; more than one only on a page that is cross-origin isolated. 0 (usual): as the machine has, at most 8. */
+  threads?: number;
+  /** Compute in a worker, so that the page never stops (usual), or in the page itself. */
+  worker?: boolean;
+  /** Where worker.js is, if your bundler or host moves it. */
+  workerURL?: string | URL;
+  /** Where the WebAssembly files are: a folder, ending in a slash, or each one. */
+  wasmPaths?: string | URL | Partial<WasmPaths>;
+  /** A checkpoint, .safetensors or .pt; the face model of the package if left out. */
+  modelURL?: string | URL;
+  /** A checkpoint that the user chose, instead of modelURL. */
+  modelFile?: Blob;
+  /** What a checkpoint's shapes can't tell: image_size, num_head_channels, num_heads, use_new_attention_order. */
+  modelConfig?: Record<string, unknown>;
+  /** Keep the model in the page's Cache Storage (usual), so that it is fetched once. */
+  cache?: boolean;
+  onProgress?: (progress: LoadProgress) => void;
+  /** Stops loading. */
+  signal?: AbortSignal;
+}
+
+export interface WasmPaths {
+  program: string | URL; // cmi.wasm
+  kernels: string | URL; // simd.wasm
+  threadedKernels: string | URL; // simd-threads.wasm
+}
+
+/** Bytes of a file that have arrived; total is 0 where the server does not tell. */
+export interface LoadProgress {
+  file: "program" | "model";
+  loaded: number;
+  total: number;
+}
+
+/** What a solver computes on, and with which model. */
+export interface SolverInfo extends EngineInfo {
+  /** In a worker, or in the page itself. */
+  worker: boolean;
+  model: ModelInfo;
+}
+
+/** A blur kernel: odd sizes, row by row. It is scaled to sum 1. */
+export interface Kernel {
+  data: ArrayLike<number>;
+  width: number;
+  height: number;
+}
+
+export interface RestoreOptions {
+  /** What to restore from; "sr4" if left out. */
+  task?: Task;
+  /** Guide by the conditional mutual information too: true, or its knobs. */
+  cmi?: boolean | CMIOptions;
+  /** The picture is the measurement itself: a small picture for "sr4", one with holes for "mask". Usually it is degraded first. */
+  measured?: boolean;
+  /** For task "mask": a picture, white (or transparent) where the image is known and black where it is to be filled in. */
+  mask?: PictureSource;
+  /** For task "kernel": the blur, as numbers or as a grey picture of odd size. */
+  kernel?: Kernel | PictureSource;
+  /** For task "kernel": how the image goes on beyond its edge; "reflect" if left out. */
+  border?: "reflect" | "circular";
+  /** How a picture of another size is brought to the model's; "crop" if left out. */
+  fit?: Fit;
+  /** Reverse steps; 100 if left out. */
+  steps?: number;
+  /** A whole number from 0; 1 if left out. The same seed gives the same picture. */
+  seed?: number | bigint;
+  /** Standard deviation of the measurement's noise, on images in [−1, 1]; 0.05 if left out. */
+  sigmaY?: number;
+  /** "dps" if left out. */
+  method?: Method;
+  /** Scale of the data guidance; the published one for the task, times 1000/steps, if left out. */
+  scale?: number;
+  /** Sample with DDIM and this η, 0 to 1; DDPM's chain if left out. */
+  ddim?: number;
+  /** A preview in every k-th progress; 1 if left out, 0 for none. */
+  previewEvery?: number;
+  onProgress?: (progress: RestoreProgress) => void;
+  /** Stops within one step; the call rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+export interface RestoreProgress extends Omit<RestoreStep, "preview"> {
+  /** Seconds that are left, once that can be told. */
+  secondsLeft?: number;
+  /** The picture as the model sees it now. Close it when it is drawn. */
+  preview?: ImageBitmap;
+}
+
+export interface Restoration {
+  /** The restored picture. */
+  image: ImageData;
+  /** What it was restored from; transparent where nothing was measured. */
+  measurement: ImageData;
+  /** The picture that was degraded, as the model takes it; absent with `measured`. */
+  truth?: ImageData;
+  /** The restored values, channels × height × width in about [−1, 1], not rounded to 8 bits. */
+  values: Float32Array;
+  /** Network passes, in units of one forward. */
+  passes: number;
+  seconds: number;
+  /** The restored picture as a file: "image/png", or another type that the browser writes. */
+  blob(type?: string, quality?: number): Promise<Blob>;
+}
+
+export interface Solver {
+  /** As the solver was opened; after a lost device or a stopped worker it is what was opened then. */
+  readonly info: SolverInfo;
+  /** Restores one picture. Calls wait for one another. */
+  restore(picture: PictureSource, options?: RestoreOptions): Promise<Restoration>;
+  /** Frees everything. Calls that have not ended reject with a ClosedError. */
+  close(): Promise<void>;
+}

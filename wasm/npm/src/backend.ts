@@ -1,0 +1,38 @@
+import type { Kernel, LoadProgress, RestoreOptions, RestoreProgress, SolverInfo, WasmPaths } from "./api.js";
+import type { Portable } from "./pictures.js";
+
+/** What a backend needs to open: options of a solver as they travel to a worker, addresses absolute. */
+export interface OpenOptions {
+  device: "auto" | "webgpu" | "cpu";
+  threads: number;
+  wasm: { [K in keyof WasmPaths]: string };
+  model: string | Blob;
+  modelConfig?: Record<string, unknown> | undefined;
+  cache: boolean;
+}
+
+/** One restoration as it travels to a worker. */
+export interface Job extends Omit<RestoreOptions, "mask" | "kernel" | "onProgress" | "signal"> {
+  picture: Portable;
+  mask?: Portable | undefined;
+  kernel?: Kernel | Portable | undefined;
+  previewEvery: number;
+}
+
+/** A finished restoration as it travels back. */
+export interface Outcome {
+  image: ImageData;
+  measurement: ImageData;
+  truth?: ImageData;
+  values: Float32Array;
+  passes: number;
+  seconds: number;
+}
+
+/** Where a solver's work is done: in this thread, or in a worker. A call that is aborted rejects with the signal's reason. */
+export interface Backend {
+  /** Loads program and model, if they are not; every other call does so too. */
+  open(signal?: AbortSignal, onProgress?: (p: LoadProgress) => void): Promise<SolverInfo>;
+  restore(job: Job, signal?: AbortSignal, onProgress?: (p: RestoreProgress) => void): Promise<Outcome>;
+  close(): Promise<void>;
+}

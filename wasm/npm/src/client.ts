@@ -1,0 +1,113 @@
+// Drives a backend in a worker. A worker that stops is replaced by the next call.
+import type { LoadProgress, RestoreProgress, SolverInfo } from "./api.js";
+import type { Backend, OpenOptions, Outcome } from "./backend.js";
+import { ClosedError, errorOf, InputError, WorkerError, type SolverError } from "./errors.js";
+import type { Reply, Request } from "./messages.js";
+import { reason } from "./pictures.js";
+
+type Call = Request extends infer R ? (R extends { id: number } ? Omit<R, "id"> : never) : never;
+
+interface Pending {
+  resolve(value: SolverInfo | Outcome | undefined): void;
+  reject(e: unknown): void;
+  onProgress?: ((p: LoadProgress & RestoreProgress) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** workerBackend makes a backend in a worker; make gives the worker. */
+export function workerBackend(options: OpenOptions, make: () => Worker): Backend {
+  let worker: Worker | undefined;
+  let watch: AbortController | undefined;
+  let closed = false;
+  let lastId = 0;
+  const pending = new Map<number, Pending>();
+
+  const stop = (error: SolverError) => {
+    worker?.terminate();
+    watch?.abort();
+    worker = undefined;
+    const all = [...pending.values()];
+    pending.clear();
+    for (const p of all) p.reject(error);
+  };
+
+  const start = (): Worker => {
+    if (worker) return worker;
+    let mine: Worker;
+    try {
+      mine = make();
+    } catch (e) {
+      throw new WorkerError(`no worker can be made: ${reason(e)}; is worker.js there (option workerURL), and does a Content-Security-Policy have worker-src 'self'?`, { cause: e });
+    }
+    worker = mine;
+    watch = new AbortController();
+    const { signal } = watch;
+    let started = false;
+    const lock = "locks" in navigator && "randomUUID" in crypto ? `cmi-diffusion-${crypto.randomUUID()}` : "";
+    mine.onmessage = ({ data }: MessageEvent<Reply>) => {
+      if (data.kind !== "started") return settle(data);
+      started = true;
+      if (data.locked) {
+        navigator.locks.request(lock, { signal }, () => { if (worker === mine) stop(new WorkerError("the worker stopped: perhaps the system ran out of memory")); }).catch(() => {});
+      }
+    };
+    mine.onerror = (e) => {
+      e.preventDefault();
+      if (worker !== mine) return;
+      stop(new WorkerError(started
+        ? `the worker failed: ${e.message || "no reason is known"}`
+        : `the worker can't be started: ${e.message || "its script can't be loaded; is worker.js there (option workerURL)?"}`));
+    };
+    mine.onmessageerror = () => { if (worker === mine) stop(new WorkerError("the worker's message can't be read")); };
+    post(mine, { kind: "start", options, lock });
+    return mine;
+  };
+
+  const settle = (reply: Exclude<Reply, { kind: "started" }>) => {
+    const call = pending.get(reply.id);
+    if (reply.kind === "loading" || reply.kind === "progress") {
+      if (call?.onProgress && !call.signal?.aborted) call.onProgress(reply.progress as LoadProgress & RestoreProgress);
+      else if (reply.kind === "progress") reply.progress.preview?.close();
+      return;
+    }
+    pending.delete(reply.id);
+    if (reply.kind === "done") call?.resolve(reply.value);
+    else call?.reject(reply.code === "ABORTED" ? call.signal?.reason : errorOf(reply.code, reply.message));
+  };
+
+  const call = <T>(request: Call, signal?: AbortSignal, onProgress?: Pending["onProgress"]): Promise<T> =>
+    new Promise<T>((resolve, reject) => {
+      if (closed) throw new ClosedError();
+      signal?.throwIfAborted();
+      const to = start();
+      const id = ++lastId;
+      const onAbort = () => post(to, { kind: "abort", id });
+      const done = () => signal?.removeEventListener("abort", onAbort);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      pending.set(id, {
+        resolve: (v) => { done(); resolve(v as T); },
+        reject: (e) => { done(); reject(e); },
+        onProgress, signal,
+      });
+      try {
+        post(to, { ...request, id } as Request);
+      } catch (e) { // what can't be cloned: a bitmap that was transferred, a function among the options
+        pending.delete(id);
+        done();
+        throw new InputError(`the picture or an option can't be sent to the worker: ${reason(e)}`, { cause: e });
+      }
+    });
+
+  return {
+    open: (signal, onProgress) => call<SolverInfo>({ kind: "open" }, signal, onProgress),
+    restore: (job, signal, onProgress) => call<Outcome>({ kind: "restore", job, reports: onProgress !== undefined }, signal, onProgress),
+    async close() {
+      closed = true;
+      stop(new ClosedError());
+    },
+  };
+}
+
+function post(to: Worker, message: Request): void {
+  to.postMessage(message);
+}

@@ -1,0 +1,107 @@
+import type { Restoration, Solver, SolverInfo, SolverOptions, WasmPaths } from "./api.js";
+import type { Backend, Job, OpenOptions, Outcome } from "./backend.js";
+import { workerBackend } from "./client.js";
+import { ClosedError, InputError } from "./errors.js";
+import { baseURL, describe, isKernel, portable } from "./pictures.js";
+
+export type * from "./api.js";
+export type { CMIOptions, EngineInfo, Method, ModelInfo, RestoreStep, Task } from "./engine.js";
+export type { Fit } from "./fit.js";
+export type { PictureSource } from "./pictures.js";
+export { tasks, methods } from "./engine.js";
+export * from "./errors.js";
+export { version } from "./version.js";
+
+/**
+ * createSolver loads the program and the model and opens a device.
+ *
+ *     const solver = await createSolver({ device: "auto" });
+ *     const { image } = await solver.restore(file, { task: "sr4", cmi: true, signal, onProgress });
+ *
+ * It rejects with a {@link SolverError}, or with the signal's reason.
+ */
+export async function createSolver(options: SolverOptions = {}): Promise<Solver> {
+  const { device = "auto", threads = 0, worker = true, workerURL, modelURL, modelFile, modelConfig, cache = true } = options;
+  if (!["auto", "webgpu", "cpu"].includes(device)) throw new InputError(`device is ${describe(device)}: "auto", "webgpu" or "cpu" is wanted`);
+  if (!Number.isInteger(threads) || threads < 0) throw new InputError(`threads is ${describe(threads)}: a whole number is wanted, 0 for as many as the machine has`);
+  if (modelURL !== undefined && modelFile !== undefined) throw new InputError("modelURL and modelFile are both given: one model is wanted");
+  if (modelFile !== undefined && !(modelFile instanceof Blob)) throw new InputError(`modelFile is ${describe(modelFile)}: a File or Blob is wanted`);
+  const open: OpenOptions = {
+    device, threads, cache, wasm: wasmURLs(options.wasmPaths), modelConfig,
+    model: modelFile ?? absolute(modelURL ?? new URL("./faces64.safetensors", import.meta.url)),
+  };
+  const backend = worker ? workerBackend(open, () => newWorker(workerURL)) : (await import("./local.js")).localBackend(open);
+  try {
+    return solver(backend, await backend.open(options.signal, options.onProgress));
+  } catch (e) {
+    await backend.close();
+    throw e;
+  }
+}
+
+function solver(backend: Backend, first: SolverInfo): Solver {
+  let info = first;
+  let closed = false;
+  return {
+    get info() { return info; },
+    async restore(picture, { onProgress, signal, mask, kernel, previewEvery = onProgress ? 1 : 0, ...options } = {}) {
+      if (closed) throw new ClosedError();
+      signal?.throwIfAborted();
+      const job: Job = { ...options, previewEvery, picture: await portable(picture) };
+      if (mask !== undefined) job.mask = await portable(mask);
+      if (kernel !== undefined) job.kernel = isKernel(kernel) ? { data: Float32Array.from(kernel.data), width: kernel.width, height: kernel.height } : await portable(kernel);
+      info = await backend.open(signal);
+      return restoration(await backend.restore(job, signal, onProgress));
+    },
+    async close() {
+      closed = true;
+      await backend.close();
+    },
+  };
+}
+
+function restoration(o: Outcome): Restoration {
+  return {
+    ...o,
+    async blob(type = "image/png", quality) {
+      const canvas = new OffscreenCanvas(o.image.width, o.image.height);
+      canvas.getContext("2d")?.putImageData(o.image, 0, 0);
+      return canvas.convertToBlob({ type, ...(quality !== undefined && { quality }) });
+    },
+  };
+}
+
+/** The literal form is what bundlers look for. */
+function newWorker(url?: string | URL): Worker {
+  if (url === undefined) return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "cmi-diffusion" });
+  const address = absolute(url);
+  if (new URL(address).origin === globalThis.location.origin || !address.startsWith("http")) return new Worker(address, { type: "module", name: "cmi-diffusion" });
+  // A worker's script must be of the page's own origin; what it imports need not.
+  const own = URL.createObjectURL(new Blob([`import ${JSON.stringify(address)};`], { type: "text/javascript" }));
+  try {
+    return new Worker(own, { type: "module", name: "cmi-diffusion" });
+  } finally {
+    setTimeout(() => URL.revokeObjectURL(own), 10_000);
+  }
+}
+
+function wasmURLs(paths: SolverOptions["wasmPaths"] = {}): { [K in keyof WasmPaths]: string } {
+  if (typeof paths === "string" || paths instanceof URL) {
+    const folder = absolute(paths);
+    return { program: new URL("cmi.wasm", folder).href, kernels: new URL("simd.wasm", folder).href, threadedKernels: new URL("simd-threads.wasm", folder).href };
+  }
+  return {
+    program: absolute(paths.program ?? new URL("./cmi.wasm", import.meta.url)),
+    kernels: absolute(paths.kernels ?? new URL("./simd.wasm", import.meta.url)),
+    threadedKernels: absolute(paths.threadedKernels ?? new URL("./simd-threads.wasm", import.meta.url)),
+  };
+}
+
+function absolute(url: string | URL): string {
+  try {
+    return new URL(url, baseURL()).href;
+  } catch (e) {
+    throw new InputError(`${describe(url)} is no address`, { cause: e });
+  }
+}
+
