@@ -60,6 +60,7 @@ type Progress struct {
 	Gradient    []float64 // ‖∇I‖
 	Applied     []float64 // ‖w_t ∇I‖ after limiting
 	Limited     int       // images whose term the trust radius shortened
+	LimitedOf   []bool    // which they are; nil where the term does not act
 	Preview     []float32 // clipped x̂0 [N,C,H,W]; nil unless asked for
 }
 

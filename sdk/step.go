@@ -153,7 +153,7 @@ func (s *Solver) information(point *counted, i int, report *Progress) error {
 	}
 	w := s.o.CMI.Weight(sched.Beta(i))
 	coef := make([]float64, s.p.N)
-	report.Information, report.Gradient, report.Applied = info, make([]float64, s.p.N), make([]float64, s.p.N)
+	report.Information, report.Gradient, report.Applied, report.LimitedOf = info, make([]float64, s.p.N), make([]float64, s.p.N), make([]bool, s.p.N)
 	for n := range coef {
 		if math.IsNaN(norm[n]) || math.IsInf(norm[n], 0) {
 			return fmt.Errorf("the information gradient is not finite at image %d: raise the window's alpha-bar or lower Lanczos steps", n)
@@ -162,6 +162,7 @@ func (s *Solver) information(point *counted, i int, report *Progress) error {
 		if length := math.Abs(w) * norm[n]; length > radius[n] {
 			coef[n] *= radius[n] / length
 			report.Limited++
+			report.LimitedOf[n] = true
 		}
 		report.Gradient[n], report.Applied[n] = norm[n], math.Abs(coef[n])*norm[n]
 	}

@@ -116,12 +116,12 @@ func demo(c *cobra.Command, m prior.Model, truths []picture.Image, f samplingFla
 			for a, withCMI := range arms {
 				o, err := f.options(m, task.name, "dps", withCMI)
 				if err == nil {
-					var restored picture.Image
-					if restored, err = s.restore(c.Context(), m, o, f.sigmaY, bar.run(fmt.Sprintf("%-8s %s", task.name, termName("dps", o.CMI))), nil); err == nil {
+					var restored []picture.Image
+					if restored, err = (batch{s}).restore(c.Context(), m, o, f.sigmaY, bar.run(fmt.Sprintf("%-8s %s", task.name, termName("dps", o.CMI))), nil); err == nil {
 						var q scores
-						q, err = score(restored, truth)
+						q, err = score(restored[0], truth)
 						results[k].scores[a] = append(results[k].scores[a], q)
-						row.Cells = append(row.Cells, picture.Cell{Image: restored, Caption: q.String()})
+						row.Cells = append(row.Cells, picture.Cell{Image: restored[0], Caption: q.String()})
 					}
 				}
 				if err != nil {

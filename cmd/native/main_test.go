@@ -7,8 +7,10 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"io"
 	"os"
 	"path/filepath"
+	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +76,8 @@ func TestBadInput(t *testing.T) {
 		{"unknown device", []string{"restore", face, "--device", "abacus"}, []string{"abacus", "cpu"}},
 		{"unknown schedule", []string{"restore", face, "--schedule", "spiral"}, []string{"spiral", "linear"}},
 		{"too many steps", []string{"restore", face, "--steps", "1001"}, []string{"1001", "1000"}},
+		{"no batch", []string{"restore", face, "--batch", "0"}, []string{"--batch", "0"}},
+		{"no batch of samples", []string{"sample", "--batch", "-2"}, []string{"--batch", "-2"}},
 		{"no steps", []string{"restore", face, "--steps", "0"}, []string{"0"}},
 		{"no noise", []string{"restore", face, "--sigma-y", "-1"}, []string{"-1"}},
 		{"eta of DDIM", []string{"restore", face, "--ddim", "3"}, []string{"3"}},
@@ -164,6 +168,28 @@ func TestSeed(t *testing.T) {
 }
 
 // A measurement of the user's own: a small picture made large, a picture with holes.
+// A picture does not depend on the batch it is restored in, nor do its diagnostics.
+func TestBatch(t *testing.T) {
+	faces := []string{face, "../../examples/faces/02.png", "../../examples/faces/03.png"}
+	var want [2]map[string]string
+	for k, size := range []string{"1", "2"} {
+		out := t.TempDir()
+		args := append([]string{"restore", "--task", "inpaint", "--cmi", "--steps", "3", "--npy", "--diagnostics", "--batch", size, "--out", out}, faces...)
+		require.Zero(t, run(context.Background(), args, io.Discard, io.Discard))
+		want[k] = map[string]string{}
+		for _, name := range []string{"01.npy", "02.npy", "03.npy", "02.measurement.png", "steps.jsonl"} {
+			data, err := os.ReadFile(filepath.Join(out, name))
+			require.NoError(t, err)
+			lines := strings.Split(string(data), "\n")
+			if name == "steps.jsonl" {
+				sort.Strings(lines) // image after image, or step after step
+			}
+			want[k][name] = strings.Join(lines, "\n")
+		}
+	}
+	assert.Equal(t, want[0], want[1])
+}
+
 func TestMeasured(t *testing.T) {
 	out := t.TempDir()
 	code, _, stderr := tool(context.Background(), "restore", grey(t, 16, 16), "--task", "sr4", "--measured", "--steps", "2", "--out", out)

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -101,51 +98,10 @@ func observe(m prior.Model, s subject, sigmaY float64, seed uint64) (*measured, 
 	return &measured{subject: s, op: op, y: y, keep: keep}, nil
 }
 
-// problem is what the sampler is to solve.
-func (m *measured) problem(model prior.Model, sigmaY float64) sdk.Problem {
-	return sdk.Problem{Prior: model, Operator: m.op, Nonlinear: m.nonlinear, Y: m.y, N: 1, SigmaY: sigmaY}
-}
-
 // picture of the measurement itself.
 func (m *measured) picture() picture.Image {
 	c, h, w := m.forward().Out()
 	return picture.Image{C: c, H: h, W: w, Pix: m.y, Name: m.name}
-}
-
-// restore runs the sampler on one measurement.
-func (m *measured) restore(ctx context.Context, model prior.Model, o sdk.Options, sigmaY float64, report func(passes int), diagnostics io.Writer) (picture.Image, error) {
-	o.Images = []uint64{m.number}
-	var writeErr error
-	o.OnStep = func(p sdk.Progress) {
-		report(p.Passes)
-		if diagnostics != nil {
-			writeErr = errors.Join(writeErr, writeStep(diagnostics, m.name, p))
-		}
-	}
-	x, err := sdk.Restore(ctx, m.problem(model, sigmaY), o)
-	if err = errors.Join(err, writeErr); err != nil {
-		return picture.Image{}, fmt.Errorf("%s: %w", m.name, err)
-	}
-	c, h, w := model.Image()
-	return picture.Image{C: c, H: h, W: w, Pix: x, Name: m.name}, nil
-}
-
-// writeStep writes a step's diagnostics as a JSON line.
-func writeStep(w io.Writer, image string, p sdk.Progress) error {
-	line := struct {
-		Image       string   `json:"image"`
-		Step        int      `json:"step"`
-		Passes      int      `json:"passes"`
-		Residual    float64  `json:"residual"`
-		Information *float64 `json:"information_nats,omitempty"`
-		Gradient    *float64 `json:"information_gradient_norm,omitempty"`
-		Applied     *float64 `json:"information_applied_norm,omitempty"`
-		Limited     bool     `json:"limited"`
-	}{Image: image, Step: p.Step, Passes: p.Passes, Residual: p.Residual[0], Limited: p.Limited > 0}
-	if p.Information != nil {
-		line.Information, line.Gradient, line.Applied = &p.Information[0], &p.Gradient[0], &p.Applied[0]
-	}
-	return json.NewEncoder(w).Encode(line)
 }
 
 // scores are PSNR in dB and SSIM of a restored image.
