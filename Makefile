@@ -59,3 +59,23 @@ clean:
 # A window that shows a restoration while it runs: OpenGL. Needs a C compiler and, on Debian, libgl1-mesa-dev xorg-dev.
 viewer:
 	CGO_ENABLED=1 $(GO) build -tags gl -trimpath -o bin/viewer ./examples/viewer
+
+# CUDA: the kernels' PTX is in the repository, so nothing here is needed to build or to run. `make ptx` compiles it
+# anew with the NVRTC of pinned wheels (Linux on x86-64), `make ptx-check` compares every byte and assembles it.
+.PHONY: ptx ptx-check cuda-toolkit
+CUDA_TOOLKIT ?= out/cuda-11.8
+PTX = $(GO) run ./tools/ptx -toolkit $(CUDA_TOOLKIT)
+
+ptx: cuda-toolkit
+	$(PTX) build
+	$(PTX) report
+
+ptx-check: cuda-toolkit
+	$(PTX) check
+	$(PTX) -doc - report
+
+cuda-toolkit: $(CUDA_TOOLKIT)/nvidia/cuda_nvcc/bin/ptxas
+
+$(CUDA_TOOLKIT)/nvidia/cuda_nvcc/bin/ptxas:
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target $(CUDA_TOOLKIT) \
+		nvidia-cuda-nvrtc-cu11==11.8.89 nvidia-cuda-runtime-cu11==11.8.89 nvidia-cuda-nvcc-cu11==11.8.89
