@@ -49,6 +49,9 @@ type Options struct {
 	OnStep func(Progress)
 	// Preview asks for x̂0 in Progress.
 	Preview bool
+	// Saved, where not nil, is given the state after every step. A run that is given
+	// the state of an earlier one with the same options goes on from it.
+	Saved *Saved
 }
 
 // Progress is what a step tells.

@@ -72,6 +72,10 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 			return nil, err
 		}
 	}
+	if o.Saved != nil && o.Saved.X != nil {
+		s.passes = o.Saved.Passes
+		return s, s.SetState(o.Saved.X, o.Saved.Next)
+	}
 	s.initial()
 	return s, dev.Sync()
 }

@@ -29,6 +29,9 @@ func (s *Solver) Step() error {
 	if err == nil {
 		err = s.finish(&report)
 	}
+	if err == nil {
+		err = s.save()
+	}
 	if err != nil {
 		return fmt.Errorf("step %d of %d: %w", report.Step, report.Steps, err)
 	}
@@ -38,6 +41,18 @@ func (s *Solver) Step() error {
 		s.o.OnStep(report)
 	}
 	return nil
+}
+
+// save gives the state after this step to who asked for it.
+func (s *Solver) save() error {
+	if s.o.Saved == nil {
+		return nil
+	}
+	x, err := compute.ToHost(s.dev, s.step.X)
+	if err == nil {
+		*s.o.Saved = Saved{X: x, Next: s.next - 1, Passes: s.passes}
+	}
+	return err
 }
 
 // evaluate runs the prior at x_t and forms the Tweedie mean.
