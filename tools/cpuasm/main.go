@@ -10,6 +10,7 @@ import (
 )
 
 func main() {
+	pause()
 	for _, v := range []*isa{{name: "512", lanes: 16}, {name: "256", lanes: 8}} {
 		v.tiles()
 		v.reductions()
@@ -20,6 +21,14 @@ func main() {
 		v.winograd()
 	}
 	Generate()
+}
+
+// pause writes what a thread does between two looks at a counter.
+func pause() {
+	TEXT("pause", NOSPLIT, "func()")
+	Doc("pause gives the other thread of a core, and power, a moment.")
+	PAUSE()
+	RET()
 }
 
 // isa is an instruction set: the width of its vectors and the way it masks.

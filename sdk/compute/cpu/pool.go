@@ -3,6 +3,7 @@ package cpu
 import (
 	"runtime"
 	"sync/atomic"
+	"time"
 )
 
 // worker is what one thread owns.
@@ -32,17 +33,38 @@ type pool struct {
 	undone  atomic.Int64 // tasks not yet finished
 	waiting atomic.Bool  // the caller sleeps until none is
 	done    chan struct{}
-	spins   int
+	eager   bool // threads have a processor each: they look for work before they sleep
 }
 
-// spins is about 20 µs of looking for work.
-const spins = 20000
+// patience is how long a thread without work looks for some before it sleeps:
+// longer than another's last task or a kernel of one task usually takes, since a
+// sleeping thread wakes slowly, and short beside a step, so that an idle device
+// takes no time of its processors.
+const patience = 100 * time.Microsecond
+
+// look waits until the count is zero, or until it is not, or for so long as its
+// thread is patient; it says whether it is so.
+func (p *pool) look(count *atomic.Int64, zero bool) bool {
+	if (count.Load() == 0) == zero {
+		return true
+	}
+	if !p.eager {
+		return false
+	}
+	for start := time.Now(); time.Since(start) < patience; {
+		for range 16 {
+			if (count.Load() == 0) == zero {
+				return true
+			}
+			pause()
+		}
+	}
+	return false
+}
 
 func newPool(threads int) *pool {
 	p := &pool{workers: make([]*worker, max(threads, 1)), done: make(chan struct{}, 1)}
-	if threads <= runtime.GOMAXPROCS(0) {
-		p.spins = spins
-	}
+	p.eager = threads <= min(runtime.GOMAXPROCS(0), runtime.NumCPU())
 	for i := range p.workers {
 		w := &worker{wake: make(chan struct{}, 1)}
 		p.workers[i] = w
@@ -56,7 +78,12 @@ func newPool(threads int) *pool {
 // help is a helper's life.
 func (p *pool) help(w *worker) {
 	for {
-		for i := 0; i < p.spins && p.left.Load() == 0; i++ {
+		if p.look(&p.left, false) {
+			if p.left.Load() < 0 {
+				return
+			}
+			p.run(w)
+			continue
 		}
 		w.asleep.Store(true)
 		// Whoever sets asleep back decides: the caller has then sent a wake.
@@ -100,7 +127,8 @@ func (p *pool) start(n int64, helpers []*worker) {
 
 // wait returns when every task is finished.
 func (p *pool) wait() {
-	for i := 0; i < p.spins && p.undone.Load() > 0; i++ {
+	if p.look(&p.undone, true) {
+		return
 	}
 	p.waiting.Store(true)
 	if p.undone.Load() > 0 || !p.waiting.CompareAndSwap(true, false) {

@@ -31,3 +31,14 @@ func TestParallelRunsEveryTaskOnce(t *testing.T) {
 		assert.Equal(t, 5, ran, "a closed device has one thread")
 	}
 }
+
+// An idle device takes no processor: its helpers sleep soon after the last job.
+func TestHelpersSleepWhenIdle(t *testing.T) {
+	d := newDevice(4, generic)
+	defer d.Close()
+	d.pool.eager = true // whatever the machine has
+	d.parallel(100, func(*worker, int) {})
+	for _, w := range d.pool.workers[1:] {
+		require.Eventually(t, w.asleep.Load, 10*time.Second, time.Millisecond)
+	}
+}

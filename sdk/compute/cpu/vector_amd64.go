@@ -2,6 +2,9 @@
 
 package cpu
 
+// pause gives the other thread of a core, and power, a moment.
+func pause()
+
 // tile1x512 is 8 rows × 1 vectors of kernels.tile.
 //
 //go:noescape

@@ -2,6 +2,11 @@
 
 #include "textflag.h"
 
+// func pause()
+TEXT ·pause(SB), NOSPLIT, $0
+	PAUSE
+	RET
+
 // func tile1x512(c *float32, ldc int, a *float32, b *float32, outer int, bStride int, offs *int, taps int, acc bool)
 // Requires: AVX, AVX512F
 TEXT ·tile1x512(SB), NOSPLIT, $0-65
