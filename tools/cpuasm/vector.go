@@ -6,33 +6,57 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// reductions writes sum and cdot: four accumulators hide the additions' latency.
+// reductions writes the kernels of sums over all values.
 func (v *isa) reductions() {
 	v.function("sum", "(x []float32) float32", "is kernels.sum.")
-	v.reduce([]string{"x"}, func(acc reg.VecVirtual, at func(string) Mem, m *mask) {
-		VADDPS(v.load(at("x"), m), acc, acc)
+	v.reduce([]string{"x"}, 1, 4, func(acc []reg.VecVirtual, at func(string) Mem, m *mask) {
+		VADDPS(v.load(at("x"), m), acc[0], acc[0])
 	})
 	v.function("cdot", "(x, y []float32, mx, my float32) float32", "is kernels.cdot.")
 	mx, my := v.param("mx"), v.param("my")
-	v.reduce([]string{"x", "y"}, func(acc reg.VecVirtual, at func(string) Mem, m *mask) {
-		x, y := v.load(at("x"), m), v.load(at("y"), m)
-		VSUBPS(mx, x, x)
+	v.reduce([]string{"x", "y"}, 1, 4, func(acc []reg.VecVirtual, at func(string) Mem, m *mask) {
+		x, y := v.centred(at("x"), mx, m), v.load(at("y"), m)
 		VSUBPS(my, y, y)
-		v.keep(x, m)
-		VFMADD231PS(x, y, acc)
+		VFMADD231PS(x, y, acc[0])
+	})
+	v.function("sums", "(s *float32, a, b []float32)", "is kernels.sums.")
+	v.reduce([]string{"a", "b"}, 2, 4, func(acc []reg.VecVirtual, at func(string) Mem, m *mask) {
+		VADDPS(v.load(at("a"), m), acc[0], acc[0])
+		VADDPS(v.load(at("b"), m), acc[1], acc[1])
+	})
+	v.function("dots", "(s *float32, x, a, b []float32, k *float32)", "is kernels.dots.")
+	k := Load(Param("k"), GP64())
+	mx, ma, mb := v.broadcast(Mem{Base: k}), v.broadcast(Mem{Base: k, Disp: 4}), v.broadcast(Mem{Base: k, Disp: 8})
+	v.reduce([]string{"x", "a", "b"}, 3, 2, func(acc []reg.VecVirtual, at func(string) Mem, m *mask) {
+		x, a, b := v.centred(at("x"), mx, m), v.centred(at("a"), ma, m), v.load(at("b"), m)
+		VSUBPS(mb, b, b)
+		VFMADD231PS(x, a, acc[0])
+		VFMADD231PS(x, b, acc[1])
+		VFMADD231PS(a, a, acc[2])
 	})
 }
 
-func (v *isa) reduce(slices []string, add func(acc reg.VecVirtual, at func(string) Mem, m *mask)) {
-	const unroll = 4
+// centred is values less their mean, zero outside the mask.
+func (v *isa) centred(from Mem, mean reg.Register, m *mask) reg.VecVirtual {
+	x := v.load(from, m)
+	VSUBPS(mean, x, x)
+	v.keep(x, m)
+	return x
+}
+
+// reduce writes a loop that adds to so many sums, unrolled, and stores them: a
+// single one is the result, several go where the parameter s points.
+func (v *isa) reduce(slices []string, sums, unroll int, add func(acc []reg.VecVirtual, at func(string) Mem, m *mask)) {
 	n := Load(Param(slices[0]).Len(), GP64()).(reg.GPVirtual)
 	base := map[string]reg.Register{}
 	for _, s := range slices {
 		base[s] = Load(Param(s).Base(), GP64())
 	}
-	acc := make([]reg.VecVirtual, unroll)
+	acc := make([][]reg.VecVirtual, unroll)
 	for i := range acc {
-		acc[i] = v.zero()
+		for range sums {
+			acc[i] = append(acc[i], v.zero())
+		}
 	}
 	i := GP64()
 	at := func(k int) func(string) Mem {
@@ -50,17 +74,28 @@ func (v *isa) reduce(slices []string, add func(acc reg.VecVirtual, at func(strin
 		JMP(LabelRef(label))
 	}
 	XORQ(i, i)
-	loop("quads", "singles", unroll)
+	loop("several", "singles", unroll)
 	loop("singles", "tail", 1)
 	Label("tail")
 	TESTQ(n, n)
 	JZ(LabelRef("done"))
 	add(acc[1], at(0), v.rest(n))
 	Label("done")
-	VADDPS(acc[2], acc[0], acc[0])
-	VADDPS(acc[3], acc[1], acc[1])
-	VADDPS(acc[1], acc[0], acc[0])
-	Store(v.horizontal(acc[0]), ReturnIndex(0))
+	for half := unroll / 2; half > 0; half /= 2 {
+		for k := range half {
+			for s := range sums {
+				VADDPS(acc[k+half][s], acc[k][s], acc[k][s])
+			}
+		}
+	}
+	if sums == 1 {
+		Store(v.horizontal(acc[0][0]), ReturnIndex(0))
+	} else {
+		to := Load(Param("s"), GP64())
+		for s, a := range acc[0] {
+			VMOVSS(v.horizontal(a), Mem{Base: to, Disp: 4 * s})
+		}
+	}
 	finish()
 }
 

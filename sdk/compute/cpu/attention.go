@@ -39,24 +39,37 @@ func (h *heads) width() int {
 	return ceil(units, ceil(units, 3)) * 16
 }
 
+// attentionCall is an attention block, or its adjoint, being run.
+type attentionCall struct {
+	heads
+	dst        compute.Tensor
+	xs         [4]compute.Tensor // of the value and its derivatives: x, a, b, ab
+	inputs     int               // how many of them
+	accumulate bool
+	width      int // columns of a task
+	blocks     int // tasks of a head
+	each       int // packed values of a head's input
+	stage      []float32
+}
+
 // Attention implements [compute.Nonlinear].
 func (d *Device) Attention(dst, x compute.Tensor, h compute.Heads) {
 	if d.AttentionFits(dst, x, h) {
-		d.attend(dst, h, []compute.Tensor{x})
+		d.attend(attentionCall{dst: dst, xs: [4]compute.Tensor{x}, inputs: 1}, h)
 	}
 }
 
 // AttentionTangent implements [compute.Nonlinear].
 func (d *Device) AttentionTangent(dst, x, a compute.Tensor, h compute.Heads) {
 	if d.AttentionFits(dst, x, h, a) {
-		d.attend(dst, h, []compute.Tensor{x, a})
+		d.attend(attentionCall{dst: dst, xs: [4]compute.Tensor{x, a}, inputs: 2}, h)
 	}
 }
 
 // AttentionSecond implements [compute.Nonlinear].
 func (d *Device) AttentionSecond(dst, x, a, b, ab compute.Tensor, h compute.Heads) {
 	if d.AttentionFits(dst, x, h, a, b, ab) {
-		d.attend(dst, h, []compute.Tensor{x, a, b, ab})
+		d.attend(attentionCall{dst: dst, xs: [4]compute.Tensor{x, a, b, ab}, inputs: 4}, h)
 	}
 }
 
@@ -67,61 +80,62 @@ func (d *Device) AttentionSecond(dst, x, a, b, ab compute.Tensor, h compute.Head
 //	(K·Q)_m = Σ_{u ⊆ m} K_u · Q_{m∖u}.
 //
 // Scores are held transposed, S[s][t], so that the softmax runs down columns.
-func (d *Device) attend(dst compute.Tensor, layout compute.Heads, xs []compute.Tensor) {
-	h := headsOf(dst, layout)
-	top := len(xs) - 1
-	kSize, vSize := h.t8*h.ch, h.c8*h.t
-	each := kSize + vSize + h.ch*h.tp
-	stage := d.staged(dst.N * h.Count * len(xs) * each)
-	part := func(i, u int) (k, v, q []float32) {
-		s := stage[(i*len(xs)+u)*each:][:each]
-		return s[:kSize], s[kSize : kSize+vSize], s[kSize+vSize:]
-	}
-	d.parallel(dst.N*h.Count*len(xs), func(_ *worker, j int) {
-		i, u := j/len(xs), j%len(xs)
-		q, k, v := h.qkv(xs[u], i/h.Count, i%h.Count)
-		kp, vp, qp := part(i, u)
-		packColumns(kp, k, h.t, h.ch, h.scale)
-		packRows(vp, v, h.ch, h.t, h.t)
-		pad(qp, q, h.ch, h.t, h.tp)
+func (d *Device) attend(c attentionCall, layout compute.Heads) {
+	c.heads = headsOf(c.dst, layout)
+	c.each = c.t8*c.ch + c.c8*c.t + c.ch*c.tp
+	c.width = c.heads.width()
+	c.blocks = ceil(c.tp, c.width)
+	c.stage = d.staged(c.dst.N * c.Count * c.inputs * c.each)
+	d.attention = c
+	d.parallel(c.dst.N*c.Count*c.inputs, func(d *Device, _ *worker, j int) {
+		c := &d.attention
+		i, u := j/c.inputs, j%c.inputs
+		q, k, v := c.qkv(c.xs[u], i/c.Count, i%c.Count)
+		kp, vp, qp := c.part(i, u)
+		packColumns(kp, k, c.t, c.ch, c.scale)
+		packRows(vp, v, c.ch, c.t, c.t)
+		pad(qp, q, c.ch, c.t, c.tp)
 	})
-	width := h.width()
-	blocks := ceil(h.tp, width)
-	d.parallel(dst.N*h.Count*blocks, func(w *worker, i int) {
-		i, t := i/blocks, i%blocks*width
-		cols := min(width, h.tp-t)
-		size := h.t8 * cols
-		scratch := w.floats(len(xs)*size + h.c8*cols + 2*cols)
-		s := make([][]float32, len(xs), 4)
-		for m := range s {
-			s[m], scratch = scratch[:size:size], scratch[size:]
-			subsets(m, func(u, rest int) {
-				k, _, _ := part(i, u)
-				_, _, q := part(i, rest)
-				d.k.gemm(s[m], cols, k, h.t, q[t:], h.tp, h.ch, cols, u != m)
-			})
-			s[m] = s[m][:h.t*cols]
-		}
-		out, stat := scratch[:h.c8*cols], scratch[h.c8*cols:]
-		d.softmaxDerivatives(s, stat, h.t, cols)
-		subsets(top, func(u, rest int) {
-			_, v, _ := part(i, u)
-			d.k.gemm(out, cols, v, h.ch, s[rest], cols, h.t, cols, u != top)
-		})
-		to := image(dst, i/h.Count)[i%h.Count*h.ch*h.t:]
-		for c := range h.ch {
-			copy(to[c*h.t+t:c*h.t+min(t+cols, h.t)], out[c*cols:])
-		}
-	})
+	d.parallel(c.dst.N*c.Count*c.blocks, (*Device).attendBlock)
 }
 
-// subsets calls f for every split of the bits of m in two parts, the first with
-// all of them first.
-func subsets(m int, f func(u, rest int)) {
-	for u := m; u >= 0; u-- {
-		if u&^m == 0 {
-			f(u, m&^u)
+// part is the packed K, V and Q of input u of a head.
+func (c *attentionCall) part(head, u int) (k, v, q []float32) {
+	kSize, vSize := c.t8*c.ch, c.c8*c.t
+	s := c.stage[(head*c.inputs+u)*c.each:][:c.each]
+	return s[:kSize], s[kSize : kSize+vSize], s[kSize+vSize:]
+}
+
+// attendBlock computes columns of a head's output.
+func (d *Device) attendBlock(w *worker, i int) {
+	c := &d.attention
+	i, t := i/c.blocks, i%c.blocks*c.width
+	cols := min(c.width, c.tp-t)
+	size := c.t8 * cols
+	scratch := w.floats(c.inputs*size + c.c8*cols + 2*cols)
+	var held [4][]float32
+	s := held[:c.inputs]
+	for m := range s {
+		s[m], scratch = scratch[:size:size], scratch[size:]
+		for u := m; u >= 0; u-- { // every u ⊆ m, m first
+			if u&^m == 0 {
+				k, _, _ := c.part(i, u)
+				_, _, q := c.part(i, m&^u)
+				d.k.gemm(s[m], cols, k, c.t, q[t:], c.tp, c.ch, cols, u != m)
+			}
 		}
+		s[m] = s[m][:c.t*cols]
+	}
+	out, stat := scratch[:c.c8*cols], scratch[c.c8*cols:]
+	d.softmaxDerivatives(s, stat, c.t, cols)
+	top := c.inputs - 1
+	for u := top; u >= 0; u-- { // all are subsets of the top
+		_, v, _ := c.part(i, u)
+		d.k.gemm(out, cols, v, c.ch, s[top&^u], cols, c.t, cols, u != top)
+	}
+	to := image(c.dst, i/c.Count)[i%c.Count*c.ch*c.t:]
+	for k := range c.ch {
+		copy(to[k*c.t+t:k*c.t+min(t+cols, c.t)], out[k*cols:])
 	}
 }
 
@@ -149,80 +163,100 @@ func (d *Device) AttentionAdjoint(dx, x, dy compute.Tensor, layout compute.Heads
 	if !d.AttentionAdjointFits(dx, x, dy, layout) {
 		return
 	}
-	h := headsOf(dy, layout)
-	rowsT, rowsC, wide := h.t8*h.ch, h.c8*h.t, h.ch*h.tp
-	each := 4*rowsT + 3*rowsC + 4*wide + 3*h.tp
-	stage := d.staged(dy.N * h.Count * each)
-	part := func(i int) *adjointParts {
-		s := stage[i*each:][:each]
-		cut := func(n int) (c []float32) { c, s = s[:n:n], s[n:]; return c }
-		return &adjointParts{
-			cut(rowsT), cut(rowsT), cut(rowsT), cut(rowsT), cut(rowsC), cut(rowsC), cut(rowsC),
-			cut(wide), cut(wide), cut(wide), cut(wide), cut(h.tp), cut(h.tp), cut(h.tp),
+	c := attentionCall{heads: headsOf(dy, layout), dst: dx, xs: [4]compute.Tensor{x, dy}, accumulate: accumulate}
+	c.each = 4*c.t8*c.ch + 3*c.c8*c.t + 4*c.ch*c.tp + 3*c.tp
+	c.width = c.heads.width()
+	c.blocks = ceil(c.tp, c.width)
+	c.stage = d.staged(dy.N * c.Count * c.each)
+	d.attention = c
+	d.parallel(dy.N*c.Count, (*Device).packAdjoint)
+	d.parallel(dy.N*c.Count*c.blocks, (*Device).attentionQueries)
+	d.parallel(dy.N*c.Count*c.blocks, (*Device).attentionKeys)
+}
+
+// packAdjoint packs the operands of head i.
+func (d *Device) packAdjoint(_ *worker, i int) {
+	c := &d.attention
+	x, dy := c.xs[0], c.xs[1]
+	q, k, v := c.qkv(x, i/c.Count, i%c.Count)
+	o := image(dy, i/c.Count)[i%c.Count*c.ch*c.t:][:c.ch*c.t]
+	p := c.adjointParts(i)
+	for _, m := range [...]struct {
+		rowsT, rowsC, wide, src []float32
+		scale                   float32
+	}{{p.qT, p.qC, p.q, q, c.scale}, {p.kT, p.kC, p.k, k, c.scale}, {p.vT, nil, p.v, v, 1}, {p.oT, p.oC, p.o, o, 1}} {
+		packColumns(m.rowsT, m.src, c.t, c.ch, m.scale)
+		if m.rowsC != nil {
+			packRows(m.rowsC, m.src, c.ch, c.t, c.t)
+		}
+		pad(m.wide, m.src, c.ch, c.t, c.tp)
+	}
+}
+
+// adjointBlock is a task of the adjoint: columns from of a head, and scratch.
+type adjointBlock struct {
+	head, from, cols   int
+	scores, grads, out []float32
+	adjointParts
+}
+
+func (c *attentionCall) adjointBlock(w *worker, i int) (b adjointBlock) {
+	b.head, b.from = i/c.blocks, i%c.blocks*c.width
+	b.cols = min(c.width, c.tp-b.from)
+	b.adjointParts = c.adjointParts(b.head)
+	size := c.t8 * b.cols
+	s := w.floats(2*size + c.c8*b.cols)
+	b.scores, b.grads, b.out = s[:size], s[size:2*size], s[2*size:]
+	return b
+}
+
+// store writes a block of a gradient.
+func (c *attentionCall) store(k *kernels, w *worker, to []float32, b *adjointBlock, scale float32) {
+	w.act = act{m: scale, p: scale, q: 1}
+	for ch := range c.ch {
+		row := to[ch*c.t+b.from : ch*c.t+min(b.from+b.cols, c.t)]
+		if c.accumulate {
+			k.linear(row, row, b.out[ch*b.cols:][:len(row)], &w.act, false)
+		} else {
+			k.affine(row, b.out[ch*b.cols:][:len(row)], &w.act)
 		}
 	}
-	d.parallel(dy.N*h.Count, func(_ *worker, i int) {
-		q, k, v := h.qkv(x, i/h.Count, i%h.Count)
-		o := image(dy, i/h.Count)[i%h.Count*h.ch*h.t:][:h.ch*h.t]
-		p := part(i)
-		for _, m := range []struct {
-			rowsT, rowsC, wide, src []float32
-			scale                   float32
-		}{{p.qT, p.qC, p.q, q, h.scale}, {p.kT, p.kC, p.k, k, h.scale}, {p.vT, nil, p.v, v, 1}, {p.oT, p.oC, p.o, o, 1}} {
-			packColumns(m.rowsT, m.src, h.t, h.ch, m.scale)
-			if m.rowsC != nil {
-				packRows(m.rowsC, m.src, h.ch, h.t, h.t)
-			}
-			pad(m.wide, m.src, h.ch, h.t, h.tp)
-		}
-	})
-	width := h.width()
-	blocks := ceil(h.tp, width)
-	pass := func(f func(w *worker, i, t, cols int, p *adjointParts, scores, grads, out []float32)) {
-		d.parallel(dy.N*h.Count*blocks, func(w *worker, i int) {
-			i, t := i/blocks, i%blocks*width
-			cols := min(width, h.tp-t)
-			s := w.floats((2*h.t8 + h.c8) * cols)
-			f(w, i, t, cols, part(i), s[:h.t8*cols], s[h.t8*cols:2*h.t8*cols], s[2*h.t8*cols:])
-		})
+}
+
+// attentionQueries is the adjoint's first pass: columns of dQ.
+func (d *Device) attentionQueries(w *worker, i int) {
+	c := &d.attention
+	b := c.adjointBlock(w, i)
+	cols, t, n := b.cols, b.from, c.t*b.cols
+	d.k.gemm(b.scores, cols, b.kT, c.t, b.q[t:], c.tp, c.ch, cols, false)
+	d.k.softmax(b.scores, b.top[t:t+cols], b.sum[t:t+cols], c.t, cols)
+	d.k.gemm(b.grads, cols, b.vT, c.t, b.o[t:], c.tp, c.ch, cols, false)
+	d.k.centre(b.grads, b.scores, b.mean[t:t+cols], c.t, cols)
+	d.k.mul(b.grads[:n], b.grads[:n], b.scores[:n])
+	d.k.gemm(b.out, cols, b.kC, c.ch, b.grads, cols, c.t, cols, false)
+	q, _, _ := c.qkv(c.dst, b.head/c.Count, b.head%c.Count)
+	c.store(d.k, w, q, &b, c.scale)
+}
+
+// attentionKeys is the second: columns of dK and dV.
+func (d *Device) attentionKeys(w *worker, i int) {
+	c := &d.attention
+	b := c.adjointBlock(w, i)
+	cols, s, n := b.cols, b.from, c.t*b.cols
+	d.k.gemm(b.scores, cols, b.qT, c.t, b.k[s:], c.tp, c.ch, cols, false)
+	d.k.gemm(b.grads, cols, b.oT, c.t, b.v[s:], c.tp, c.ch, cols, false)
+	for t := range c.t {
+		row := b.scores[t*cols : (t+1)*cols]
+		d.k.exp(row, row, 1, -b.top[t]-float32(math.Log(float64(b.sum[t]))))
+		w.act = act{mu: b.mean[t], m: 1}
+		d.k.affine(b.grads[t*cols:(t+1)*cols], b.grads[t*cols:(t+1)*cols], &w.act)
 	}
-	store := func(w *worker, to, out []float32, t, cols int, scale float32) {
-		w.act = act{m: scale, p: scale, q: 1}
-		for c := range h.ch {
-			row := to[c*h.t+t : c*h.t+min(t+cols, h.t)]
-			if accumulate {
-				d.k.linear(row, row, out[c*cols:][:len(row)], &w.act, false)
-			} else {
-				d.k.affine(row, out[c*cols:][:len(row)], &w.act)
-			}
-		}
-	}
-	pass(func(w *worker, i, t, cols int, p *adjointParts, scores, grads, out []float32) {
-		d.k.gemm(scores, cols, p.kT, h.t, p.q[t:], h.tp, h.ch, cols, false)
-		d.k.softmax(scores, p.top[t:t+cols], p.sum[t:t+cols], h.t, cols)
-		d.k.gemm(grads, cols, p.vT, h.t, p.o[t:], h.tp, h.ch, cols, false)
-		d.k.centre(grads, scores, p.mean[t:t+cols], h.t, cols)
-		d.k.mul(grads[:h.t*cols], grads[:h.t*cols], scores[:h.t*cols])
-		d.k.gemm(out, cols, p.kC, h.ch, grads, cols, h.t, cols, false)
-		q, _, _ := h.qkv(dx, i/h.Count, i%h.Count)
-		store(w, q, out, t, cols, h.scale)
-	})
-	pass(func(w *worker, i, s, cols int, p *adjointParts, scores, grads, out []float32) {
-		d.k.gemm(scores, cols, p.qT, h.t, p.k[s:], h.tp, h.ch, cols, false)
-		d.k.gemm(grads, cols, p.oT, h.t, p.v[s:], h.tp, h.ch, cols, false)
-		for t := range h.t {
-			row := scores[t*cols : (t+1)*cols]
-			d.k.exp(row, row, 1, -p.top[t]-float32(math.Log(float64(p.sum[t]))))
-			w.act = act{mu: p.mean[t], m: 1}
-			d.k.affine(grads[t*cols:(t+1)*cols], grads[t*cols:(t+1)*cols], &w.act)
-		}
-		d.k.mul(grads[:h.t*cols], grads[:h.t*cols], scores[:h.t*cols])
-		_, dk, dv := h.qkv(dx, i/h.Count, i%h.Count)
-		d.k.gemm(out, cols, p.oC, h.ch, scores, cols, h.t, cols, false)
-		store(w, dv, out, s, cols, 1)
-		d.k.gemm(out, cols, p.qC, h.ch, grads, cols, h.t, cols, false)
-		store(w, dk, out, s, cols, h.scale)
-	})
+	d.k.mul(b.grads[:n], b.grads[:n], b.scores[:n])
+	_, dk, dv := c.qkv(c.dst, b.head/c.Count, b.head%c.Count)
+	d.k.gemm(b.out, cols, b.oC, c.ch, b.scores, cols, c.t, cols, false)
+	c.store(d.k, w, dv, &b, 1)
+	d.k.gemm(b.out, cols, b.qC, c.ch, b.grads, cols, c.t, cols, false)
+	c.store(d.k, w, dk, &b, c.scale)
 }
 
 // adjointParts is the packed operands of one head: rows of tokens, rows of
@@ -232,4 +266,15 @@ type adjointParts struct {
 	qC, kC, oC     []float32
 	q, k, v, o     []float32
 	top, sum, mean []float32
+}
+
+// adjointParts is head i's part of the stage.
+func (c *attentionCall) adjointParts(i int) adjointParts {
+	rowsT, rowsC, wide := c.t8*c.ch, c.c8*c.t, c.ch*c.tp
+	s := c.stage[i*c.each:][:c.each]
+	cut := func(n int) (c []float32) { c, s = s[:n:n], s[n:]; return c }
+	return adjointParts{
+		cut(rowsT), cut(rowsT), cut(rowsT), cut(rowsT), cut(rowsC), cut(rowsC), cut(rowsC),
+		cut(wide), cut(wide), cut(wide), cut(wide), cut(c.tp), cut(c.tp), cut(c.tp),
+	}
 }

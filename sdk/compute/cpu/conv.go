@@ -19,9 +19,16 @@ type convolution struct {
 	dst, src, add compute.Tensor
 	panels, bias  []float32
 	in, out       int
+	strips        []strip
 	taps          []int // offset of each tap in a plane
 	width, pitch  int   // values of a row, and distance between rows
 	stride        int   // distance between planes
+
+	offsets                 [9]int // what taps views
+	perBlock, blocks, split int    // of convStrips
+	perTask, groups         int
+	stage                   []float32 // single pixels of many images as columns
+	ld                      int
 }
 
 // Conv implements [compute.Linear]. It is an implicit matrix product: the
@@ -31,7 +38,8 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 	if !d.ConvFits(dst, src, prepared, ok, mode) {
 		return
 	}
-	c := convolution{dst: dst, src: src, add: mode.Add, in: w.shape.In, out: w.shape.Out}
+	c := &d.conv
+	*c = convolution{dst: dst, src: src, add: mode.Add, in: w.shape.In, out: w.shape.Out, strips: c.strips[:0]}
 	if mode.Adjoint {
 		c.in, c.out = c.out, c.in
 	} else if mode.Bias && len(w.bias) > 0 {
@@ -39,7 +47,7 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 	}
 	if w.shape.Kernel == 3 {
 		if kind := d.winogradFor(c.in, c.out, src.H, src.W); kind >= 0 {
-			d.convTiled(&c, kind, d.tiled(w, kind, mode.Adjoint))
+			d.convTiled(c, kind, d.tiled(w, kind, mode.Adjoint))
 			return
 		}
 	}
@@ -49,18 +57,18 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 	}
 	switch {
 	case w.shape.Kernel == 3:
-		d.conv3(&c)
+		d.conv3(c)
 	case src.H*src.W == 1:
-		d.convVector(&c)
+		d.convVector(c)
 	default:
-		d.conv1(&c)
+		d.conv1(c)
 	}
 }
 
 func (d *Device) conv3(c *convolution) {
 	h, w := c.src.H, c.src.W
 	c.width, c.pitch = w, w+1
-	c.taps = make([]int, 9)
+	c.taps = c.offsets[:]
 	for t := range c.taps {
 		c.taps[t] = t/3*c.pitch + t%3
 	}
@@ -70,22 +78,18 @@ func (d *Device) conv3(c *convolution) {
 	perStrip := c.in * c.stride
 	batch := max(1, stageFloats/perStrip)
 	stage := d.staged(batch * perStrip)
-	strips := make([]strip, 0, batch)
-	flush := func() {
-		d.batches(len(strips)*c.in, c.stride, func(_ *worker, i int) { c.fill(&strips[i/c.in], i%c.in) })
-		d.convStrips(c, strips)
-		strips = strips[:0]
-	}
 	for n := range c.src.N {
 		for y := 0; y < h; y += rows {
-			strips = append(strips, strip{n, y, min(y+rows, h), stage[len(strips)*perStrip:][:perStrip]})
-			if len(strips) == batch {
-				flush()
+			c.strips = append(c.strips, strip{n, y, min(y+rows, h), stage[len(c.strips)*perStrip:][:perStrip]})
+			if last := n == c.src.N-1 && y+rows >= h; len(c.strips) == batch || last {
+				d.batches(len(c.strips)*c.in, c.stride, func(d *Device, _ *worker, i int) {
+					c := &d.conv
+					c.fill(&c.strips[i/c.in], i%c.in)
+				})
+				d.convStrips(c)
+				c.strips = c.strips[:0]
 			}
 		}
-	}
-	if len(strips) > 0 {
-		flush()
 	}
 }
 
@@ -122,48 +126,50 @@ func (d *Device) conv1(c *convolution) {
 	c.width, c.pitch, c.stride, c.taps = hw, hw, ceil(hw, 16)*16, one
 	// One long row: 1×1 convolutions do not see the image's shape.
 	c.src, c.dst = c.src.Reshape(c.in, 1, hw), c.dst.Reshape(c.out, 1, hw)
-	strips := make([]strip, c.src.N)
 	if c.stride == hw {
-		for n := range strips {
-			strips[n] = strip{n, 0, 1, image(c.src, n)}
+		for n := range c.src.N {
+			c.strips = append(c.strips, strip{n, 0, 1, image(c.src, n)})
 		}
-		d.convStrips(c, strips)
+		d.convStrips(c)
 		return
 	}
-	stage := d.staged(len(strips) * c.in * c.stride)
-	for n := range strips {
-		strips[n] = strip{n, 0, 1, stage[n*c.in*c.stride:][:c.in*c.stride]}
+	size := c.in * c.stride
+	stage := d.staged(c.src.N * size)
+	for n := range c.src.N {
+		c.strips = append(c.strips, strip{n, 0, 1, stage[n*size:][:size]})
 	}
-	d.parallel(len(strips), func(_ *worker, n int) {
-		pad(strips[n].planes, image(c.src, n), c.in, hw, c.stride)
+	d.parallel(len(c.strips), func(d *Device, _ *worker, n int) {
+		c := &d.conv
+		pad(c.strips[n].planes, image(c.src, n), c.in, c.width, c.stride)
 	})
-	d.convStrips(c, strips)
+	d.convStrips(c)
 }
 
 // blockUnits is the width of a task's output block in units of 16 positions.
 const blockUnits = 12
 
-// convStrips convolves staged strips of equal size: a task is a block of
+// convStrips convolves the staged strips, of equal size: a task is a block of
 // positions of one strip times a range of panels.
-func (d *Device) convStrips(c *convolution, strips []strip) {
-	positions := (strips[0].to - strips[0].from) * c.pitch
+func (d *Device) convStrips(c *convolution) {
+	positions := (c.strips[0].to - c.strips[0].from) * c.pitch
 	units := ceil(positions, 16)
 	blocks := ceil(units, blockUnits)
-	perBlock := ceil(ceil(units, blocks), 3) * 3
-	blocks = ceil(units, perBlock)
-	groups := ceil(c.out, 8)
-	split := min(groups, max(1, ceil(8*len(d.pool.workers), len(strips)*blocks)))
-	perTask := ceil(groups, split)
-	split = ceil(groups, perTask)
-	d.parallel(len(strips)*blocks*split, func(w *worker, i int) {
-		s := &strips[i/(blocks*split)]
-		p := i / split % blocks * perBlock * 16
-		end := min(p+perBlock*16, (s.to-s.from)*c.pitch)
+	c.perBlock = ceil(ceil(units, blocks), 3) * 3
+	c.blocks = ceil(units, c.perBlock)
+	c.groups = ceil(c.out, 8)
+	split := min(c.groups, max(1, ceil(8*len(d.pool.workers), len(c.strips)*c.blocks)))
+	c.perTask = ceil(c.groups, split)
+	c.split = ceil(c.groups, c.perTask)
+	d.parallel(len(c.strips)*c.blocks*c.split, func(d *Device, w *worker, i int) {
+		c := &d.conv
+		s := &c.strips[i/(c.blocks*c.split)]
+		p := i / c.split % c.blocks * c.perBlock * 16
+		end := min(p+c.perBlock*16, (s.to-s.from)*c.pitch)
 		if p >= end { // the last strip may be shorter
 			return
 		}
-		from := i % split * perTask
-		for g := from; g < min(from+perTask, groups); g++ {
+		from := i % c.split * c.perTask
+		for g := from; g < min(from+c.perTask, c.groups); g++ {
 			c.block(d.k, w, s, g, p, end)
 		}
 	})
@@ -219,43 +225,48 @@ func (c *convolution) block(k *kernels, w *worker, s *strip, group, p, end int) 
 // of a matrix.
 func (d *Device) convVector(c *convolution) {
 	const few = 4
-	images := c.src.N
-	panel := func(g int) []float32 { return c.panels[g*8*c.in : (g+1)*8*c.in] }
-	store := func(n, g int, column []float32, ld int) {
-		to := image(c.dst, n)[g*8 : min(g*8+8, c.out)]
-		for r := range to {
-			v := column[r*ld]
-			if c.bias != nil {
-				v += c.bias[g*8+r]
-			}
-			if c.add.Buf != nil {
-				v += image(c.add, n)[g*8+r]
-			}
-			to[r] = v
-		}
-	}
-	if images <= few {
-		d.batches(ceil(c.out, 8), 8*c.in, func(w *worker, g int) {
+	if c.src.N <= few {
+		d.batches(ceil(c.out, 8), 8*c.in, func(d *Device, w *worker, g int) {
+			c := &d.conv
 			sums := w.floats(8)
-			for n := range images {
-				d.k.panel(sums, panel(g), image(c.src, n))
-				store(n, g, sums, 1)
+			for n := range c.src.N {
+				d.k.panel(sums, c.panel(g), image(c.src, n))
+				c.store(n, g, sums, 1)
 			}
 		})
 		return
 	}
-	ld := ceil(images, 16) * 16
-	stage := d.staged(c.in * ld)
-	for n := range images {
+	c.ld = ceil(c.src.N, 16) * 16
+	c.stage = d.staged(c.in * c.ld)
+	for n := range c.src.N {
 		for i, v := range image(c.src, n) {
-			stage[i*ld+n] = v
+			c.stage[i*c.ld+n] = v
 		}
 	}
-	d.parallel(ceil(c.out, 8), func(w *worker, g int) {
-		tile := w.floats(8 * ld)
-		d.k.gemm(tile, ld, panel(g), 8, stage, ld, c.in, ld, false)
-		for n := range images {
-			store(n, g, tile[n:], ld)
+	d.parallel(ceil(c.out, 8), func(d *Device, w *worker, g int) {
+		c := &d.conv
+		tile := w.floats(8 * c.ld)
+		d.k.gemm(tile, c.ld, c.panel(g), 8, c.stage, c.ld, c.in, c.ld, false)
+		for n := range c.src.N {
+			c.store(n, g, tile[n:], c.ld)
 		}
 	})
+}
+
+// panel is the weights of a group of 8 output channels of a 1×1 convolution.
+func (c *convolution) panel(g int) []float32 { return c.panels[g*8*c.in : (g+1)*8*c.in] }
+
+// store writes a group of an image's single pixel, its channels ld apart.
+func (c *convolution) store(n, g int, column []float32, ld int) {
+	to := image(c.dst, n)[g*8 : min(g*8+8, c.out)]
+	for r := range to {
+		v := column[r*ld]
+		if c.bias != nil {
+			v += c.bias[g*8+r]
+		}
+		if c.add.Buf != nil {
+			v += image(c.add, n)[g*8+r]
+		}
+		to[r] = v
+	}
 }

@@ -18,12 +18,23 @@ import (
 // goroutine and its helpers, so that Sync never waits.
 type Device struct {
 	compute.Guard
-	k     *kernels
-	pool  *pool
-	stage []float32 // packed operands that all threads read
-	index []int     // positions that all threads read
+	k       *kernels
+	pool    *pool
+	stage   []float32 // packed operands that all threads read
+	index   []int     // positions that all threads read
+	partial []float64 // sums of pieces
 	// tileFrom is the least size of a convolution in tiles, see winograd.go.
 	tileFrom [len(schemes)]int
+
+	// The call that is running: what its tasks read.
+	batched   batched
+	spanned   spanned
+	norm      normCall
+	pointwise pointwiseCall
+	resample  resampleCall
+	conv      convolution
+	tiles     tiling
+	attention attentionCall
 }
 
 var _ compute.Device = (*Device)(nil)

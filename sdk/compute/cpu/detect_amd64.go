@@ -19,6 +19,8 @@ func available() (all []*kernels) {
 var avx512 = &kernels{
 	name: "avx512",
 	tile: tile512, sum: sum512, cdot: cdot512, mul: mul512, fma: fma512, exp: exp512, panel: panel512,
+	sums:   func(s *[3]float32, a, b []float32) { sums512(&s[0], a, b) },
+	dots:   func(s *[3]float32, x, a, b []float32, k *[3]float32) { dots512(&s[0], x, a, b, &k[0]) },
 	affine: func(dst, x []float32, k *act) { affine512(dst, x, &k.mu) },
 	silu:   func(dst, x []float32, k *act) { silu512(dst, x, &k.mu) },
 	linear: func(dst, x, a []float32, k *act, acc bool) {
@@ -47,6 +49,8 @@ var avx512 = &kernels{
 var avx2 = &kernels{
 	name: "avx2",
 	tile: tile256, sum: sum256, cdot: cdot256, mul: mul256, fma: fma256, exp: exp256, panel: panel256,
+	sums:   func(s *[3]float32, a, b []float32) { sums256(&s[0], a, b) },
+	dots:   func(s *[3]float32, x, a, b []float32, k *[3]float32) { dots256(&s[0], x, a, b, &k[0]) },
 	affine: func(dst, x []float32, k *act) { affine256(dst, x, &k.mu) },
 	silu:   func(dst, x []float32, k *act) { silu256(dst, x, &k.mu) },
 	linear: func(dst, x, a []float32, k *act, acc bool) {

@@ -4,7 +4,7 @@ import "math"
 
 var generic = &kernels{
 	name: "generic",
-	tile: tileGo, sum: sumGo, cdot: cdotGo, mul: mulGo, fma: fmaGo, exp: expGo, panel: panelGo,
+	tile: tileGo, sum: sumGo, cdot: cdotGo, sums: sumsGo, dots: dotsGo, mul: mulGo, fma: fmaGo, exp: expGo, panel: panelGo,
 	affine: affineGo, silu: siluGo, linear: linearGo, tangent: tangentGo, second: secondGo,
 	softmax: softmaxGo, centre: centreGo,
 	winograd: [len(schemes)]transforms{{tileIn4Go, tileOut4Go}, {tileIn2Go, tileOut2Go}},
@@ -75,6 +75,12 @@ func cdotGo(x, y []float32, mx, my float32) float32 {
 		s[0] += (v - mx) * (y[i] - my)
 	}
 	return (s[0] + s[2]) + (s[1] + s[3])
+}
+
+func sumsGo(s *[3]float32, a, b []float32) { s[0], s[1] = sumGo(a), sumGo(b) }
+
+func dotsGo(s *[3]float32, x, a, b []float32, k *[3]float32) {
+	s[0], s[1], s[2] = cdotGo(x, a, k[0], k[1]), cdotGo(x, b, k[0], k[2]), cdotGo(a, a, k[1], k[1])
 }
 
 func mulGo(dst, a, b []float32) {

@@ -12,6 +12,10 @@ type kernels struct {
 
 	sum  func(x []float32) float32                    // Σ x
 	cdot func(x, y []float32, mx, my float32) float32 // Σ (x − mx)(y − my)
+	// sums is Σ a and Σ b; dots is Σ c·a, Σ c·b and Σ a² of the centred x − k[0] = c,
+	// a − k[1] and b − k[2].
+	sums func(s *[3]float32, a, b []float32)
+	dots func(s *[3]float32, x, a, b []float32, k *[3]float32)
 	mul  func(dst, a, b []float32)                    // a·b
 	fma  func(dst, a, b []float32)                    // dst + a·b
 	exp  func(dst, x []float32, scale, shift float32) // exp(scale·x + shift), saturating
@@ -102,6 +106,32 @@ func (k *kernels) covariance(x, y []float32, mx, my float32) (s float64) {
 	return s + float64(k.cdot(x, y, mx, my))
 }
 
+// totals is the sums of a and of b, each summed like total.
+func (k *kernels) totals(w *worker, a, b []float32) (s [3]float64) {
+	for len(a) > 0 {
+		n := min(1024, len(a))
+		k.sums(&w.sums, a[:n], b[:n])
+		s[0] += float64(w.sums[0])
+		s[1] += float64(w.sums[1])
+		a, b = a[n:], b[n:]
+	}
+	return s
+}
+
+// covariances is dots, summed like total.
+func (k *kernels) covariances(w *worker, x, a, b []float32, mx, ma, mb float32) (s [3]float64) {
+	w.means = [3]float32{mx, ma, mb}
+	for len(a) > 0 {
+		n := min(1024, len(a))
+		k.dots(&w.sums, x[:n], a[:n], b[:n], &w.means)
+		for i, v := range w.sums {
+			s[i] += float64(v)
+		}
+		x, a, b = x[n:], a[n:], b[n:]
+	}
+	return s
+}
+
 // packRows interleaves rows for tile: dst[m/8][inner][8] = src[row][inner], zero
 // beyond m.
 func packRows(dst, src []float32, m, inner, rowStride int) {
@@ -131,6 +161,14 @@ func packColumns(dst, src []float32, m, inner int, scale float32) {
 	for r := 0; r < m; r += 8 {
 		panel := dst[r*inner : (r+8)*inner]
 		n := min(8, m-r)
+		if n == 8 {
+			for k := range inner {
+				p, v := (*[8]float32)(panel[k*8:]), (*[8]float32)(src[k*m+r:])
+				p[0], p[1], p[2], p[3] = scale*v[0], scale*v[1], scale*v[2], scale*v[3]
+				p[4], p[5], p[6], p[7] = scale*v[4], scale*v[5], scale*v[6], scale*v[7]
+			}
+			continue
+		}
 		for k := range inner {
 			p := panel[k*8 : k*8+8 : k*8+8]
 			for i, v := range src[k*m+r:][:n] {

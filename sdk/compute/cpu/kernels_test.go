@@ -85,6 +85,17 @@ func TestVectorKernelsAreTheirTwins(t *testing.T) {
 				assert.InDelta(t, want[r], got[r], 1e-6*float64(n), "panel of %d", n)
 			}
 			assert.InDelta(t, generic.sum(x), k.sum(x), 1e-6*float64(n), "sum of %d", n)
+			for name, run := range map[string]func(k *kernels, s *[3]float32){
+				"sums": func(k *kernels, s *[3]float32) { k.sums(s, x, a) },
+				"dots": func(k *kernels, s *[3]float32) { k.dots(s, x, a, b, &[3]float32{0.5, -2, 1}) },
+			} {
+				var want, got [3]float32
+				run(generic, &want)
+				run(k, &got)
+				for i := range want {
+					assert.InDelta(t, want[i], got[i], 1e-5*float64(n), "%s of %d", name, n)
+				}
+			}
 			assert.InDelta(t, generic.cdot(x, a, 0.5, -2), k.cdot(x, a, 0.5, -2), 1e-5*float64(n), "cdot of %d", n)
 		}
 	})

@@ -20,7 +20,7 @@ func (d *Device) Separable(dst, src, l, r compute.Tensor, accumulate bool) {
 			row[j] = rm[j*w+i]
 		}
 	}
-	d.parallel(dst.N*dst.C, func(wk *worker, i int) {
+	d.parallel(dst.N*dst.C, func(_ *Device, wk *worker, i int) {
 		n, c := i/dst.C, i%dst.C
 		s := wk.floats(h*w16 + rows*w16 + rows*w + rows*out16)
 		in, s := s[:h*w16], s[h*w16:]
@@ -79,7 +79,7 @@ func (d *Device) Correlate(dst, src, kernel compute.Tensor, border compute.Borde
 		taps[j] = j
 	}
 	panel := shiftedRows(image(kernel, 0), kh, kw, adjoint)
-	d.parallel(dst.N*dst.C, func(wk *worker, i int) {
+	d.parallel(dst.N*dst.C, func(_ *Device, wk *worker, i int) {
 		n, c := i/dst.C, i%dst.C
 		from, to := image(src, n)[c*h*w:][:h*w], image(dst, n)[c*h*w:][:h*w]
 		s := wk.floats(rows*pitch + out8*out16)

@@ -2,35 +2,49 @@ package cpu
 
 import (
 	"math"
+	"slices"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
+
+// pointwiseCall is a pointwise kernel being run.
+type pointwiseCall struct {
+	dst, x, y compute.Tensor
+	terms     []compute.Term
+	held      [6]compute.Term // what terms views
+	repeat    int
+	lo, hi    float32
+	power     float64
+	each      func(c *pointwiseCall, k *kernels, dst, x, y []float32)
+}
 
 // Combine implements [compute.Pointwise].
 func (d *Device) Combine(dst compute.Tensor, terms ...compute.Term) {
 	if !d.CombineFits(dst, terms) {
 		return
 	}
-	d.spans(dst.N, dst.Len(), func(w *worker, n, i, j int) {
-		get := func(k int) (float32, []float32) {
-			t := terms[k]
-			return float32(t.Coef[n%len(t.Coef)]), image(t.X, n)[i:j]
-		}
-		to := image(dst, n)[i:j]
+	c := &d.pointwise
+	c.dst, c.terms = dst, append(c.held[:0], terms...)
+	d.spans(dst.N, dst.Len(), func(d *Device, w *worker, n, i, j int) {
+		c := &d.pointwise
+		to := image(c.dst, n)[i:j]
 		out := to
-		if len(terms) > 2 {
+		if len(c.terms) > 2 {
 			out = w.floats(j - i) // the destination may be a later term
 		}
-		for k := 0; k < len(terms); k += 2 {
-			w.act = act{}
-			var x, a []float32
-			w.act.q, x = get(k)
-			if k+1 < len(terms) {
-				w.act.p, a = get(k + 1)
-				d.k.linear(out, x, a, &w.act, k > 0)
+		for k := 0; k < len(c.terms); k += 2 {
+			w.act = act{q: c.coefficient(k, n)}
+			x := image(c.terms[k].X, n)[i:j]
+			if k+1 < len(c.terms) {
+				w.act.p = c.coefficient(k+1, n)
+				d.k.linear(out, x, image(c.terms[k+1].X, n)[i:j], &w.act, k > 0)
 				continue
 			}
 			if k == 0 {
+				if w.act.q == 1 {
+					copy(out, x)
+					continue
+				}
 				w.act.m = w.act.q
 				d.k.affine(out, x, &w.act)
 				continue
@@ -38,10 +52,16 @@ func (d *Device) Combine(dst compute.Tensor, terms ...compute.Term) {
 			w.act.p, w.act.q = w.act.q/2, w.act.q/2
 			d.k.linear(out, x, x, &w.act, true)
 		}
-		if len(terms) > 2 {
+		if len(c.terms) > 2 {
 			copy(to, out)
 		}
 	})
+}
+
+// coefficient is term k's for image n.
+func (c *pointwiseCall) coefficient(k, n int) float32 {
+	coef := c.terms[k].Coef
+	return float32(coef[n%len(coef)])
 }
 
 // AddChannel implements [compute.Pointwise].
@@ -49,11 +69,12 @@ func (d *Device) AddChannel(dst, x, e compute.Tensor) {
 	if !d.AddChannelFits(dst, x, e) {
 		return
 	}
-	hw := dst.H * dst.W
-	d.batches(dst.N*dst.C, hw, func(w *worker, i int) {
-		n, c := i/dst.C, i%dst.C
-		w.act = act{m: 1, c: image(e, n)[c]}
-		d.k.affine(image(dst, n)[c*hw:(c+1)*hw], image(x, n)[c*hw:(c+1)*hw], &w.act)
+	d.pointwise = pointwiseCall{dst: dst, x: x, y: e}
+	d.batches(dst.N*dst.C, dst.H*dst.W, func(d *Device, w *worker, i int) {
+		p := &d.pointwise
+		n, c, hw := i/p.dst.C, i%p.dst.C, p.dst.H*p.dst.W
+		w.act = act{m: 1, c: image(p.y, n)[c]}
+		d.k.affine(image(p.dst, n)[c*hw:(c+1)*hw], image(p.x, n)[c*hw:(c+1)*hw], &w.act)
 	})
 }
 
@@ -62,74 +83,86 @@ func (d *Device) Mul(dst, a, b compute.Tensor) {
 	if !d.MulFits(dst, a, b) {
 		return
 	}
-	length, repeat := b.Len(), dst.C/b.C
-	d.spans(dst.N, length, func(_ *worker, n, i, j int) {
-		factor := image(b, n)[i:j]
-		if repeat > 1 && overlaps(dst, b) { // channels after the first read the factor again
-			factor = append([]float32(nil), factor...)
+	d.pointwise = pointwiseCall{dst: dst, x: a, y: b, repeat: dst.C / b.C}
+	d.spans(dst.N, b.Len(), func(d *Device, w *worker, n, i, j int) {
+		p := &d.pointwise
+		factor, length := image(p.y, n)[i:j], p.y.Len()
+		if p.repeat > 1 && p.dst.Buf == p.y.Buf { // channels after the first read the factor again
+			factor = w.floats(j - i)
+			copy(factor, image(p.y, n)[i:j])
 		}
-		to, from := image(dst, n), image(a, n)
-		for c := range repeat {
+		to, from := image(p.dst, n), image(p.x, n)
+		for c := range p.repeat {
 			d.k.mul(to[c*length+i:c*length+j], from[c*length+i:c*length+j], factor)
 		}
 	})
 }
 
-// overlaps says whether two tensors share an array.
-func overlaps(a, b compute.Tensor) bool { return a.Buf == b.Buf }
-
-// each maps every value of dst with the sources' values at its place.
-func (d *Device) each(op string, f func(dst, x, y []float32), dst, x, y compute.Tensor) {
-	if d.PointwiseFits(op, dst, x, y) {
-		d.spans(dst.N, dst.Len(), func(_ *worker, n, i, j int) {
-			f(image(dst, n)[i:j], image(x, n)[i:j], image(y, n)[i:j])
-		})
+// each maps every value of the destination with the sources' values at its place.
+func (d *Device) each(op string, c pointwiseCall) {
+	if !d.PointwiseFits(op, c.dst, c.x, c.y) {
+		return
 	}
+	d.pointwise = c
+	d.spans(c.dst.N, c.dst.Len(), func(d *Device, _ *worker, n, i, j int) {
+		c := &d.pointwise
+		c.each(c, d.k, image(c.dst, n)[i:j], image(c.x, n)[i:j], image(c.y, n)[i:j])
+	})
 }
 
 // Clamp implements [compute.Pointwise].
 func (d *Device) Clamp(dst, x compute.Tensor, lo, hi float32) {
-	d.each("clamp", func(dst, x, _ []float32) {
-		for i, v := range x {
-			dst[i] = min(max(v, lo), hi)
-		}
-	}, dst, x, x)
+	d.each("clamp", pointwiseCall{dst: dst, x: x, y: x, lo: lo, hi: hi, each: (*pointwiseCall).clamp})
+}
+
+func (c *pointwiseCall) clamp(_ *kernels, dst, x, _ []float32) {
+	for i, v := range x {
+		dst[i] = min(max(v, c.lo), c.hi)
+	}
 }
 
 // ClampAdjoint implements [compute.Pointwise].
 func (d *Device) ClampAdjoint(dst, g, x compute.Tensor, lo, hi float32) {
-	d.each("clamp adjoint", func(dst, g, x []float32) {
-		for i, v := range x {
-			if lo <= v && v <= hi {
-				dst[i] = g[i]
-			} else {
-				dst[i] = 0
-			}
+	d.each("clamp adjoint", pointwiseCall{dst: dst, x: x, y: g, lo: lo, hi: hi, each: (*pointwiseCall).clampAdjoint})
+}
+
+func (c *pointwiseCall) clampAdjoint(_ *kernels, dst, x, g []float32) {
+	for i, v := range x {
+		if c.lo <= v && v <= c.hi {
+			dst[i] = g[i]
+		} else {
+			dst[i] = 0
 		}
-	}, dst, g, x)
+	}
 }
 
 // Exp implements [compute.Pointwise].
 func (d *Device) Exp(dst, x compute.Tensor, scale, shift float32) {
-	d.each("exp", func(dst, x, _ []float32) { d.k.exp(dst, x, scale, shift) }, dst, x, x)
+	d.each("exp", pointwiseCall{dst: dst, x: x, y: x, lo: scale, hi: shift, each: (*pointwiseCall).exp})
 }
+
+func (c *pointwiseCall) exp(k *kernels, dst, x, _ []float32) { k.exp(dst, x, c.lo, c.hi) }
 
 // Pow implements [compute.Pointwise].
 func (d *Device) Pow(dst, x compute.Tensor, scale, shift, p float32) {
-	power := func(v float64) float64 { return math.Pow(v, float64(p)) }
-	switch p {
-	case 0.5:
-		power = math.Sqrt
-	case -0.5:
-		power = func(v float64) float64 { return 1 / math.Sqrt(v) }
-	case -1:
-		power = func(v float64) float64 { return 1 / v }
-	}
-	d.each("pow", func(dst, x, _ []float32) {
-		for i, v := range x {
-			dst[i] = float32(power(float64(scale)*float64(v) + float64(shift)))
+	d.each("pow", pointwiseCall{dst: dst, x: x, y: x, lo: scale, hi: shift, power: float64(p), each: (*pointwiseCall).pow})
+}
+
+func (c *pointwiseCall) pow(_ *kernels, dst, x, _ []float32) {
+	for i, v := range x {
+		base := float64(c.lo)*float64(v) + float64(c.hi)
+		switch c.power {
+		case 0.5:
+			base = math.Sqrt(base)
+		case -0.5:
+			base = 1 / math.Sqrt(base)
+		case -1:
+			base = 1 / base
+		default:
+			base = math.Pow(base, c.power)
 		}
-	}, dst, x, x)
+		dst[i] = float32(base)
+	}
 }
 
 // Dot implements [compute.Pointwise].
@@ -142,10 +175,12 @@ func (d *Device) Dot(a, b compute.Tensor) ([]float64, error) {
 		return nil, d.Err()
 	}
 	pieces := ceil(big.Len(), chunk)
-	partial := make([]float64, big.N*pieces)
-	d.spans(big.N, big.Len(), func(_ *worker, n, i, j int) {
+	d.partial = slices.Grow(d.partial[:0], big.N*pieces)[:big.N*pieces]
+	d.pointwise = pointwiseCall{dst: big, x: a, y: b}
+	d.spans(big.N, big.Len(), func(d *Device, _ *worker, n, i, j int) {
+		c := &d.pointwise
 		var s [4]float64
-		x, y := image(a, n)[i:j], image(b, n)[i:j]
+		x, y := image(c.x, n)[i:j], image(c.y, n)[i:j]
 		for len(x) >= 4 && len(y) >= 4 {
 			s[0] += float64(x[0]) * float64(y[0])
 			s[1] += float64(x[1]) * float64(y[1])
@@ -156,10 +191,10 @@ func (d *Device) Dot(a, b compute.Tensor) ([]float64, error) {
 		for i := range x {
 			s[0] += float64(x[i]) * float64(y[i])
 		}
-		partial[n*pieces+i/chunk] = (s[0] + s[1]) + (s[2] + s[3])
+		d.partial[n*ceil(c.dst.Len(), chunk)+i/chunk] = (s[0] + s[1]) + (s[2] + s[3])
 	})
 	out := make([]float64, big.N)
-	for i, v := range partial {
+	for i, v := range d.partial {
 		out[i/pieces] += v
 	}
 	return out, nil

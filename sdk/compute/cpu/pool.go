@@ -11,8 +11,15 @@ type worker struct {
 	wake    chan struct{}
 	asleep  atomic.Bool
 	scratch []float32
-	act     act // coefficients handed to a kernel
+	// Handed to kernels, and what they hand back:
+	act         act
+	group       group
+	sums, means [3]float32
 }
+
+// task is piece i of a kernel. What it works on stands in the device, not in
+// variables that it captures: a call of a kernel then allocates nothing.
+type task func(d *Device, w *worker, i int)
 
 // floats is the thread's scratch, its contents unspecified. One task holds one
 // such slice at a time.
@@ -28,7 +35,8 @@ func (w *worker) floats(n int) []float32 {
 // wakes, so that a helper looks for more work for a moment before it sleeps.
 type pool struct {
 	workers []*worker
-	task    func(w *worker, i int)
+	dev     *Device // the caller's, while tasks run
+	task    task
 	left    atomic.Int64 // tasks not yet taken; below 0 the pool is closed
 	undone  atomic.Int64 // tasks not yet finished
 	waiting atomic.Bool  // the caller sleeps until none is
@@ -107,7 +115,7 @@ func (p *pool) run(w *worker) {
 		if !p.left.CompareAndSwap(n, n-1) {
 			continue
 		}
-		p.task(w, int(n-1))
+		p.task(p.dev, w, int(n-1))
 		if p.undone.Add(-1) == 0 && p.waiting.CompareAndSwap(true, false) {
 			p.done <- struct{}{}
 		}
@@ -143,31 +151,20 @@ func (p *pool) close() {
 
 // parallel calls task for 0 … n−1 in any order on all threads. Which thread runs
 // a task must not change its result.
-func (d *Device) parallel(n int, task func(w *worker, i int)) {
+func (d *Device) parallel(n int, task task) {
 	p := d.pool
 	if len(p.workers) == 1 || n == 1 {
 		for i := range n {
-			task(p.workers[0], i)
+			task(d, p.workers[0], i)
 		}
 		return
 	}
-	p.task = task
+	p.dev, p.task = d, task
 	p.start(int64(n), p.workers[1:min(n, len(p.workers))])
 	p.run(p.workers[0])
 	p.wait()
-	p.task = nil
-	runtime.KeepAlive(d) // else its cleanup could close the pool meanwhile
-}
-
-// batches calls task for 0 … n−1, each about so many values of pointwise work,
-// several in a row on one thread where they are small.
-func (d *Device) batches(n, values int, task func(w *worker, i int)) {
-	size := max(1, batch/values)
-	d.parallel(ceil(n, size), func(w *worker, b int) {
-		for i := b * size; i < min((b+1)*size, n); i++ {
-			task(w, i)
-		}
-	})
+	p.dev, p.task = nil, nil // a forgotten device's pool must not keep it
+	runtime.KeepAlive(d)     // else its cleanup could close the pool meanwhile
 }
 
 // batch and chunk are the least and the most values of one task of pointwise
@@ -177,11 +174,38 @@ const (
 	chunk = 16384
 )
 
+// batched is a call of batches.
+type batched struct {
+	n, size int
+	task    task
+}
+
+// batches calls task for 0 … n−1, each about so many values of pointwise work,
+// several in a row on one thread where they are small.
+func (d *Device) batches(n, values int, task task) {
+	size := max(1, batch/values)
+	d.batched = batched{n, size, task}
+	d.parallel(ceil(n, size), func(d *Device, w *worker, b int) {
+		c := &d.batched
+		for i := b * c.size; i < min((b+1)*c.size, c.n); i++ {
+			c.task(d, w, i)
+		}
+	})
+}
+
+// spanned is a call of spans.
+type spanned struct {
+	length, pieces int
+	task           func(d *Device, w *worker, n, from, to int)
+}
+
 // spans calls task for pieces [from, to) of every one of n images of so many values.
-func (d *Device) spans(n, length int, task func(w *worker, n, from, to int)) {
+func (d *Device) spans(n, length int, task func(d *Device, w *worker, n, from, to int)) {
 	pieces := ceil(length, chunk)
-	d.parallel(n*pieces, func(w *worker, i int) {
-		from := i % pieces * chunk
-		task(w, i/pieces, from, min(from+chunk, length))
+	d.spanned = spanned{length, pieces, task}
+	d.parallel(n*pieces, func(d *Device, w *worker, i int) {
+		c := &d.spanned
+		from := i % c.pieces * chunk
+		c.task(d, w, i/c.pieces, from, min(from+chunk, c.length))
 	})
 }

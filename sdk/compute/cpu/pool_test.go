@@ -17,7 +17,7 @@ func TestParallelRunsEveryTaskOnce(t *testing.T) {
 		for job := range 3000 {
 			n := 1 + job%11
 			counts := make([]atomic.Int32, n)
-			d.parallel(n, func(_ *worker, i int) { counts[i].Add(1) })
+			d.parallel(n, func(_ *Device, _ *worker, i int) { counts[i].Add(1) })
 			for i := range counts {
 				require.Equal(t, int32(1), counts[i].Load(), "task %d of %d", i, n)
 			}
@@ -27,7 +27,7 @@ func TestParallelRunsEveryTaskOnce(t *testing.T) {
 		}
 		require.NoError(t, d.Close())
 		ran := 0
-		d.parallel(5, func(*worker, int) { ran++ })
+		d.parallel(5, func(*Device, *worker, int) { ran++ })
 		assert.Equal(t, 5, ran, "a closed device has one thread")
 	}
 }
@@ -37,7 +37,7 @@ func TestHelpersSleepWhenIdle(t *testing.T) {
 	d := newDevice(4, generic)
 	defer d.Close()
 	d.pool.eager = true // whatever the machine has
-	d.parallel(100, func(*worker, int) {})
+	d.parallel(100, func(*Device, *worker, int) {})
 	for _, w := range d.pool.workers[1:] {
 		require.Eventually(t, w.asleep.Load, 10*time.Second, time.Millisecond)
 	}

@@ -2,26 +2,36 @@ package cpu
 
 import "github.com/cmi-diffusion/cmi/sdk/compute"
 
+// resampleCall is a Resample being run.
+type resampleCall struct {
+	dst, src   compute.Tensor
+	rows       func(dst, src []float32, w, y int, scale float32)
+	scale      float32
+	accumulate bool
+}
+
 // Resample implements [compute.Linear].
 func (d *Device) Resample(dst, src compute.Tensor, kind compute.Resampling, scale float32, accumulate bool) {
 	if !d.ResampleFits(dst, src, kind) {
 		return
 	}
 	rows := [...]func(dst, src []float32, w, y int, scale float32){up2, sumDown2, subsample2, zeroInsert2}[kind]
-	size, w := dst.H*dst.W, src.W
-	d.batches(dst.N*dst.C, size, func(wk *worker, i int) {
-		n, c := i/dst.C, i%dst.C
-		to := image(dst, n)[c*size : (c+1)*size]
-		from := image(src, n)[c*src.H*w : (c+1)*src.H*w]
+	d.resample = resampleCall{dst, src, rows, scale, accumulate}
+	d.batches(dst.N*dst.C, dst.H*dst.W, func(d *Device, wk *worker, i int) {
+		r := &d.resample
+		n, c, h, w := i/r.dst.C, i%r.dst.C, r.dst.H, r.dst.W
+		to := image(r.dst, n)[c*h*w : (c+1)*h*w]
+		size := r.src.H * r.src.W
+		from := image(r.src, n)[c*size : (c+1)*size]
 		wk.act = act{p: 1, q: 1}
-		for y := range dst.H {
-			row := to[y*dst.W : (y+1)*dst.W]
-			if accumulate {
-				add := wk.floats(dst.W)
-				rows(add, from, w, y, scale)
+		for y := range h {
+			row := to[y*w : (y+1)*w]
+			if r.accumulate {
+				add := wk.floats(w)
+				r.rows(add, from, r.src.W, y, r.scale)
 				d.k.linear(row, row, add, &wk.act, false)
 			} else {
-				rows(row, from, w, y, scale)
+				r.rows(row, from, r.src.W, y, r.scale)
 			}
 		}
 	})

@@ -30,6 +30,16 @@ func sum512(x []float32) float32
 //go:noescape
 func cdot512(x []float32, y []float32, mx float32, my float32) float32
 
+// sums512 is kernels.sums.
+//
+//go:noescape
+func sums512(s *float32, a []float32, b []float32)
+
+// dots512 is kernels.dots.
+//
+//go:noescape
+func dots512(s *float32, x []float32, a []float32, b []float32, k *float32)
+
 // panel512 is kernels.panel.
 //
 //go:noescape
@@ -144,6 +154,16 @@ func sum256(x []float32) float32
 //
 //go:noescape
 func cdot256(x []float32, y []float32, mx float32, my float32) float32
+
+// sums256 is kernels.sums.
+//
+//go:noescape
+func sums256(s *float32, a []float32, b []float32)
+
+// dots256 is kernels.dots.
+//
+//go:noescape
+func dots256(s *float32, x []float32, a []float32, b []float32, k *float32)
 
 // panel256 is kernels.panel.
 //

@@ -388,7 +388,7 @@ TEXT ·sum512(SB), NOSPLIT, $0-28
 	VPXORD Z3, Z3, Z3
 	XORQ   DX, DX
 
-quads:
+several:
 	CMPQ    AX, $0x40
 	JL      singles
 	VMOVUPS (CX)(DX*4), Z4
@@ -401,7 +401,7 @@ quads:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    $0x40, DX
 	SUBQ    $0x40, AX
-	JMP     quads
+	JMP     several
 
 singles:
 	CMPQ    AX, $0x10
@@ -453,39 +453,39 @@ TEXT ·cdot512(SB), NOSPLIT, $0-60
 	VPXORD       Z4, Z4, Z4
 	XORQ         BX, BX
 
-quads:
+several:
 	CMPQ        AX, $0x40
 	JL          singles
 	VMOVUPS     (CX)(BX*4), Z6
-	VMOVUPS     (DX)(BX*4), Z7
 	VSUBPS      Z0, Z6, Z6
+	VMOVUPS     (DX)(BX*4), Z7
 	VSUBPS      Z5, Z7, Z7
 	VFMADD231PS Z6, Z7, Z1
 	VMOVUPS     64(CX)(BX*4), Z6
-	VMOVUPS     64(DX)(BX*4), Z7
 	VSUBPS      Z0, Z6, Z6
+	VMOVUPS     64(DX)(BX*4), Z7
 	VSUBPS      Z5, Z7, Z7
 	VFMADD231PS Z6, Z7, Z2
 	VMOVUPS     128(CX)(BX*4), Z6
-	VMOVUPS     128(DX)(BX*4), Z7
 	VSUBPS      Z0, Z6, Z6
+	VMOVUPS     128(DX)(BX*4), Z7
 	VSUBPS      Z5, Z7, Z7
 	VFMADD231PS Z6, Z7, Z3
 	VMOVUPS     192(CX)(BX*4), Z6
-	VMOVUPS     192(DX)(BX*4), Z7
 	VSUBPS      Z0, Z6, Z6
+	VMOVUPS     192(DX)(BX*4), Z7
 	VSUBPS      Z5, Z7, Z7
 	VFMADD231PS Z6, Z7, Z4
 	ADDQ        $0x40, BX
 	SUBQ        $0x40, AX
-	JMP         quads
+	JMP         several
 
 singles:
 	CMPQ        AX, $0x10
 	JL          tail
 	VMOVUPS     (CX)(BX*4), Z6
-	VMOVUPS     (DX)(BX*4), Z7
 	VSUBPS      Z0, Z6, Z6
+	VMOVUPS     (DX)(BX*4), Z7
 	VSUBPS      Z5, Z7, Z7
 	VFMADD231PS Z6, Z7, Z1
 	ADDQ        $0x10, BX
@@ -499,11 +499,11 @@ tail:
 	BZHIL       AX, SI, SI
 	KMOVW       SI, K1
 	VMOVUPS.Z   (CX)(BX*4), K1, Z6
-	VMOVUPS.Z   (DX)(BX*4), K1, Z7
 	VSUBPS      Z0, Z6, Z6
-	VSUBPS      Z5, Z7, Z7
 	VMOVAPS.Z   Z6, K1, Z6
-	VFMADD231PS Z6, Z7, Z2
+	VMOVUPS.Z   (DX)(BX*4), K1, Z0
+	VSUBPS      Z5, Z0, Z0
+	VFMADD231PS Z6, Z0, Z2
 
 done:
 	VADDPS        Z3, Z1, Z1
@@ -518,6 +518,209 @@ done:
 	VMOVSHDUP     X1, X0
 	VADDSS        X0, X1, X1
 	MOVSS         X1, ret+56(FP)
+	VZEROUPPER
+	RET
+
+// func sums512(s *float32, a []float32, b []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·sums512(SB), NOSPLIT, $0-56
+	MOVQ   a_len+16(FP), AX
+	MOVQ   a_base+8(FP), CX
+	MOVQ   b_base+32(FP), DX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	XORQ   BX, BX
+
+several:
+	CMPQ    AX, $0x40
+	JL      singles
+	VMOVUPS (CX)(BX*4), Z8
+	VADDPS  Z8, Z0, Z0
+	VMOVUPS (DX)(BX*4), Z8
+	VADDPS  Z8, Z1, Z1
+	VMOVUPS 64(CX)(BX*4), Z8
+	VADDPS  Z8, Z2, Z2
+	VMOVUPS 64(DX)(BX*4), Z8
+	VADDPS  Z8, Z3, Z3
+	VMOVUPS 128(CX)(BX*4), Z8
+	VADDPS  Z8, Z4, Z4
+	VMOVUPS 128(DX)(BX*4), Z8
+	VADDPS  Z8, Z5, Z5
+	VMOVUPS 192(CX)(BX*4), Z8
+	VADDPS  Z8, Z6, Z6
+	VMOVUPS 192(DX)(BX*4), Z8
+	VADDPS  Z8, Z7, Z7
+	ADDQ    $0x40, BX
+	SUBQ    $0x40, AX
+	JMP     several
+
+singles:
+	CMPQ    AX, $0x10
+	JL      tail
+	VMOVUPS (CX)(BX*4), Z8
+	VADDPS  Z8, Z0, Z0
+	VMOVUPS (DX)(BX*4), Z8
+	VADDPS  Z8, Z1, Z1
+	ADDQ    $0x10, BX
+	SUBQ    $0x10, AX
+	JMP     singles
+
+tail:
+	TESTQ     AX, AX
+	JZ        done
+	MOVL      $-1, SI
+	BZHIL     AX, SI, SI
+	KMOVW     SI, K1
+	VMOVUPS.Z (CX)(BX*4), K1, Z8
+	VADDPS    Z8, Z2, Z2
+	VMOVUPS.Z (DX)(BX*4), K1, Z8
+	VADDPS    Z8, Z3, Z3
+
+done:
+	VADDPS        Z4, Z0, Z0
+	VADDPS        Z5, Z1, Z1
+	VADDPS        Z6, Z2, Z2
+	VADDPS        Z7, Z3, Z3
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z3, Z1, Z1
+	MOVQ          s+0(FP), AX
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y2
+	VEXTRACTF128  $0x01, Y2, X0
+	VADDPS        X0, X2, X0
+	VMOVHLPS      X0, X0, X2
+	VADDPS        X2, X0, X0
+	VMOVSHDUP     X0, X2
+	VADDSS        X2, X0, X0
+	VMOVSS        X0, (AX)
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVHLPS      X1, X1, X0
+	VADDPS        X0, X1, X1
+	VMOVSHDUP     X1, X0
+	VADDSS        X0, X1, X1
+	VMOVSS        X1, 4(AX)
+	VZEROUPPER
+	RET
+
+// func dots512(s *float32, x []float32, a []float32, b []float32, k *float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·dots512(SB), NOSPLIT, $0-88
+	MOVQ         k+80(FP), AX
+	VBROADCASTSS (AX), Z0
+	VBROADCASTSS 4(AX), Z1
+	VBROADCASTSS 8(AX), Z2
+	MOVQ         x_len+16(FP), AX
+	MOVQ         x_base+8(FP), CX
+	MOVQ         a_base+32(FP), DX
+	MOVQ         b_base+56(FP), BX
+	VPXORD       Z3, Z3, Z3
+	VPXORD       Z4, Z4, Z4
+	VPXORD       Z5, Z5, Z5
+	VPXORD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	XORQ         SI, SI
+
+several:
+	CMPQ        AX, $0x20
+	JL          singles
+	VMOVUPS     (CX)(SI*4), Z9
+	VSUBPS      Z0, Z9, Z9
+	VMOVUPS     (DX)(SI*4), Z10
+	VSUBPS      Z1, Z10, Z10
+	VMOVUPS     (BX)(SI*4), Z11
+	VSUBPS      Z2, Z11, Z11
+	VFMADD231PS Z9, Z10, Z3
+	VFMADD231PS Z9, Z11, Z4
+	VFMADD231PS Z10, Z10, Z5
+	VMOVUPS     64(CX)(SI*4), Z9
+	VSUBPS      Z0, Z9, Z9
+	VMOVUPS     64(DX)(SI*4), Z10
+	VSUBPS      Z1, Z10, Z10
+	VMOVUPS     64(BX)(SI*4), Z11
+	VSUBPS      Z2, Z11, Z11
+	VFMADD231PS Z9, Z10, Z6
+	VFMADD231PS Z9, Z11, Z7
+	VFMADD231PS Z10, Z10, Z8
+	ADDQ        $0x20, SI
+	SUBQ        $0x20, AX
+	JMP         several
+
+singles:
+	CMPQ        AX, $0x10
+	JL          tail
+	VMOVUPS     (CX)(SI*4), Z9
+	VSUBPS      Z0, Z9, Z9
+	VMOVUPS     (DX)(SI*4), Z10
+	VSUBPS      Z1, Z10, Z10
+	VMOVUPS     (BX)(SI*4), Z11
+	VSUBPS      Z2, Z11, Z11
+	VFMADD231PS Z9, Z10, Z3
+	VFMADD231PS Z9, Z11, Z4
+	VFMADD231PS Z10, Z10, Z5
+	ADDQ        $0x10, SI
+	SUBQ        $0x10, AX
+	JMP         singles
+
+tail:
+	TESTQ       AX, AX
+	JZ          done
+	MOVL        $-1, DI
+	BZHIL       AX, DI, DI
+	KMOVW       DI, K1
+	VMOVUPS.Z   (CX)(SI*4), K1, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMOVAPS.Z   Z9, K1, Z9
+	VMOVUPS.Z   (DX)(SI*4), K1, Z0
+	VSUBPS      Z1, Z0, Z0
+	VMOVAPS.Z   Z0, K1, Z0
+	VMOVUPS.Z   (BX)(SI*4), K1, Z1
+	VSUBPS      Z2, Z1, Z1
+	VFMADD231PS Z9, Z0, Z6
+	VFMADD231PS Z9, Z1, Z7
+	VFMADD231PS Z0, Z0, Z8
+
+done:
+	VADDPS        Z6, Z3, Z3
+	VADDPS        Z7, Z4, Z4
+	VADDPS        Z8, Z5, Z5
+	MOVQ          s+0(FP), AX
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VADDPS        Y0, Y3, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVHLPS      X1, X1, X0
+	VADDPS        X0, X1, X1
+	VMOVSHDUP     X1, X0
+	VADDSS        X0, X1, X1
+	VMOVSS        X1, (AX)
+	VEXTRACTF64X4 $0x01, Z4, Y0
+	VADDPS        Y0, Y4, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVHLPS      X1, X1, X0
+	VADDPS        X0, X1, X1
+	VMOVSHDUP     X1, X0
+	VADDSS        X0, X1, X1
+	VMOVSS        X1, 4(AX)
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VADDPS        Y0, Y5, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VMOVHLPS      X1, X1, X0
+	VADDPS        X0, X1, X1
+	VMOVSHDUP     X1, X0
+	VADDSS        X0, X1, X1
+	VMOVSS        X1, 8(AX)
 	VZEROUPPER
 	RET
 
@@ -3924,7 +4127,7 @@ TEXT ·sum256(SB), NOSPLIT, $0-28
 	VXORPS Y3, Y3, Y3
 	XORQ   DX, DX
 
-quads:
+several:
 	CMPQ    AX, $0x20
 	JL      singles
 	VMOVUPS (CX)(DX*4), Y4
@@ -3937,7 +4140,7 @@ quads:
 	VADDPS  Y4, Y3, Y3
 	ADDQ    $0x20, DX
 	SUBQ    $0x20, AX
-	JMP     quads
+	JMP     several
 
 singles:
 	CMPQ    AX, $0x08
@@ -4007,39 +4210,39 @@ TEXT ·cdot256(SB), NOSPLIT, $0-60
 	VXORPS       Y5, Y5, Y5
 	XORQ         BX, BX
 
-quads:
+several:
 	CMPQ        AX, $0x20
 	JL          singles
 	VMOVUPS     (CX)(BX*4), Y6
-	VMOVUPS     (DX)(BX*4), Y7
 	VSUBPS      Y0, Y6, Y6
+	VMOVUPS     (DX)(BX*4), Y7
 	VSUBPS      Y1, Y7, Y7
 	VFMADD231PS Y6, Y7, Y2
 	VMOVUPS     32(CX)(BX*4), Y6
-	VMOVUPS     32(DX)(BX*4), Y7
 	VSUBPS      Y0, Y6, Y6
+	VMOVUPS     32(DX)(BX*4), Y7
 	VSUBPS      Y1, Y7, Y7
 	VFMADD231PS Y6, Y7, Y3
 	VMOVUPS     64(CX)(BX*4), Y6
-	VMOVUPS     64(DX)(BX*4), Y7
 	VSUBPS      Y0, Y6, Y6
+	VMOVUPS     64(DX)(BX*4), Y7
 	VSUBPS      Y1, Y7, Y7
 	VFMADD231PS Y6, Y7, Y4
 	VMOVUPS     96(CX)(BX*4), Y6
-	VMOVUPS     96(DX)(BX*4), Y7
 	VSUBPS      Y0, Y6, Y6
+	VMOVUPS     96(DX)(BX*4), Y7
 	VSUBPS      Y1, Y7, Y7
 	VFMADD231PS Y6, Y7, Y5
 	ADDQ        $0x20, BX
 	SUBQ        $0x20, AX
-	JMP         quads
+	JMP         several
 
 singles:
 	CMPQ        AX, $0x08
 	JL          tail
 	VMOVUPS     (CX)(BX*4), Y6
-	VMOVUPS     (DX)(BX*4), Y7
 	VSUBPS      Y0, Y6, Y6
+	VMOVUPS     (DX)(BX*4), Y7
 	VSUBPS      Y1, Y7, Y7
 	VFMADD231PS Y6, Y7, Y2
 	ADDQ        $0x08, BX
@@ -4054,11 +4257,11 @@ tail:
 	SUBQ        AX, SI
 	VMOVUPS     (SI), Y6
 	VMASKMOVPS  (CX)(BX*4), Y6, Y7
-	VMASKMOVPS  (DX)(BX*4), Y6, Y8
 	VSUBPS      Y0, Y7, Y7
-	VSUBPS      Y1, Y8, Y8
 	VANDPS      Y6, Y7, Y7
-	VFMADD231PS Y7, Y8, Y3
+	VMASKMOVPS  (DX)(BX*4), Y6, Y0
+	VSUBPS      Y1, Y0, Y0
+	VFMADD231PS Y7, Y0, Y3
 
 done:
 	VADDPS       Y4, Y2, Y2
@@ -4072,6 +4275,206 @@ done:
 	VMOVSHDUP    X1, X0
 	VADDSS       X0, X1, X1
 	MOVSS        X1, ret+56(FP)
+	VZEROUPPER
+	RET
+
+// func sums256(s *float32, a []float32, b []float32)
+// Requires: AVX
+TEXT ·sums256(SB), NOSPLIT, $0-56
+	MOVQ   a_len+16(FP), AX
+	MOVQ   a_base+8(FP), CX
+	MOVQ   b_base+32(FP), DX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	XORQ   BX, BX
+
+several:
+	CMPQ    AX, $0x20
+	JL      singles
+	VMOVUPS (CX)(BX*4), Y8
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS (DX)(BX*4), Y8
+	VADDPS  Y8, Y1, Y1
+	VMOVUPS 32(CX)(BX*4), Y8
+	VADDPS  Y8, Y2, Y2
+	VMOVUPS 32(DX)(BX*4), Y8
+	VADDPS  Y8, Y3, Y3
+	VMOVUPS 64(CX)(BX*4), Y8
+	VADDPS  Y8, Y4, Y4
+	VMOVUPS 64(DX)(BX*4), Y8
+	VADDPS  Y8, Y5, Y5
+	VMOVUPS 96(CX)(BX*4), Y8
+	VADDPS  Y8, Y6, Y6
+	VMOVUPS 96(DX)(BX*4), Y8
+	VADDPS  Y8, Y7, Y7
+	ADDQ    $0x20, BX
+	SUBQ    $0x20, AX
+	JMP     several
+
+singles:
+	CMPQ    AX, $0x08
+	JL      tail
+	VMOVUPS (CX)(BX*4), Y8
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS (DX)(BX*4), Y8
+	VADDPS  Y8, Y1, Y1
+	ADDQ    $0x08, BX
+	SUBQ    $0x08, AX
+	JMP     singles
+
+tail:
+	TESTQ      AX, AX
+	JZ         done
+	LEAQ       lanes<>+32(SB), SI
+	SHLQ       $0x02, AX
+	SUBQ       AX, SI
+	VMOVUPS    (SI), Y8
+	VMASKMOVPS (CX)(BX*4), Y8, Y9
+	VADDPS     Y9, Y2, Y2
+	VMASKMOVPS (DX)(BX*4), Y8, Y8
+	VADDPS     Y8, Y3, Y3
+
+done:
+	VADDPS       Y4, Y0, Y0
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y6, Y2, Y2
+	VADDPS       Y7, Y3, Y3
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	MOVQ         s+0(FP), AX
+	VMOVAPS      Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VADDPS       X2, X0, X2
+	VMOVHLPS     X2, X2, X0
+	VADDPS       X0, X2, X2
+	VMOVSHDUP    X2, X0
+	VADDSS       X0, X2, X2
+	VMOVSS       X2, (AX)
+	VMOVAPS      Y1, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVHLPS     X1, X1, X0
+	VADDPS       X0, X1, X1
+	VMOVSHDUP    X1, X0
+	VADDSS       X0, X1, X1
+	VMOVSS       X1, 4(AX)
+	VZEROUPPER
+	RET
+
+// func dots256(s *float32, x []float32, a []float32, b []float32, k *float32)
+// Requires: AVX, FMA3
+TEXT ·dots256(SB), NOSPLIT, $0-88
+	MOVQ         k+80(FP), AX
+	VBROADCASTSS (AX), Y0
+	VBROADCASTSS 4(AX), Y1
+	VBROADCASTSS 8(AX), Y2
+	MOVQ         x_len+16(FP), AX
+	MOVQ         x_base+8(FP), CX
+	MOVQ         a_base+32(FP), DX
+	MOVQ         b_base+56(FP), BX
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	VXORPS       Y6, Y6, Y6
+	VXORPS       Y7, Y7, Y7
+	VXORPS       Y8, Y8, Y8
+	XORQ         SI, SI
+
+several:
+	CMPQ        AX, $0x10
+	JL          singles
+	VMOVUPS     (CX)(SI*4), Y9
+	VSUBPS      Y0, Y9, Y9
+	VMOVUPS     (DX)(SI*4), Y10
+	VSUBPS      Y1, Y10, Y10
+	VMOVUPS     (BX)(SI*4), Y11
+	VSUBPS      Y2, Y11, Y11
+	VFMADD231PS Y9, Y10, Y3
+	VFMADD231PS Y9, Y11, Y4
+	VFMADD231PS Y10, Y10, Y5
+	VMOVUPS     32(CX)(SI*4), Y9
+	VSUBPS      Y0, Y9, Y9
+	VMOVUPS     32(DX)(SI*4), Y10
+	VSUBPS      Y1, Y10, Y10
+	VMOVUPS     32(BX)(SI*4), Y11
+	VSUBPS      Y2, Y11, Y11
+	VFMADD231PS Y9, Y10, Y6
+	VFMADD231PS Y9, Y11, Y7
+	VFMADD231PS Y10, Y10, Y8
+	ADDQ        $0x10, SI
+	SUBQ        $0x10, AX
+	JMP         several
+
+singles:
+	CMPQ        AX, $0x08
+	JL          tail
+	VMOVUPS     (CX)(SI*4), Y9
+	VSUBPS      Y0, Y9, Y9
+	VMOVUPS     (DX)(SI*4), Y10
+	VSUBPS      Y1, Y10, Y10
+	VMOVUPS     (BX)(SI*4), Y11
+	VSUBPS      Y2, Y11, Y11
+	VFMADD231PS Y9, Y10, Y3
+	VFMADD231PS Y9, Y11, Y4
+	VFMADD231PS Y10, Y10, Y5
+	ADDQ        $0x08, SI
+	SUBQ        $0x08, AX
+	JMP         singles
+
+tail:
+	TESTQ       AX, AX
+	JZ          done
+	LEAQ        lanes<>+32(SB), DI
+	SHLQ        $0x02, AX
+	SUBQ        AX, DI
+	VMOVUPS     (DI), Y9
+	VMASKMOVPS  (CX)(SI*4), Y9, Y10
+	VSUBPS      Y0, Y10, Y10
+	VANDPS      Y9, Y10, Y10
+	VMASKMOVPS  (DX)(SI*4), Y9, Y0
+	VSUBPS      Y1, Y0, Y0
+	VANDPS      Y9, Y0, Y0
+	VMASKMOVPS  (BX)(SI*4), Y9, Y1
+	VSUBPS      Y2, Y1, Y1
+	VFMADD231PS Y10, Y0, Y6
+	VFMADD231PS Y10, Y1, Y7
+	VFMADD231PS Y0, Y0, Y8
+
+done:
+	VADDPS       Y6, Y3, Y3
+	VADDPS       Y7, Y4, Y4
+	VADDPS       Y8, Y5, Y5
+	MOVQ         s+0(FP), AX
+	VMOVAPS      Y3, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVHLPS     X1, X1, X0
+	VADDPS       X0, X1, X1
+	VMOVSHDUP    X1, X0
+	VADDSS       X0, X1, X1
+	VMOVSS       X1, (AX)
+	VMOVAPS      Y4, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVHLPS     X1, X1, X0
+	VADDPS       X0, X1, X1
+	VMOVSHDUP    X1, X0
+	VADDSS       X0, X1, X1
+	VMOVSS       X1, 4(AX)
+	VMOVAPS      Y5, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVHLPS     X1, X1, X0
+	VADDPS       X0, X1, X1
+	VMOVSHDUP    X1, X0
+	VADDSS       X0, X1, X1
+	VMOVSS       X1, 8(AX)
 	VZEROUPPER
 	RET
 

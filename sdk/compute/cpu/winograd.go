@@ -94,7 +94,7 @@ func (d *Device) tiled(w *weights, kind int, adjoint bool) []float32 {
 	s := &schemes[kind]
 	groups := ceil(out, 8)
 	u := make([]float32, s.points*groups*in*8)
-	d.parallel(groups, func(_ *worker, g int) {
+	d.parallel(groups, func(_ *Device, _ *worker, g int) {
 		var values [36]float32
 		for o := g * 8; o < min(g*8+8, out); o++ {
 			for i := range in {
@@ -145,6 +145,11 @@ type tiling struct {
 	vPoint       int       // values of a point in a block
 	pixels       []int     // where each run starts in an image, for all groups
 	padded       []int     // the same in a padded image
+	first        int       // image of the stage's first group
+	chunks, per  int       // of the transform: tasks of an image, channels of a task
+	split        int       // of the products: tasks of a block,
+	perTask      int       // panels of a task
+	panels       int
 }
 
 // blockGroups is the most groups of a block, so that a matrix product's columns
@@ -156,40 +161,46 @@ func (t *tiling) start(b int) int { return b * t.groups / t.blocks }
 
 func (d *Device) convTiled(c *convolution, kind int, weights []float32) {
 	s := &schemes[kind]
-	w, pitch := c.src.W, c.src.W+16
-	t := tiling{convolution: c, scheme: s, kernel: d.k.winograd[kind], weights: weights, perImage: c.src.H * w / s.cell}
+	w := c.src.W
+	d.tiles = tiling{convolution: c, scheme: s, kernel: d.k.winograd[kind], weights: weights, perImage: c.src.H * w / s.cell}
+	t := &d.tiles
 	all := c.src.N * t.perImage
 	stages := ceil(all, max(blockGroups, winogradStage/(s.points*tileGroup*c.in)))
 	perStage := ceil(all, stages)
 	t.vPoint = c.in*(blockGroups+1)*tileGroup + 16 // off powers of two
 	t.vBlock = s.points * t.vPoint
 	t.v = d.staged(max(1, ceil(perStage, blockGroups)) * t.vBlock)
-	t.pixels, t.padded = d.runs(s, t.perImage, w, pitch)
+	t.pixels, t.padded = d.runs(s, t.perImage, w, t.padding(w))
+	t.panels = ceil(c.out, 8)
 	for t.from = 0; t.from < all; t.from += t.groups {
 		t.groups = min(perStage, all-t.from)
 		t.blocks = ceil(t.groups, blockGroups)
 		if t.groups == blockGroups+1 {
 			t.blocks = 1 // two pairs of vectors
 		}
-		first, last := t.from/t.perImage, (t.from+t.groups-1)/t.perImage
-		images := last - first + 1
+		t.first = t.from / t.perImage
+		images := (t.from+t.groups-1)/t.perImage - t.first + 1
 		// About eight tasks a thread, each of several channels where they are small.
-		per := max(images*c.in/(8*len(d.pool.workers)), batch/(min(t.groups, t.perImage)*s.cell), 1)
-		chunks := ceil(c.in, per)
-		d.parallel(images*chunks, func(wk *worker, i int) {
-			from := i % chunks * per
-			t.transform(wk, first+i/chunks, from, min(from+per, c.in), pitch)
+		t.per = max(images*c.in/(8*len(d.pool.workers)), batch/(min(t.groups, t.perImage)*s.cell), 1)
+		t.chunks = ceil(c.in, t.per)
+		d.parallel(images*t.chunks, func(d *Device, w *worker, i int) {
+			t := &d.tiles
+			from := i % t.chunks * t.per
+			t.transform(w, t.first+i/t.chunks, from, min(from+t.per, t.in))
 		})
-		panels := ceil(c.out, 8)
-		split := max(ceil(panels, 4), min(panels, ceil(4*len(d.pool.workers), t.blocks)))
-		perTask := ceil(panels, split)
-		split = ceil(panels, perTask)
-		d.parallel(t.blocks*split, func(wk *worker, i int) {
-			g := i % split * perTask
-			t.multiply(d.k, wk, i/split, g, min(perTask, panels-g), panels)
+		split := max(ceil(t.panels, 4), min(t.panels, ceil(4*len(d.pool.workers), t.blocks)))
+		t.perTask = ceil(t.panels, split)
+		t.split = ceil(t.panels, t.perTask)
+		d.parallel(t.blocks*t.split, func(d *Device, w *worker, i int) {
+			t := &d.tiles
+			panel := i % t.split * t.perTask
+			t.multiply(d.k, w, i/t.split, panel, min(t.perTask, t.panels-panel))
 		})
 	}
 }
+
+// padding is the pitch of an image's rows between zeros.
+func (t *tiling) padding(width int) int { return width + 16 }
 
 // runs lists where the runs of an image's groups of tiles start.
 func (d *Device) runs(s *scheme, groups, width, pitch int) (pixels, padded []int) {
@@ -210,8 +221,8 @@ const tileScratch = 36 * tileGroup
 
 // transform is Bᵀ d B of some channels of an image's tiles in the stage. Their
 // rows are copied between zeros first.
-func (t *tiling) transform(wk *worker, n, channel, end, pitch int) {
-	h, w := t.src.H, t.src.W
+func (t *tiling) transform(wk *worker, n, channel, end int) {
+	h, w, pitch := t.src.H, t.src.W, t.padding(t.src.W)
 	from, to := max(0, t.from-n*t.perImage), min(t.perImage, t.from+t.groups-n*t.perImage)
 	line := t.cell / t.size // pixels of a group, one of its rows after the other
 	row := from*line/w*t.size - 1
@@ -245,14 +256,14 @@ func (t *tiling) transform(wk *worker, n, channel, end, pitch int) {
 
 // multiply computes the results of so many panels of output channels for the
 // tiles of a block.
-func (t *tiling) multiply(k *kernels, wk *worker, b, panel, count, panels int) {
+func (t *tiling) multiply(k *kernels, wk *worker, b, panel, count int) {
 	first, last := t.start(b), t.start(b+1)
 	ld := (last - first) * tileGroup
 	stride := count*8*ld + 16
 	scratch := wk.floats(tileScratch + t.points*stride)
 	tmp, m := scratch[:tileScratch], scratch[tileScratch:]
 	for p := range t.points {
-		u := t.weights[(p*panels+panel)*t.in*8:][:count*t.in*8]
+		u := t.weights[(p*t.panels+panel)*t.in*8:][:count*t.in*8]
 		v := t.v[b*t.vBlock+p*t.vPoint:][:t.in*ld]
 		k.gemm(m[p*stride:], ld, u, count*8, v, ld, t.in, ld, false)
 	}
