@@ -15,6 +15,7 @@ type pointwiseCall struct {
 	repeat    int
 	lo, hi    float32
 	power     float64
+	first     []compute.PhiloxBlock // of each image
 	each      func(c *pointwiseCall, k *kernels, dst, x, y []float32)
 }
 

@@ -12,9 +12,11 @@ func (d *Device) Normals(dst compute.Tensor, first []compute.PhiloxBlock) {
 	if !d.NormalsFits(dst, first) {
 		return
 	}
-	d.spans(dst.N, dst.Len(), func(_ *worker, n, i, j int) {
-		at := first[n]
+	d.pointwise = pointwiseCall{dst: dst, first: first}
+	d.spans(dst.N, dst.Len(), func(d *Device, _ *worker, n, i, j int) {
+		c := &d.pointwise
+		at := c.first[n]
 		at.Counter[0] += uint32(i / 4) // spans start at multiples of four
-		diffusion.Normals(image(dst, n)[i:j], at.Counter, at.Key)
+		diffusion.Normals(image(c.dst, n)[i:j], at.Counter, at.Key)
 	})
 }
