@@ -1,0 +1,183 @@
+// Convolutions with stride 1, in registers alone: an invocation computes 4·QUADS
+// output channels at some pixels. Weights are [out/4][in][taps] vectors of four
+// output channels. Invocations are numbered tiles first, then output channels,
+// from p.first to p.last.
+
+// stage copies channel images into planes with a border of zeros, so that conv3
+// reads without bounds. Workgroups: 8×8 values of a plane, channel images.
+#entry stage
+@compute @workgroup_size(8, 8)
+fn stage(@builtin(global_invocation_id) g: vec3<u32>) {
+  if (g.x >= p.row || g.y >= p.rows) {
+    return;
+  }
+  let plane = g.z + p.first;
+  let n = plane / p.channels + p.image;
+  let c = plane % p.channels;
+  var v = 0.0;
+  if (g.x >= 1u && g.x <= p.width && g.y >= 1u && g.y <= p.height) {
+    v = $x[x_image(n) + (c * p.height + g.y - 1u) * p.width + g.x - 1u];
+  }
+  $padded[(plane * p.rows + g.y) * p.row + g.x] = v;
+}
+
+// conv3 is the 3×3 convolution at HIGH×WIDE pixels.
+#entry conv3
+@compute @workgroup_size(64)
+fn conv3(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) size: vec3<u32>) {
+  let id = p.first + g.x + g.y * size.x * 64u;
+  if (id >= p.last) {
+    return;
+  }
+  let tile = id % p.tiles;
+  let quad = id / p.tiles * ${QUADS}u;
+  let each = p.across * p.down;
+  let n = tile / each;
+  let y = tile % each / p.across * ${HIGH}u;
+  let x = tile % p.across * ${WIDE}u;
+  var at = n * p.inputs * p.plane + y * p.row + x;
+#for q < QUADS
+  var w${q} = (quad + ${q}u) * p.inputs * 9u;
+#for r < HIGH
+#for c < WIDE
+  var a${q}_${r}_${c} = vec4<f32>(0.0, 0.0, 0.0, 0.0);
+#end
+#end
+#end
+  for (var i: u32 = 0u; i < p.inputs; i += 1u) {
+#for r < HIGH + 2
+#for c < WIDE + 2
+    let x${r}_${c} = $padded[at + ${r}u * p.row + ${c}u];
+#end
+#end
+#for q < QUADS
+#for k < 9
+    let k${q}_${k} = $w[w${q} + ${k}u];
+#for r < HIGH
+#for c < WIDE
+    a${q}_${r}_${c} += k${q}_${k} * x${r + k / 3}_${c + k % 3};
+#end
+#end
+#end
+    w${q} += 9u;
+#end
+    at += p.plane;
+  }
+#for q < QUADS
+  let b${q} = $bias[quad + ${q}u] * p.biased;
+#for o < 4
+  let o${q}_${o} = (quad + ${q}u) * 4u + ${o}u;
+  if (o${q}_${o} < p.outputs) {
+    let to${q}_${o} = dst_image(p.image + n) + (o${q}_${o} * p.height + y) * p.width + x;
+    let from${q}_${o} = add_image(p.image + n) + (o${q}_${o} * p.height + y) * p.width + x;
+#for r < HIGH
+#for c < WIDE
+    if (y + ${r}u < p.height && x + ${c}u < p.width) {
+      var v = a${q}_${r}_${c}[${o}] + b${q}[${o}];
+      if (p.added == 1u) {
+        v += $add[from${q}_${o} + ${r}u * p.width + ${c}u];
+      }
+      $dst[to${q}_${o} + ${r}u * p.width + ${c}u] = v;
+    }
+#end
+#end
+  }
+#end
+#end
+}
+
+// conv1 is the 1×1 convolution at WIDE pixels; tiles is the tiles of an image.
+#entry conv1
+@compute @workgroup_size(64)
+fn conv1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) size: vec3<u32>) {
+  let id = p.first + g.x + g.y * size.x * 64u;
+  if (id >= p.last) {
+    return;
+  }
+  let all = p.tiles * p.images;
+  let tile = id % all;
+  let quad = id / all * ${QUADS}u;
+  let n = tile / p.tiles;
+  let x = tile % p.tiles * ${WIDE}u;
+  var at = x_image(n);
+#for c < WIDE
+  let x${c} = min(x + ${c}u, p.pixels - 1u);
+#end
+#for q < QUADS
+  let w${q} = (quad + ${q}u) * p.inputs;
+#for c < WIDE
+  var a${q}_${c} = vec4<f32>(0.0, 0.0, 0.0, 0.0);
+#end
+#end
+  for (var i: u32 = 0u; i < p.inputs; i += 1u) {
+#for c < WIDE
+    let v${c} = $x[at + x${c}];
+#end
+#for q < QUADS
+    let k${q} = $w[w${q} + i];
+#for c < WIDE
+    a${q}_${c} += k${q} * v${c};
+#end
+#end
+    at += p.pixels;
+  }
+#for q < QUADS
+  let b${q} = $bias[quad + ${q}u] * p.biased;
+#for o < 4
+  let o${q}_${o} = (quad + ${q}u) * 4u + ${o}u;
+  if (o${q}_${o} < p.outputs) {
+    let to${q}_${o} = dst_image(n) + o${q}_${o} * p.pixels;
+    let from${q}_${o} = add_image(n) + o${q}_${o} * p.pixels;
+#for c < WIDE
+    if (x + ${c}u < p.pixels) {
+      var v = a${q}_${c}[${o}] + b${q}[${o}];
+      if (p.added == 1u) {
+        v += $add[from${q}_${o} + x${c}];
+      }
+      $dst[to${q}_${o} + x${c}] = v;
+    }
+#end
+  }
+#end
+#end
+}
+
+// linear is the 1×1 convolution of single pixels: four output channels of WIDE
+// images, numbered output channels first. tiles is the quads of output channels.
+#entry linear
+@compute @workgroup_size(64)
+fn linear(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) size: vec3<u32>) {
+  let id = p.first + g.x + g.y * size.x * 64u;
+  if (id >= p.last) {
+    return;
+  }
+  let quad = id % p.tiles;
+  let n = id / p.tiles * ${WIDE}u;
+  let w = quad * p.inputs;
+#for c < WIDE
+  let n${c} = min(n + ${c}u, p.images - 1u);
+  let x${c} = x_image(n${c});
+  var a${c} = vec4<f32>(0.0, 0.0, 0.0, 0.0);
+#end
+  for (var i: u32 = 0u; i < p.inputs; i += 1u) {
+    let k = $w[w + i];
+#for c < WIDE
+    a${c} += k * $x[x${c} + i];
+#end
+  }
+  let b = $bias[quad] * p.biased;
+#for o < 4
+  let o${o} = quad * 4u + ${o}u;
+  if (o${o} < p.outputs) {
+#for c < WIDE
+    if (n + ${c}u < p.images) {
+      var v = a${c}[${o}] + b[${o}];
+      if (p.added == 1u) {
+        v += $add[add_image(n${c}) + o${o}];
+      }
+      $dst[dst_image(n${c}) + o${o}] = v;
+    }
+#end
+  }
+#end
+}

@@ -1,0 +1,160 @@
+package wgsl
+
+import (
+	"math"
+	"slices"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+)
+
+// workgroup is the size of most kernels' workgroups.
+const workgroup = 64
+
+// across is the workgroups for so many values of an image or channel, of which an
+// invocation takes about four.
+func (d *Device) across(values int) int {
+	return min(ceil(values, 4*workgroup), d.limits.MaxWorkgroups)
+}
+
+// each queues a kernel whose rows of workgroups are the images of dst.
+func (d *Device) each(kernel, entry string, ints []integer, params []parameter, dst compute.Tensor, sources ...argument) {
+	d.run(call{
+		kernel: kernel, entry: entry, ints: ints,
+		args:   append([]argument{out("dst", dst)}, sources...),
+		params: append(params, u("len", dst.Len())),
+		groups: [3]int{d.across(dst.Len()), dst.N, 1},
+		work:   pointwiseWork * float64(dst.N*dst.Len()*(1+len(sources))),
+	})
+}
+
+// pointwiseWork is the cost of a value that is read or written, in floating-point
+// operations of a matrix product, on a software adapter.
+const pointwiseWork = 20
+
+// Combine implements [compute.Pointwise].
+func (d *Device) Combine(dst compute.Tensor, terms ...compute.Term) {
+	if !d.CombineFits(dst, terms) {
+		return
+	}
+	coef := func(n, k int) float32 { return float32(terms[k].Coef[n%len(terms[k].Coef)]) }
+	for n := 0; n < dst.N; { // images of equal factors together
+		next := n + 1
+		for next < dst.N && !slices.ContainsFunc(indices(len(terms)), func(k int) bool { return coef(n, k) != coef(next, k) }) {
+			next++
+		}
+		args := []argument{out("dst", dst)}
+		params := []parameter{u("len", dst.Len()), u("first", n)}
+		for k, t := range terms {
+			args = append(args, in("x"+string(rune('0'+k)), t.X))
+			params = append(params, f("c"+string(rune('0'+k)), coef(n, k)))
+		}
+		d.run(call{
+			kernel: "combine", entry: "combine", ints: []integer{{"TERMS", len(terms)}}, args: args, params: params,
+			groups: [3]int{d.across(dst.Len()), next - n, 1},
+			work:   pointwiseWork * float64((next-n)*dst.Len()*len(args)),
+		})
+		n = next
+	}
+}
+
+func indices(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// AddChannel implements [compute.Pointwise].
+func (d *Device) AddChannel(dst, x, e compute.Tensor) {
+	if !d.AddChannelFits(dst, x, e) {
+		return
+	}
+	d.run(call{
+		kernel: "addchannel", entry: "addchannel",
+		args:   []argument{out("dst", dst), in("x", x), in("e", e)},
+		params: []parameter{u("pixels", dst.H*dst.W)},
+		groups: [3]int{d.across(dst.H * dst.W), dst.C, dst.N},
+		work:   3 * pointwiseWork * float64(dst.N*dst.Len()),
+	})
+}
+
+// Mul implements [compute.Pointwise].
+func (d *Device) Mul(dst, a, b compute.Tensor) {
+	if !d.MulFits(dst, a, b) {
+		return
+	}
+	d.run(call{
+		kernel: "mul", entry: "mul",
+		args:   []argument{out("dst", dst), in("a", a), in("b", b)},
+		params: []parameter{u("len", b.Len())},
+		groups: [3]int{d.across(b.Len()), dst.C / b.C, dst.N},
+		work:   3 * pointwiseWork * float64(dst.N*dst.Len()),
+	})
+}
+
+// Clamp implements [compute.Pointwise].
+func (d *Device) Clamp(dst, x compute.Tensor, lo, hi float32) {
+	if d.PointwiseFits("clamp", dst, x) {
+		d.each("clamp", "clamp_value", nil, []parameter{f("lo", lo), f("hi", hi)}, dst, in("x", x))
+	}
+}
+
+// ClampAdjoint implements [compute.Pointwise].
+func (d *Device) ClampAdjoint(dst, g, x compute.Tensor, lo, hi float32) {
+	if d.PointwiseFits("clamp adjoint", dst, g, x) {
+		d.each("clamp", "clamp_adjoint", nil, []parameter{f("lo", lo), f("hi", hi)}, dst, in("g", g), in("x", x))
+	}
+}
+
+// Exp implements [compute.Pointwise].
+func (d *Device) Exp(dst, x compute.Tensor, scale, shift float32) {
+	if d.PointwiseFits("exp", dst, x) {
+		d.each("exp", "exp_affine", nil, []parameter{f("scale", scale), f("shift", shift)}, dst, in("x", x))
+	}
+}
+
+// Pow implements [compute.Pointwise].
+func (d *Device) Pow(dst, x compute.Tensor, scale, shift, p float32) {
+	if !d.PointwiseFits("pow", dst, x) {
+		return
+	}
+	twice := 0
+	if slices.Contains([]float32{0.5, -0.5, -1, 2}, p) {
+		twice = int(2 * p)
+	}
+	params := []parameter{f("scale", scale), f("shift", shift), f("power", p), f("at_zero", float32(math.Pow(0, float64(p))))}
+	d.each("pow", "pow_affine", []integer{{"TWICE", twice}}, params, dst, in("x", x))
+}
+
+// dotSlice is the products that one invocation adds up.
+const dotSlice = 32
+
+// Dot implements [compute.Pointwise].
+func (d *Device) Dot(a, b compute.Tensor) ([]float64, error) {
+	images, ok := d.DotFits(a, b)
+	if !ok {
+		return nil, d.Err()
+	}
+	pieces := ceil(a.Len(), dotSlice)
+	sums := d.scratched(0, images*pieces)
+	if sums == nil {
+		return nil, d.Err()
+	}
+	d.run(call{
+		kernel: "dot", entry: "dot_slices",
+		args:   []argument{{name: "sums", block: sums, writes: true}, in("a", a), in("b", b)},
+		params: []parameter{u("len", a.Len()), u("slices", pieces)},
+		groups: [3]int{ceil(pieces, workgroup), images, 1},
+		work:   2 * pointwiseWork * float64(images*a.Len()),
+	})
+	partial := make([]float32, images*pieces)
+	if err := d.fetch(partial, sums, 0); err != nil {
+		return nil, err
+	}
+	total := make([]float64, images)
+	for i, v := range partial {
+		total[i/pieces] += float64(v)
+	}
+	return total, nil
+}

@@ -1,0 +1,81 @@
+// Package wgsl is the compute device of a WebGPU adapter: the kernels are WGSL,
+// one a file, and the adapter is reached through the narrow interface of package
+// webgpu, natively or in a browser.
+//
+// Kernels that push coefficients of directional derivatives have the entry points
+// jvp_… for the tangent (Jacobian-vector products, and with two of them the
+// products with Hessians) and jet2_… for the second coefficient, from which the
+// third derivative along a direction comes.
+package wgsl
+
+import (
+	"fmt"
+
+	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+)
+
+// Device computes on a WebGPU adapter.
+type Device struct {
+	compute.Guard
+	gpu       webgpu.GPU
+	limits    webgpu.Info
+	stream    *stream
+	pipelines map[string]webgpu.Pipeline
+	groups    map[binding]webgpu.BindGroup
+	memory    memory
+	scratch   [scratches]*block
+	empty     *block // stands for an argument that a call does not have
+}
+
+var (
+	_ compute.Device   = (*Device)(nil)
+	_ compute.Recorder = (*Device)(nil)
+	_ compute.Drawer   = (*Device)(nil)
+)
+
+// New is a device on an adapter, which it closes when it is closed.
+func New(gpu webgpu.GPU) (*Device, error) {
+	d := &Device{gpu: gpu, limits: gpu.Info(), pipelines: map[string]webgpu.Pipeline{}, groups: map[binding]webgpu.BindGroup{}}
+	d.Guard = compute.NewGuard("webgpu", d.owns)
+	if least := 8; d.limits.MaxStorageBuffers < least || d.limits.MaxInvocations < 64 {
+		return nil, fmt.Errorf("webgpu: adapter %s binds %d arrays to a kernel of %d invocations: %d and 64 are needed",
+			d.limits.Name, d.limits.MaxStorageBuffers, d.limits.MaxInvocations, least)
+	}
+	d.memory = memory{most: d.limits.Memory, pool: map[int][]*block{}}
+	var err error
+	if d.stream, err = d.newStream(false); err != nil {
+		return nil, err
+	}
+	if d.empty, err = d.acquire(leastBlock); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Info implements [compute.Device].
+func (d *Device) Info() compute.Info {
+	l := d.limits
+	return compute.Info{
+		Name:        "webgpu",
+		Description: fmt.Sprintf("%s, %s, %s", l.Name, l.Driver, l.Backend),
+		Software:    l.Software,
+		Memory:      l.Memory,
+	}
+}
+
+// Sync implements [compute.Memory].
+func (d *Device) Sync() error {
+	d.stream.flush()
+	if d.Err() == nil {
+		d.Fail(d.gpu.Wait())
+	}
+	return d.Err()
+}
+
+// Close implements [compute.Device].
+func (d *Device) Close() error {
+	d.stream.flush()
+	d.Fail(d.gpu.Close())
+	return d.Err()
+}

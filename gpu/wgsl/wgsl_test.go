@@ -1,0 +1,43 @@
+package wgsl_test
+
+import (
+	"testing"
+
+	"github.com/cmi-diffusion/cmi/gpu/wgsl"
+	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/native"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/compute/computetest"
+	"github.com/cmi-diffusion/cmi/sdk/compute/computetest/devicetest"
+)
+
+// open is a device on the machine's adapter, software or not.
+func open(t testing.TB) *wgsl.Device {
+	t.Helper()
+	gpu, err := native.Open()
+	if err != nil {
+		t.Skip(err)
+	}
+	d, err := wgsl.New(gpu)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func TestConformance(t *testing.T) {
+	d := open(t)
+	devicetest.Ops(t, d, testing.Short())
+	devicetest.Cases(t, d, computetest.Networks(testing.Short()))
+}
+
+func TestErrors(t *testing.T) {
+	open(t) // or skip
+	devicetest.Errors(t, func() (compute.Device, error) {
+		gpu, err := native.Open()
+		if err != nil {
+			return nil, err
+		}
+		return wgsl.New(gpu)
+	})
+}
