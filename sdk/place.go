@@ -16,20 +16,24 @@ type Saved struct {
 	Passes int       // network passes so far
 }
 
-// Opener opens a device with a prior on it; close releases both. lost is nil at
-// first, and later the failure of the device before, which wraps compute.ErrLost or
-// compute.ErrMemory: open another such device, or one of another kind, or end the
-// work by returning lost itself.
-type Opener func(ctx context.Context, lost error) (m prior.Model, close func(), err error)
+// Loss is how a place has lost its device.
+type Loss struct {
+	Cause  error // wraps compute.ErrLost or compute.ErrMemory; nil when a place is opened first
+	InARow int   // losses since a step was finished, this one included
+}
+
+// Opener opens a device with a prior on it; close releases both. After a loss it may
+// open another such device, or one of another kind, or end the work by returning the
+// loss's cause.
+type Opener func(ctx context.Context, loss Loss) (m prior.Model, close func(), err error)
 
 // Place is where runs compute: a prior on a device. When the device is lost, a new
 // one is opened and what was begun goes on there. It belongs to one goroutine.
 type Place struct {
-	open   Opener
-	model  prior.Model
-	close  func()
-	lost   error // why there is no model, or was none before
-	losses int   // since something was done
+	open  Opener
+	model prior.Model
+	close func()
+	loss  Loss // why there is no model, or was none before
 }
 
 // mostLosses is how often in a row a device may be lost before the work is given up.
@@ -39,6 +43,11 @@ const mostLosses = 3
 func NewPlace(ctx context.Context, open Opener) (*Place, error) {
 	p := &Place{open: open, close: func() {}}
 	return p, p.enter(ctx)
+}
+
+// PlaceOf is a place that has no other device to go to. The prior stays the caller's.
+func PlaceOf(m prior.Model) *Place {
+	return &Place{model: m, close: func() {}, open: func(_ context.Context, l Loss) (prior.Model, func(), error) { return nil, nil, l.Cause }}
 }
 
 // Prior is the prior on the present device, another one after a loss; nil where
@@ -51,9 +60,9 @@ func (p *Place) Close() { p.leave(errClosed) }
 var errClosed = errors.New("the place is closed")
 
 // leave releases the prior and its device, because of an error.
-func (p *Place) leave(err error) {
+func (p *Place) leave(cause error) {
 	p.close()
-	p.model, p.close, p.lost = nil, func() {}, err
+	p.model, p.close, p.loss.Cause = nil, func() {}, cause
 }
 
 // enter opens a device where there is none.
@@ -61,7 +70,7 @@ func (p *Place) enter(ctx context.Context) error {
 	if p.model != nil {
 		return nil
 	}
-	m, close, err := p.open(ctx, p.lost)
+	m, close, err := p.open(ctx, p.loss)
 	if err != nil {
 		return err
 	}
@@ -73,22 +82,22 @@ func (p *Place) enter(ctx context.Context) error {
 // because the device is lost or has not enough memory. What lives on a device is
 // work's to make and to release in each call.
 func (p *Place) Do(ctx context.Context, work func(prior.Model) error) error {
-	if errors.Is(p.lost, errClosed) {
+	if errors.Is(p.loss.Cause, errClosed) {
 		return errClosed
 	}
 	for {
 		err := p.enter(ctx)
-		declined := err != nil && p.lost != nil && errors.Is(err, p.lost)
+		declined := err != nil && p.loss.Cause != nil && errors.Is(err, p.loss.Cause)
 		if err == nil {
 			err = work(p.model)
 		}
 		if err == nil || declined || ctx.Err() != nil || !errors.Is(err, compute.ErrLost) && !errors.Is(err, compute.ErrMemory) {
-			p.losses = 0
+			p.loss.InARow = 0
 			return err
 		}
 		p.leave(err)
-		if p.losses++; p.losses > mostLosses {
-			return fmt.Errorf("%d times in a row: %w", p.losses, err)
+		if p.loss.InARow++; p.loss.InARow > mostLosses {
+			return fmt.Errorf("%d times in a row: %w", p.loss.InARow, err)
 		}
 	}
 }
@@ -102,7 +111,7 @@ func (p *Place) Restore(ctx context.Context, problem func(prior.Model) (made Pro
 	}
 	report := o.OnStep
 	o.OnStep = func(s Progress) {
-		p.losses = 0
+		p.loss.InARow = 0
 		if report != nil {
 			report(s)
 		}

@@ -73,7 +73,7 @@ type bench struct {
 	config    *mixture.Problem
 	alphaBars []float64
 	opened    int
-	device    func(opened int, lost error) (compute.Device, error)
+	device    func(opened int, loss sdk.Loss) (compute.Device, error)
 }
 
 func newBench(t *testing.T) (*bench, []float32) {
@@ -85,9 +85,9 @@ func newBench(t *testing.T) (*bench, []float32) {
 	return &bench{o: o, y: p.Y, config: config, alphaBars: diffusion.AlphaBars(betas)}, restore(t, p, o)
 }
 
-func (b *bench) open(_ context.Context, lost error) (prior.Model, func(), error) {
+func (b *bench) open(_ context.Context, loss sdk.Loss) (prior.Model, func(), error) {
 	b.opened++
-	d, err := b.device(b.opened, lost)
+	d, err := b.device(b.opened, loss)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -123,7 +123,7 @@ func TestPlaceLost(t *testing.T) {
 	var healthy []sdk.Progress
 	o := b.o
 	o.OnStep = func(p sdk.Progress) { healthy = append(healthy, p) }
-	b.device = func(int, error) (compute.Device, error) { return cpu.New(1), nil }
+	b.device = func(int, sdk.Loss) (compute.Device, error) { return cpu.New(1), nil }
 	x, err := b.restore(o)
 	require.NoError(t, err)
 	require.Equal(t, want, x)
@@ -133,11 +133,12 @@ func TestPlaceLost(t *testing.T) {
 		var seen []sdk.Progress
 		o.OnStep = func(p sdk.Progress) { seen = append(seen, p) }
 		b.opened = 0
-		b.device = func(opened int, lost error) (compute.Device, error) {
+		b.device = func(opened int, loss sdk.Loss) (compute.Device, error) {
 			if opened == 1 {
 				return &failing{cpu.New(1), after, fmt.Errorf("unplugged: %w", compute.ErrLost)}, nil
 			}
-			assert.ErrorIs(t, lost, compute.ErrLost)
+			assert.ErrorIs(t, loss.Cause, compute.ErrLost)
+			assert.Equal(t, opened-1, loss.InARow)
 			return cpu.New(1), nil
 		}
 		x, err := b.restore(o)
@@ -158,7 +159,7 @@ func TestPlaceGivesUp(t *testing.T) {
 	b, want := newBench(t)
 	b.o.OnStep = nil
 	after := 0
-	b.device = func(int, error) (compute.Device, error) { return &failing{cpu.New(1), after, compute.ErrLost}, nil }
+	b.device = func(int, sdk.Loss) (compute.Device, error) { return &failing{cpu.New(1), after, compute.ErrLost}, nil }
 	gaveUp, finished := 0, 0
 	for after = 1; finished == 0; after++ {
 		require.Less(t, after, 1000)
@@ -183,11 +184,11 @@ func TestPlaceGivesUp(t *testing.T) {
 func TestPlaceErrors(t *testing.T) {
 	b, want := newBench(t)
 	first := &failing{cpu.New(1), 30, fmt.Errorf("full: %w", compute.ErrMemory)}
-	b.device = func(opened int, lost error) (compute.Device, error) {
+	b.device = func(opened int, loss sdk.Loss) (compute.Device, error) {
 		if opened == 1 {
 			return first, nil
 		}
-		assert.ErrorIs(t, lost, compute.ErrMemory)
+		assert.ErrorIs(t, loss.Cause, compute.ErrMemory)
 		return cpu.New(1), nil
 	}
 	x, err := b.restore(b.o)
@@ -196,11 +197,11 @@ func TestPlaceErrors(t *testing.T) {
 
 	b.opened = 0
 	first = &failing{cpu.New(1), 30, fmt.Errorf("full: %w", compute.ErrMemory)}
-	b.device = func(opened int, lost error) (compute.Device, error) {
+	b.device = func(opened int, loss sdk.Loss) (compute.Device, error) {
 		if opened == 1 {
 			return first, nil
 		}
-		return nil, lost
+		return nil, loss.Cause
 	}
 	_, err = b.restore(b.o)
 	require.ErrorIs(t, err, compute.ErrMemory)
@@ -208,7 +209,7 @@ func TestPlaceErrors(t *testing.T) {
 
 	b.opened = 0
 	invalid := errors.New("not valid")
-	b.device = func(int, error) (compute.Device, error) { return &failing{cpu.New(1), 30, invalid}, nil }
+	b.device = func(int, sdk.Loss) (compute.Device, error) { return &failing{cpu.New(1), 30, invalid}, nil }
 	_, err = b.restore(b.o)
 	require.ErrorIs(t, err, invalid)
 	assert.Equal(t, 1, b.opened)
@@ -217,7 +218,7 @@ func TestPlaceErrors(t *testing.T) {
 // Work at a place may be anything; cancelling ends it, and so does closing.
 func TestPlaceDo(t *testing.T) {
 	b, _ := newBench(t)
-	b.device = func(int, error) (compute.Device, error) { return cpu.New(1), nil }
+	b.device = func(int, sdk.Loss) (compute.Device, error) { return cpu.New(1), nil }
 	ctx, cancel := context.WithCancel(context.Background())
 	place, err := sdk.NewPlace(ctx, b.open)
 	require.NoError(t, err)

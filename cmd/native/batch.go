@@ -29,6 +29,11 @@ func batches(all []*measured, size int) (cut []batch) {
 // problem is what the sampler is to solve. Its operator belongs to the batch's
 // measurements.
 func (b batch) problem(m prior.Model, sigmaY float64) (sdk.Problem, error) {
+	for _, one := range b {
+		if err := one.settle(m); err != nil {
+			return sdk.Problem{}, err
+		}
+	}
 	p := sdk.Problem{Prior: m, Operator: b[0].op, Nonlinear: b[0].nonlinear, N: len(b), SigmaY: sigmaY}
 	operators := make([]measure.Operator, len(b))
 	for i, one := range b {
@@ -43,7 +48,7 @@ func (b batch) problem(m prior.Model, sigmaY float64) (sdk.Problem, error) {
 }
 
 // restore runs the sampler. report gets the passes of one image.
-func (b batch) restore(ctx context.Context, m prior.Model, o sdk.Options, sigmaY float64, report func(passes int), diagnostics io.Writer) ([]picture.Image, error) {
+func (b batch) restore(ctx context.Context, place *sdk.Place, o sdk.Options, sigmaY float64, report func(passes int), diagnostics io.Writer) ([]picture.Image, error) {
 	o.Images = nil
 	for _, one := range b {
 		o.Images = append(o.Images, one.number)
@@ -57,15 +62,14 @@ func (b batch) restore(ctx context.Context, m prior.Model, o sdk.Options, sigmaY
 			}
 		}
 	}
-	p, err := b.problem(m, sigmaY)
-	if err != nil {
-		return nil, err
-	}
-	x, err := sdk.Restore(ctx, p, o)
+	x, err := place.Restore(ctx, func(m prior.Model) (sdk.Problem, func(), error) {
+		p, err := b.problem(m, sigmaY)
+		return p, func() {}, err
+	}, o)
 	if err = errors.Join(err, writeErr); err != nil {
 		return nil, fmt.Errorf("%s: %w", b.name(), err)
 	}
-	c, h, w := m.Image()
+	c, h, w := place.Prior().Image()
 	out := make([]picture.Image, len(b))
 	for i, one := range b {
 		out[i] = picture.Image{C: c, H: h, W: w, Pix: x[i*c*h*w : (i+1)*c*h*w], Name: one.name}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/examples/faces"
+	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
 	"github.com/cmi-diffusion/cmi/sdk/metric"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
@@ -44,21 +45,22 @@ over the faces and the paired difference with its 95 % bootstrap interval.`,
 			if err != nil {
 				return err
 			}
-			m, closeModel, err := model.open(c.Context())
+			place, err := model.place(c.Context())
 			if err != nil {
 				return err
 			}
-			defer closeModel()
-			_, h, w := m.Image()
+			defer place.Close()
+			_, h, w := place.Prior().Image()
 			for i := range truths {
 				if truths[i], err = picture.Fit(truths[i], h, w, picture.Crop); err != nil {
 					return err
 				}
 			}
-			return demo(c, m, truths, sampling, out)
+			return demo(c, place, truths, sampling, out)
 		},
 	}
 	model.add(c)
+	model.addFallback(c)
 	sampling.add(c, 50)
 	sampling.addGuidance(c)
 	c.Flags().StringVar(&out, "out", "out", "`DIR` for the grid")
@@ -89,11 +91,11 @@ func demoFaces(dir string, n int) ([]picture.Image, error) {
 // comparison is what demo has measured of one task: scores of each face by each arm.
 type comparison struct{ scores [2][]scores }
 
-func demo(c *cobra.Command, m prior.Model, truths []picture.Image, f samplingFlags, out string) error {
+func demo(c *cobra.Command, place *sdk.Place, truths []picture.Image, f samplingFlags, out string) error {
 	arms := []bool{false, true} // without and with the information term
 	total := 0
 	for _, withCMI := range arms {
-		o, err := f.options(m, "sr4", "dps", withCMI)
+		o, err := f.options(place.Prior(), "sr4", "dps", withCMI)
 		if err != nil {
 			return err
 		}
@@ -108,16 +110,19 @@ func demo(c *cobra.Command, m prior.Model, truths []picture.Image, f samplingFla
 	bar := newProgress(total)
 	for k, task := range demoTasks {
 		for i, truth := range truths {
-			s, err := observe(m, subject{fmt.Sprintf("face %d", i+1), uint64(i), truth, task.name}, f.sigmaY, f.seed)
-			if err != nil {
+			var s *measured
+			if err := place.Do(c.Context(), func(m prior.Model) (err error) {
+				s, err = observe(m, subject{fmt.Sprintf("face %d", i+1), uint64(i), truth, task.name}, f.sigmaY, f.seed)
+				return err
+			}); err != nil {
 				return err
 			}
 			row := picture.Row{Label: task.label, Cells: []picture.Cell{{Image: truth}, {Image: s.picture(), Keep: s.keep}}}
 			for a, withCMI := range arms {
-				o, err := f.options(m, task.name, "dps", withCMI)
+				o, err := f.options(place.Prior(), task.name, "dps", withCMI)
 				if err == nil {
 					var restored []picture.Image
-					if restored, err = (batch{s}).restore(c.Context(), m, o, f.sigmaY, bar.run(fmt.Sprintf("%-8s %s", task.name, termName("dps", o.CMI))), nil); err == nil {
+					if restored, err = (batch{s}).restore(c.Context(), place, o, f.sigmaY, bar.run(fmt.Sprintf("%-8s %s", task.name, termName("dps", o.CMI))), nil); err == nil {
 						var q scores
 						q, err = score(restored[0], truth)
 						results[k].scores[a] = append(results[k].scores[a], q)
@@ -125,11 +130,11 @@ func demo(c *cobra.Command, m prior.Model, truths []picture.Image, f samplingFla
 					}
 				}
 				if err != nil {
-					s.op.Close()
+					closeAll([]*measured{s})
 					return failed(err)
 				}
 			}
-			s.op.Close()
+			closeAll([]*measured{s})
 			grid.Rows = append(grid.Rows, row)
 		}
 	}

@@ -61,6 +61,7 @@ scaled. Pictures are the outermost loop, so --report-only makes the tables of wh
 		RunE: func(c *cobra.Command, _ []string) error { return eval(c, &f) },
 	}
 	f.modelFlags.add(c)
+	f.addFallback(c)
 	f.samplingFlags.add(c, 0)
 	f.addGuidance(c)
 	fl := c.Flags()
@@ -149,11 +150,12 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 			return fmt.Errorf("--statistics: %w", err)
 		}
 	}
-	m, closeModel, err := f.open(c.Context())
+	place, err := f.place(c.Context())
 	if err != nil {
 		return err
 	}
-	defer closeModel()
+	defer place.Close()
+	m := place.Prior()
 	channels, h, w := m.Image()
 	if channels != 3 || h != f.experiment.Side || w != f.experiment.Side {
 		return fmt.Errorf("the prior's images are %d×%d with %d channels, the preset %s is for %d×%d with 3", w, h, channels, f.preset, f.experiment.Side, f.experiment.Side)
@@ -169,7 +171,14 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	judges, closeJudges, err := f.metrics.load(m.Device())
+	judging := m.Device()
+	if f.device != "cpu" { // one that can't be lost
+		if judging, err = openDevice(c.Context(), "cpu"); err != nil {
+			return err
+		}
+		defer judging.Close()
+	}
+	judges, closeJudges, err := f.metrics.load(judging)
 	if err != nil {
 		return err
 	}
@@ -189,8 +198,8 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	defer func() { err = errors.Join(err, failed(folder.Close())) }()
 
 	if !f.reportOnly {
-		r := experiment.Runner{Prior: m, Truth: pictures.open, Seed: f.seed, SigmaY: f.sigmaY, Perceptual: judges.perceptual,
-			Options: func(c experiment.Cell) (sdk.Options, error) { return f.options(m, c.Task, c.Method, c.CMI) }}
+		r := experiment.Runner{Place: place, Truth: pictures.open, Seed: f.seed, SigmaY: f.sigmaY, Perceptual: judges.perceptual,
+			Options: func(c experiment.Cell) (sdk.Options, error) { return f.options(place.Prior(), c.Task, c.Method, c.CMI) }}
 		if err := runGrid(c.Context(), r, folder, grid, planned); err != nil {
 			return failed(err)
 		}

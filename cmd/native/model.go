@@ -33,7 +33,7 @@ func openDevice(ctx context.Context, name string) (compute.Device, error) {
 }
 
 // modelFlags choose the prior and the device that it runs on.
-type modelFlags struct{ prior, config, device string }
+type modelFlags struct{ prior, config, device, fallback string }
 
 func (f *modelFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.prior, "prior", "faces64", "diffusion model: faces64 (built in) or a guided-diffusion checkpoint FILE (.pt, .safetensors)")
@@ -43,6 +43,10 @@ func (f *modelFlags) add(c *cobra.Command) {
 
 // open loads the prior. close releases it and its device.
 func (f *modelFlags) open(ctx context.Context) (m *unet.Model, close func(), err error) {
+	return f.openOn(ctx, f.device)
+}
+
+func (f *modelFlags) openOn(ctx context.Context, device string) (m *unet.Model, close func(), err error) {
 	file, err := openCheckpoint(f.prior)
 	if err != nil {
 		return nil, nil, err
@@ -52,7 +56,7 @@ func (f *modelFlags) open(ctx context.Context) (m *unet.Model, close func(), err
 	if err != nil {
 		return nil, nil, err
 	}
-	dev, err := openDevice(ctx, f.device)
+	dev, err := openDevice(ctx, device)
 	if err != nil {
 		return nil, nil, err
 	}

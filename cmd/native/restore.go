@@ -54,6 +54,7 @@ one labelled grid of all, restored.png. Ctrl-C stops within one step and keeps w
 		RunE: func(c *cobra.Command, args []string) error { return restore(c, args, &f) },
 	}
 	f.modelFlags.add(c)
+	f.addFallback(c)
 	f.samplingFlags.add(c, 100)
 	f.addGuidance(c)
 	fl := c.Flags()
@@ -103,35 +104,41 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	m, closeModel, err := f.open(c.Context())
+	if f.batch < 1 {
+		return fmt.Errorf("--batch is %d, at least 1 is wanted", f.batch)
+	}
+	place, err := f.place(c.Context())
 	if err != nil {
 		return err
 	}
-	defer closeModel()
+	defer place.Close()
+	m := place.Prior()
 	o, err := f.options(m, f.task, f.method, f.cmi)
 	if err != nil {
 		return err
 	}
-	subjects, err := f.subjects(m, pictures)
-	for _, s := range subjects {
-		defer s.forward().Close()
-	}
-	if err != nil {
-		return err
-	}
-	if f.batch < 1 {
-		return fmt.Errorf("--batch is %d, at least 1 is wanted", f.batch)
-	}
-	cut := batches(subjects, f.batch)
-	for _, b := range cut {
-		p, err := b.problem(m, f.sigmaY)
-		if err == nil {
-			err = p.Validate(o)
-		}
+	var cut []batch
+	if err := place.Do(c.Context(), func(m prior.Model) error {
+		subjects, err := f.subjects(m, pictures)
 		if err != nil {
 			return err
 		}
+		cut = batches(subjects, f.batch)
+		for _, b := range cut {
+			p, err := b.problem(m, f.sigmaY)
+			if err == nil {
+				err = p.Validate(o)
+			}
+			if err != nil {
+				closeAll(subjects)
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
 	}
+	defer func() { closeAll(slices.Concat(cut...)) }()
 	if err := prepareFolder(f.out); err != nil {
 		return err
 	}
@@ -153,7 +160,7 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		if f.noise == "poisson" {
 			o = b.poisson(o)
 		}
-		restored, err := b.restore(c.Context(), m, o, f.sigmaY, bar.run(fmt.Sprintf("%s %s", b.name(), label)), diagnostics)
+		restored, err := b.restore(c.Context(), place, o, f.sigmaY, bar.run(fmt.Sprintf("%s %s", b.name(), label)), diagnostics)
 		if err != nil {
 			return failed(err)
 		}
@@ -232,13 +239,18 @@ func (f *restoreFlags) subjects(m prior.Model, pictures []picture.Image) (all []
 	if c != 3 {
 		return nil, fmt.Errorf("the prior's images have %d channels, pictures have 3", c)
 	}
+	defer func() {
+		if err != nil {
+			closeAll(all)
+		}
+	}()
 	for i, p := range pictures {
 		s := subject{p.Name, uint64(i), p, f.task}
 		one, err := f.operator(m, s)
+		all = append(all, one)
 		if err != nil {
 			return all, err
 		}
-		all = append(all, one)
 		if f.isMeasured {
 			c, oh, ow := one.forward().Out()
 			if c != 3 || f.task == "phase" {
@@ -259,12 +271,19 @@ func (f *restoreFlags) subjects(m prior.Model, pictures []picture.Image) (all []
 // operator makes a subject's operator: random parts depend on the seed and its
 // number alone.
 func (f *restoreFlags) operator(m prior.Model, s subject) (one *measured, err error) {
+	one = &measured{subject: s, build: f.build}
+	if err = one.settle(m); err == nil && one.op != nil {
+		one.keep, err = measure.MeasuredPixels(m.Device(), one.op)
+	}
+	return one, err
+}
+
+// build makes the operator on a prior's device.
+func (f *restoreFlags) build(m prior.Model, one *measured) (err error) {
 	c, h, w := m.Image()
-	one = &measured{subject: s}
 	switch f.task {
 	case "phase":
 		one.nonlinear, err = measure.NewPhaseRetrieval(m.Device(), c, h, w, 2)
-		return one, err
 	case "mask":
 		var keep []float32
 		if keep, err = picture.OpenMask(f.mask, h, w); err == nil {
@@ -273,19 +292,16 @@ func (f *restoreFlags) operator(m prior.Model, s subject) (one *measured, err er
 	case "kernel":
 		border, ok := map[string]compute.Border{"reflect": compute.Reflect, "circular": compute.Circular}[f.border]
 		if !ok {
-			return nil, fmt.Errorf("unknown border %q: reflect or circular", f.border)
+			return fmt.Errorf("unknown border %q: reflect or circular", f.border)
 		}
 		var kernel measure.Kernel
 		if kernel, err = readKernel(f.kernel); err == nil {
 			one.op, err = measure.NewBlur(m.Device(), c, h, w, kernel, border)
 		}
 	default:
-		one.op, err = operatorFor(m, s, f.seed)
+		one.op, err = operatorFor(m, one.subject, f.seed)
 	}
-	if err == nil {
-		one.keep, err = measure.MeasuredPixels(m.Device(), one.op)
-	}
-	return one, err
+	return err
 }
 
 // measure simulates the measurement of a subject's truth.

@@ -10,6 +10,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
 func sampleCommand() *cobra.Command {
@@ -30,24 +31,19 @@ func sampleCommand() *cobra.Command {
 			if size < 1 {
 				return fmt.Errorf("--batch is %d, at least 1 is wanted", size)
 			}
-			m, closeModel, err := model.open(c.Context())
+			place, err := model.place(c.Context())
 			if err != nil {
 				return err
 			}
-			defer closeModel()
-			o, err := sampling.options(m, "", "unconditional", false)
+			defer place.Close()
+			o, err := sampling.options(place.Prior(), "", "unconditional", false)
 			if err != nil {
 				return err
 			}
 			if err := prepareFolder(out); err != nil {
 				return err
 			}
-			ch, h, w := m.Image()
-			nothing, err := measure.NewIdentity(m.Device(), ch, h, w)
-			if err != nil {
-				return err
-			}
-			defer nothing.Close()
+			ch, h, w := place.Prior().Image()
 			bar := newProgress(experiment.Passes(o) * ((count + size - 1) / size))
 			grid := picture.Grid{Title: "Samples of the prior", Smooth: true, CellSize: 128, Note: fmt.Sprintf("%d steps, seed %d", sampling.steps, sampling.seed)}
 			const columns = 8
@@ -59,7 +55,13 @@ func sampleCommand() *cobra.Command {
 					o.Images = append(o.Images, uint64(from+i))
 				}
 				o.OnStep = func(p sdk.Progress) { report(p.Passes) }
-				x, err := sdk.Restore(c.Context(), sdk.Problem{Prior: m, Operator: nothing, Y: make([]float32, n*ch*h*w), N: n, SigmaY: 1}, o)
+				x, err := place.Restore(c.Context(), func(m prior.Model) (sdk.Problem, func(), error) {
+					nothing, err := measure.NewIdentity(m.Device(), ch, h, w)
+					if err != nil {
+						return sdk.Problem{}, nil, err
+					}
+					return sdk.Problem{Prior: m, Operator: nothing, Y: make([]float32, n*ch*h*w), N: n, SigmaY: 1}, nothing.Close, nil
+				}, o)
 				if err != nil {
 					return failed(err)
 				}
@@ -82,6 +84,7 @@ func sampleCommand() *cobra.Command {
 		},
 	}
 	model.add(c)
+	model.addFallback(c)
 	sampling.add(c, 100)
 	c.Flags().StringVar(&out, "out", "out", "`DIR` for the pictures")
 	c.Flags().IntVar(&count, "count", 8, "how many")

@@ -57,10 +57,34 @@ type subject struct {
 // measured is a subject with its operator and measurement.
 type measured struct {
 	subject
-	op        measure.Operator       // nil where the operator is nonlinear
-	nonlinear measure.Differentiable // nil where it is linear
+	build     func(prior.Model, *measured) error // makes the operator
+	home      prior.Model                        // on whose device it is
+	op        measure.Operator                   // nil where the operator is nonlinear
+	nonlinear measure.Differentiable             // nil where it is linear
 	y         []float32
 	keep      []float32 // pixels that are measured, where that is a mask
+}
+
+// settle moves the operator to a prior's device. The device that it was on, if that
+// was another, is closed with everything on it.
+func (m *measured) settle(to prior.Model) error {
+	if m.home == to {
+		return nil
+	}
+	err := m.build(to, m)
+	if err == nil {
+		m.home = to
+	}
+	return err
+}
+
+// closeAll releases the operators.
+func closeAll(all []*measured) {
+	for _, m := range all {
+		if m.home != nil {
+			m.forward().Close()
+		}
+	}
 }
 
 // forward is the operator, linear or not.
@@ -81,21 +105,22 @@ func operatorFor(m prior.Model, s subject, seed uint64) (measure.Operator, error
 // observe degrades a subject: the operator and the noise depend on the seed and
 // the subject's number alone.
 func observe(m prior.Model, s subject, sigmaY float64, seed uint64) (*measured, error) {
-	op, err := operatorFor(m, s, seed)
-	if err != nil {
+	one := &measured{subject: s, build: func(m prior.Model, one *measured) (err error) {
+		one.op, err = operatorFor(m, s, seed)
+		return err
+	}}
+	if err := one.settle(m); err != nil {
 		return nil, err
 	}
-	y, err := sdk.Measure(m.Device(), op, s.truth.Pix, sigmaY, seed, []uint64{s.number})
+	var err error
+	if one.y, err = sdk.Measure(m.Device(), one.op, s.truth.Pix, sigmaY, seed, []uint64{s.number}); err == nil {
+		one.keep, err = measure.MeasuredPixels(m.Device(), one.op)
+	}
 	if err != nil {
-		op.Close()
+		closeAll([]*measured{one})
 		return nil, failed(err)
 	}
-	keep, err := measure.MeasuredPixels(m.Device(), op)
-	if err != nil {
-		op.Close()
-		return nil, failed(err)
-	}
-	return &measured{subject: s, op: op, y: y, keep: keep}, nil
+	return one, nil
 }
 
 // picture of the measurement itself.

@@ -15,7 +15,7 @@ import (
 
 func TestEstimate(t *testing.T) {
 	r := runner(t)
-	costs, err := Estimate(context.Background(), r.Prior, []string{"sr4", "box"}, []string{"dps", "dsg"}, r.Options, nil)
+	costs, err := Estimate(context.Background(), r.Place.Prior(), []string{"sr4", "box"}, []string{"dps", "dsg"}, r.Options, nil)
 	require.NoError(t, err)
 	require.Len(t, costs, 4)
 	for _, c := range costs {
@@ -26,7 +26,7 @@ func TestEstimate(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err = Estimate(ctx, r.Prior, []string{"sr4"}, []string{"dps"}, r.Options, nil)
+	_, err = Estimate(ctx, r.Place.Prior(), []string{"sr4"}, []string{"dps"}, r.Options, nil)
 	assert.ErrorIs(t, err, context.Canceled)
 }
 

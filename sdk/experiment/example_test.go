@@ -40,7 +40,7 @@ func ExampleRunner() {
 	folder, err := experiment.Open(dir, experiment.Settings{"steps": "3", "seed": "1"}, grid)
 	check(err)
 	defer folder.Close()
-	runner := experiment.Runner{Prior: model, Seed: 1, SigmaY: 0.05, Perceptual: judge,
+	runner := experiment.Runner{Place: sdk.PlaceOf(model), Seed: 1, SigmaY: 0.05, Perceptual: judge,
 		Truth: func(i int) (picture.Image, error) { return truths[i], nil },
 		Options: func(c experiment.Cell) (sdk.Options, error) {
 			o, err := sdk.Defaults(model, c.Task, 3)

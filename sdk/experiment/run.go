@@ -24,7 +24,7 @@ type Perceptual interface {
 
 // Runner runs the jobs of a folder's grid.
 type Runner struct {
-	Prior      prior.Model
+	Place      *sdk.Place                             // where to run; when its device is lost, work goes on on its next one
 	Truth      func(image int) (picture.Image, error) // of the prior's size
 	Options    func(Cell) (sdk.Options, error)        // how to sample a cell; Seed, Images and OnStep are the runner's
 	Seed       uint64
@@ -42,16 +42,19 @@ type Runner struct {
 // cells of a picture have the same, so that they can be compared in pairs.
 func (r *Runner) Run(ctx context.Context, f *Folder) error {
 	var now *problem
-	defer func() { now.close() }()
+	defer func() { r.release(now) }()
 	for k := f.done; k < f.grid.Len(); k++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		job := f.grid.Job(k)
 		if now == nil || now.task != job.Task || now.image != job.Image {
-			now.close()
-			var err error
-			if now, err = r.problem(f, job); err != nil {
+			r.release(now)
+			now = nil
+			if err := r.Place.Do(ctx, func(m prior.Model) (err error) {
+				now, err = r.problem(m, f, job)
+				return err
+			}); err != nil {
 				return fmt.Errorf("%v: %w", job, err)
 			}
 		}
@@ -70,18 +73,33 @@ type problem struct {
 	task  string
 	image int
 	truth picture.Image // as it stands in the folder, on [−1, 1]
+	home  prior.Model   // on whose device the operator is
 	op    measure.Operator
 	y     []float32
 }
 
-func (p *problem) close() {
-	if p != nil {
+// release closes a problem's operator, if its device is still there.
+func (r *Runner) release(p *problem) {
+	if p != nil && p.home == r.Place.Prior() {
 		p.op.Close()
 	}
 }
 
+// settle makes the operator on a prior's device, if it is not there.
+func (r *Runner) settle(p *problem, m prior.Model) (err error) {
+	if p.home == m {
+		return nil
+	}
+	c, h, w := m.Image()
+	rng := diffusion.Stream{Seed: r.Seed, Image: uint64(p.image), Purpose: diffusion.Degradation}.Rand()
+	if p.op, err = measure.ForTask(p.task, m.Device(), c, h, w, rng); err == nil {
+		p.home = m
+	}
+	return err
+}
+
 // problem degrades a picture, and writes it and its measurement.
-func (r *Runner) problem(f *Folder, j Job) (p *problem, err error) {
+func (r *Runner) problem(m prior.Model, f *Folder, j Job) (p *problem, err error) {
 	truth, err := r.Truth(j.Image)
 	if err != nil {
 		return nil, err
@@ -89,26 +107,24 @@ func (r *Runner) problem(f *Folder, j Job) (p *problem, err error) {
 	if truth, err = f.savePicture(truthPath(j.Name), truth, nil); err != nil {
 		return nil, err
 	}
-	c, h, w := r.Prior.Image()
-	rng := diffusion.Stream{Seed: r.Seed, Image: uint64(j.Image), Purpose: diffusion.Degradation}.Rand()
-	op, err := measure.ForTask(j.Task, r.Prior.Device(), c, h, w, rng)
-	if err != nil {
+	p = &problem{task: j.Task, image: j.Image, truth: truth}
+	if err := r.settle(p, m); err != nil {
 		return nil, err
 	}
-	p = &problem{task: j.Task, image: j.Image, truth: truth, op: op}
 	defer func() {
 		if err != nil {
-			p.close()
+			p.op.Close()
+			p = nil
 		}
 	}()
-	if p.y, err = sdk.Measure(r.Prior.Device(), op, truth.Pix, r.SigmaY, r.Seed, []uint64{uint64(j.Image)}); err != nil {
+	if p.y, err = sdk.Measure(m.Device(), p.op, truth.Pix, r.SigmaY, r.Seed, []uint64{uint64(j.Image)}); err != nil {
 		return nil, err
 	}
-	keep, err := measure.MeasuredPixels(r.Prior.Device(), op)
+	keep, err := measure.MeasuredPixels(m.Device(), p.op)
 	if err != nil {
 		return nil, err
 	}
-	oc, oh, ow := op.Out()
+	oc, oh, ow := p.op.Out()
 	_, err = f.savePicture(measurementPath(j.Task, j.Name), picture.Image{C: oc, H: oh, W: ow, Pix: p.y}, keep)
 	return p, err
 }
@@ -154,7 +170,10 @@ func (r *Runner) finish(ctx context.Context, f *Folder, p *problem, j Job) error
 		}
 	}
 	start := time.Now()
-	x, err := sdk.Restore(ctx, sdk.Problem{Prior: r.Prior, Operator: p.op, Y: p.y, N: 1, SigmaY: r.SigmaY}, o)
+	x, err := r.Place.Restore(ctx, func(m prior.Model) (sdk.Problem, func(), error) {
+		err := r.settle(p, m)
+		return sdk.Problem{Prior: m, Operator: p.op, Y: p.y, N: 1, SigmaY: r.SigmaY}, func() {}, err
+	}, o)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func runner(t testing.TB) *Runner {
 	require.NoError(t, err)
 	schedule, err := diffusion.New(betas, 2)
 	require.NoError(t, err)
-	return &Runner{Prior: m, Seed: 3, SigmaY: 0.05, Perceptual: brightness{},
+	return &Runner{Place: sdk.PlaceOf(m), Seed: 3, SigmaY: 0.05, Perceptual: brightness{},
 		Truth: func(image int) (picture.Image, error) {
 			p := picture.Image{C: 3, H: 16, W: 16}
 			for k := range 3 * 16 * 16 {
