@@ -234,7 +234,7 @@ function engine(go: GoProgram, gpu: GPU | undefined, simd: SIMD | undefined, not
     simd?.close();
     return over;
   };
-  const gone = go.exited.then((why) => end(new EngineError("INTERNAL", why)));
+  const gone = go.exited.then((why) => end(fromGo(why)));
   // The program answers every call, unless it is no more.
   const call = async <T>(name: string, args: unknown[], signal?: AbortSignal): Promise<T> => {
     if (over) throw over;
@@ -257,24 +257,33 @@ function engine(go: GoProgram, gpu: GPU | undefined, simd: SIMD | undefined, not
     info,
     gone,
     loadModel: (bytes, config) => call("loadModel", [bytes, config ? JSON.stringify(config) : ""]),
-    restore: (request, { signal, onStep } = {}) => call("restore", [plain(request), onStep ?? null], signal),
+    restore: async (request, { signal, onStep } = {}) => call("restore", [...plain(request), onStep ?? null], signal),
     verify: ({ golden, quick }, { signal, onCase } = {}) =>
       verifies
         ? call("verify", [golden ? [...golden.keys()] : [], golden ? [...golden.values()] : [], quick === true, onCase ?? null], signal)
         : Promise.reject(new EngineError("UNSUPPORTED", "this program has no conformance suite: use cmi-verify.wasm")),
     bench: ({ work, batch, rounds, warmup } = {}) => call("bench", [work ?? "forward", batch ?? 1, rounds ?? 5, warmup ?? 1]),
     async close() {
-      end(new EngineError("INTERNAL", "the engine is closed"));
-      go.exit("the engine is closed");
+      const over = end(new EngineError("INTERNAL", "the engine is closed"));
+      go.exit(over);
       await gone;
     },
   };
 }
 
-/** plain is the request as the program reads it: no bigint, bytes as Uint8Array. */
-function plain(r: RestoreRequest): Record<string, unknown> {
-  const { seed, ...rest } = r;
-  return { ...rest, seed: seed === undefined ? "1" : String(seed) };
+/** plain is a request as the program reads it: its numbers as JSON, and its arrays. */
+function plain(r: RestoreRequest): unknown[] {
+  const { seed, mask, kernel, pixels, ...rest } = r;
+  const { data, ...size } = pixels;
+  const { weights, ...kernelSize } = kernel ?? {};
+  const numbers = { ...rest, pixels: size, kernel: kernel && kernelSize, seed: seed === undefined ? undefined : String(seed) };
+  const text = JSON.stringify(numbers, (key, value: unknown) => {
+    if (typeof value === "number" && !Number.isFinite(value)) {
+      throw new EngineError("BAD_INPUT", `${key} is ${value}, a finite number is wanted`);
+    }
+    return value;
+  });
+  return [text, data, mask ?? null, weights ?? null];
 }
 
 /** fromGo is the error of a rejection of the program's, which holds a code and a message. */

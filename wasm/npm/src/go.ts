@@ -1,5 +1,6 @@
 // The Go program's start, its imports, and calls into it.
 import "./wasm_exec.js";
+import { EngineError, type EngineErrorCode } from "./engineerror.js";
 import type { GPU } from "./gpu.js";
 import type { SIMD } from "./simd.js";
 
@@ -16,7 +17,9 @@ interface Host {
   kernels: string;
   /** Calls back from a new task, so that what waits for the event loop gets its turn. */
   soon(callback: () => void): void;
-  /** Given by the program once it can be called. */
+  /** The program can't go on: {code, message}. */
+  gone(failure: unknown): void;
+  /** Given by the program once it can be called: its functions, or why it has none. */
   program?: Record<string, unknown>;
 }
 
@@ -37,9 +40,9 @@ export interface GoProgram {
   /** call runs a function of the program; it rejects with {code, message}. */
   call(name: string, args: unknown[]): Promise<unknown>;
   token(): Token;
-  exit(why: string): void;
-  /** Why the program is no more. */
-  readonly exited: Promise<string>;
+  exit(why: unknown): void;
+  /** Why the program is no more: an error, or {code, message}. */
+  readonly exited: Promise<unknown>;
 }
 
 // Go's glue puts stand-ins for Node's fs, process and path on the global object,
@@ -63,6 +66,8 @@ export async function startGo(program: WebAssembly.Module, gpu: GPU | undefined,
   const memory = () => (instance.exports["mem"] as WebAssembly.Memory).buffer;
   const none = () => { throw new Error("the program computes on the GPU"); };
   instance = await WebAssembly.instantiate(program, { ...go.importObject, cmi: simd ? simd.imports(memory) : { run: none, alloc: none, free: none, copyIn: none, copyOut: none } });
+  let exit!: (why: unknown) => void;
+  const exited = new Promise<unknown>((resolve) => { exit = resolve; });
   const channel = new MessageChannel();
   const waiting: (() => void)[] = [];
   channel.port1.onmessage = () => waiting.shift()?.();
@@ -74,14 +79,14 @@ export async function startGo(program: WebAssembly.Module, gpu: GPU | undefined,
       waiting.push(callback);
       channel.port2.postMessage(0);
     },
+    gone: exit,
   };
   const shown = [...standIns.keys(), hostName].map((n) => [n, globals[n]] as const);
   for (const [n, v] of standIns) globals[n] = v;
   globals[hostName] = host;
-  let exit!: (why: string) => void;
-  const exited = new Promise<string>((resolve) => { exit = resolve; });
   try {
-    go.run(instance).then(() => exit("the program ended"), (e) => exit(`the program stopped: ${String(e)}`));
+    const ended = (why: string) => exit({ code: "INTERNAL", message: why });
+    go.run(instance).then(() => ended("the program ended: its last words are in the console"), (e) => ended(`the program stopped: ${String(e)}`));
   } finally {
     for (const [n, v] of shown) {
       if (v === undefined) delete globals[n];
@@ -90,7 +95,11 @@ export async function startGo(program: WebAssembly.Module, gpu: GPU | undefined,
   }
   void exited.then(() => channel.port1.close());
   const functions = host.program;
-  if (!functions) throw new Error(await exited);
+  const failure = functions ? functions["failure"] : await exited;
+  if (!functions || failure) {
+    const { code, message } = failure as { code: EngineErrorCode; message: string };
+    throw new EngineError(code, message);
+  }
   return {
     info: () => functions["info"] as ProgramInfo,
     call(name, args) {

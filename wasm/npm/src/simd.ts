@@ -32,7 +32,6 @@ export interface Kernels {
   run(commands: number, words: number): number;
   alloc(bytes: number): number;
   free(at: number): void;
-  setStack(top: number): void;
 }
 
 const pages = 65536;
@@ -97,11 +96,11 @@ function threadsFor(sources: SIMDSources, o: SIMDOptions): number {
 }
 
 function newMemory(shared: boolean): WebAssembly.Memory {
-  if (!shared) return new WebAssembly.Memory({ initial: 64 });
+  if (!shared) return new WebAssembly.Memory({ initial: 65 });
   // The most that it may grow to is reserved at once; small devices refuse much.
   for (const maximum of [65536, 32768, 16384]) {
     try {
-      return new WebAssembly.Memory({ initial: 64, maximum, shared });
+      return new WebAssembly.Memory({ initial: 65, maximum, shared });
     } catch (e) {
       if (!(e instanceof RangeError)) throw e;
     }

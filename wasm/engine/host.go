@@ -1,0 +1,82 @@
+//go:build js
+
+package main
+
+import (
+	"syscall/js"
+	"unsafe"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/wasm/simd"
+)
+
+// host is the JavaScript that started the program: the object cmiDiffusionHost,
+// which is on the global object for a moment only.
+type host struct {
+	js.Value
+	woken chan struct{}
+	wake  js.Func
+}
+
+func newHost() host {
+	h := host{Value: js.Global().Get("cmiDiffusionHost"), woken: make(chan struct{}, 1)}
+	h.wake = js.FuncOf(func(js.Value, []js.Value) any {
+		h.woken <- struct{}{}
+		return nil
+	})
+	return h
+}
+
+// start gives JavaScript the program's functions.
+func (h host) start(program map[string]any) { h.Set("program", program) }
+
+// gone tells that the engine can't go on, and why.
+func (h host) gone(failure map[string]any) { h.Call("gone", failure) }
+
+// breathe lets the page's events be handled: a program returns to JavaScript only
+// when all of it waits. Only one goroutine computes at a time, so that the next
+// waking is its own.
+func (h host) breathe() {
+	h.Call("soon", h.wake)
+	<-h.woken
+}
+
+// openDevice is the GPU that the page has opened, or the processor.
+func (h host) openDevice() (compute.Device, error) {
+	return simd.New(h.Get("kernels").String())
+}
+
+// bytesOf copies a typed array's bytes.
+func bytesOf(array js.Value) []byte {
+	view := js.Global().Get("Uint8Array").New(array.Get("buffer"), array.Get("byteOffset"), array.Get("byteLength"))
+	out := make([]byte, view.Length())
+	js.CopyBytesToGo(out, view)
+	return out
+}
+
+// floatsOf copies a Float32Array.
+func floatsOf(array js.Value) []float32 {
+	out := make([]float32, array.Length())
+	if len(out) > 0 {
+		view := js.Global().Get("Uint8Array").New(array.Get("buffer"), array.Get("byteOffset"), array.Get("byteLength"))
+		js.CopyBytesToGo(unsafe.Slice((*byte)(unsafe.Pointer(&out[0])), 4*len(out)), view)
+	}
+	return out
+}
+
+// float32Array is a copy of values for JavaScript.
+func float32Array(values []float32) js.Value {
+	out := js.Global().Get("Float32Array").New(len(values))
+	if len(values) > 0 {
+		view := js.Global().Get("Uint8Array").New(out.Get("buffer"))
+		js.CopyBytesToJS(view, unsafe.Slice((*byte)(unsafe.Pointer(&values[0])), 4*len(values)))
+	}
+	return out
+}
+
+// uint8Array is a copy of bytes for JavaScript.
+func uint8Array(values []byte) js.Value {
+	out := js.Global().Get("Uint8Array").New(len(values))
+	js.CopyBytesToJS(out, values)
+	return out
+}

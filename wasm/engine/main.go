@@ -1,0 +1,124 @@
+//go:build js
+
+// The engine is the program behind the npm package: it restores images on one
+// device, at the call of JavaScript. The page gives it a device and gets its
+// functions; see wasm/npm/src/go.ts and engine.ts for the other side.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall/js"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
+)
+
+// engine is one device and the prior on it. Calls come in any number and are
+// worked off one after the other.
+type engine struct {
+	host  host
+	mu    sync.Mutex
+	dev   compute.Device
+	model *unet.Model
+}
+
+// functions are what JavaScript can call. The last argument of each is the call's
+// token.
+var functions = map[string]func(ctx context.Context, e *engine, args []js.Value) (any, error){
+	"loadModel": loadModel,
+	"restore":   restore,
+	"bench":     bench,
+}
+
+func main() {
+	e := &engine{host: newHost()}
+	program := map[string]any{}
+	var err error
+	if e.dev, err = e.host.openDevice(); err != nil {
+		e.host.start(map[string]any{"failure": failure(err)})
+		return
+	}
+	info := e.dev.Info()
+	_, verifies := functions["verify"]
+	program["info"] = map[string]any{"device": info.Name, "description": info.Description, "software": info.Software, "verifies": verifies}
+	for name, f := range functions {
+		program[name] = js.FuncOf(func(_ js.Value, args []js.Value) any {
+			go e.answer(f, args[0], args[1], args[2:])
+			return nil
+		})
+	}
+	e.host.start(program)
+	select {}
+}
+
+// answer runs a call and settles its promise.
+func (e *engine) answer(f func(context.Context, *engine, []js.Value) (any, error), resolve, reject js.Value, args []js.Value) {
+	defer func() {
+		if p := recover(); p != nil {
+			reject.Invoke(failure(fmt.Errorf("the program failed: %v", p)))
+		}
+	}()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	token := args[len(args)-1]
+	ctx := &callContext{Context: context.Background(), token: token}
+	e.host.breathe() // what is called and aborted at once never starts
+	err := ctx.Err()
+	var result any
+	if err == nil {
+		result, err = f(ctx, e, args)
+	}
+	if err != nil {
+		reject.Invoke(failure(err))
+		if kept := e.dev.Sync(); kept != nil { // a device that has failed stays failed
+			e.host.gone(failure(kept))
+		}
+		return
+	}
+	resolve.Invoke(result)
+}
+
+// callContext ends when JavaScript has aborted the call.
+type callContext struct {
+	context.Context
+	token js.Value
+}
+
+func (c *callContext) Err() error {
+	if c.token.Get("aborted").Bool() {
+		return context.Canceled
+	}
+	return nil
+}
+
+// badInput and badModel are errors that the caller's data cause.
+type (
+	badInput struct{ error }
+	badModel struct{ error }
+)
+
+func (e badInput) Unwrap() error { return e.error }
+func (e badModel) Unwrap() error { return e.error }
+
+// failure is an error as engine.ts reads it.
+func failure(err error) map[string]any {
+	code := "INTERNAL"
+	var input badInput
+	var model badModel
+	switch {
+	case errors.Is(err, context.Canceled):
+		code = "ABORTED"
+	case errors.Is(err, compute.ErrLost):
+		code = "DEVICE_LOST"
+	case errors.Is(err, compute.ErrMemory):
+		code = "OUT_OF_MEMORY"
+	case errors.As(err, &input):
+		code = "BAD_INPUT"
+	case errors.As(err, &model):
+		code = "BAD_MODEL"
+	}
+	return map[string]any{"code": code, "message": err.Error()}
+}

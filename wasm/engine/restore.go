@@ -1,0 +1,113 @@
+//go:build js
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"syscall/js"
+	"time"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
+)
+
+// restore(request, pixels, mask, kernel, onStep) is what engine.ts promises.
+func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
+	start := time.Now()
+	m, err := e.loaded()
+	if err != nil {
+		return nil, err
+	}
+	r, err := readRequest(args[0].String())
+	if err != nil {
+		return nil, badInput{err}
+	}
+	o, err := r.options(m)
+	if err != nil {
+		return nil, badInput{err}
+	}
+	s, err := r.operator(m, args[2], args[3])
+	if s.forward() != nil {
+		defer s.forward().Close()
+	}
+	if err == nil {
+		err = r.measurement(m, &s, args[1])
+	}
+	if err != nil {
+		return nil, e.refused(err)
+	}
+	if r.PreviewEvery < 0 {
+		return nil, badInput{fmt.Errorf("previewEvery is %d, a number from 0 is wanted", r.PreviewEvery)}
+	}
+	o.Preview = r.PreviewEvery > 0
+	total, passes := passesOf(o), 0
+	o.OnStep = func(p sdk.Progress) {
+		passes = p.Passes
+		if onStep := args[4]; onStep.Type() == js.TypeFunction {
+			onStep.Invoke(step(p, total, r.PreviewEvery))
+		}
+		e.host.breathe()
+	}
+	x, err := sdk.Restore(ctx, sdk.Problem{Prior: m, Operator: s.op, Nonlinear: s.nonlinear, Y: s.y, N: 1, SigmaY: r.SigmaY}, o)
+	if err != nil {
+		return nil, e.refused(err)
+	}
+	c, h, w := m.Image()
+	oc, oh, ow := s.forward().Out()
+	result := map[string]any{
+		"image": float32Array(x), "channels": c, "height": h, "width": w,
+		"measurement": map[string]any{"data": float32Array(s.y), "channels": oc, "height": oh, "width": ow},
+		"passes":      passes, "seconds": time.Since(start).Seconds(),
+	}
+	if s.keep != nil {
+		known := make([]byte, len(s.keep))
+		for i, v := range s.keep {
+			known[i] = byte(v)
+		}
+		result["measuredPixels"] = uint8Array(known)
+	}
+	return result, nil
+}
+
+// step is a step's report for JavaScript.
+func step(p sdk.Progress, total, previewEvery int) map[string]any {
+	out := map[string]any{
+		"step": p.Step, "steps": p.Steps, "passes": p.Passes, "totalPasses": max(total, p.Passes),
+		"residual": p.Residual[0], "limited": p.Limited > 0,
+	}
+	if p.Information != nil {
+		out["information"], out["gradient"], out["applied"] = p.Information[0], p.Gradient[0], p.Applied[0]
+	}
+	if p.Preview != nil && (p.Step%previewEvery == 0 || p.Step == p.Steps) {
+		out["preview"] = float32Array(p.Preview)
+	}
+	return out
+}
+
+// passesOf is how many network passes a run will take, in units of one forward.
+func passesOf(o sdk.Options) (total int) {
+	for i := range o.Schedule.Len() {
+		total++
+		guides := guided(o.Method, i)
+		if guides {
+			total += o.Method.Passes()
+		}
+		// A term whose length is tied to the guidance rests where there is none.
+		if o.CMI != nil && (guides || o.CMI.TrustGuidance == 0) && o.CMI.Active(o.Schedule.Len()-i, o.Schedule.AlphaBar(i)) {
+			total += o.CMI.Probes * (o.CMI.Lanczos + 2)
+		}
+	}
+	return total
+}
+
+// guided says whether a method guides the step of that index.
+func guided(m guide.Method, index int) bool {
+	switch m := m.(type) {
+	case guide.Unconditional:
+		return false
+	case guide.DSG: // no noise to steer in the last step
+		return index > 0 && index%max(m.Interval, 1) == 0
+	}
+	return true
+}
