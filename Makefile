@@ -79,3 +79,22 @@ cuda-toolkit: $(CUDA_TOOLKIT)/nvidia/cuda_nvcc/bin/ptxas
 $(CUDA_TOOLKIT)/nvidia/cuda_nvcc/bin/ptxas:
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target $(CUDA_TOOLKIT) \
 		nvidia-cuda-nvrtc-cu11==11.8.89 nvidia-cuda-runtime-cu11==11.8.89 nvidia-cuda-nvcc-cu11==11.8.89
+
+# The browser build: wasm/npm is ready for npm pack afterwards. Needs node.
+GOWASM = GOOS=js GOARCH=wasm CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w"
+.PHONY: wasm simd
+wasm:
+	mkdir -p wasm/npm/dist
+	$(GOWASM) -o wasm/npm/dist/cmi.wasm ./wasm/engine
+	$(GOWASM) -tags verify -o wasm/npm/dist/cmi-verify.wasm ./wasm/engine
+	cp wasm/simd/simd.wasm wasm/simd/simd-threads.wasm wasm/npm/dist/
+	cd wasm/npm && { test node_modules/.package-lock.json -nt package-lock.json || npm ci --no-audit --no-fund; } && node build.mjs
+	node wasm/engine/size.mjs 1300000 wasm/npm/dist/cmi.wasm wasm/npm/dist/simd-threads.wasm
+
+# The processor's kernels in the browser, from their C: byte for byte what is
+# checked in. Needs clang-14 and lld-14. UPDATE=1 checks in what comes out.
+simd:
+	@command -v clang-14 >/dev/null && command -v wasm-ld-14 >/dev/null || { echo "make simd needs clang-14 and lld-14 (apt-get install clang-14 lld-14)"; exit 1; }
+	@mkdir -p out/simd && wasm/simd/kernels/build.sh "$$PWD/out/simd"
+	@if [ -n "$$UPDATE" ]; then cp out/simd/*.wasm wasm/simd/; fi
+	@for f in simd simd-threads; do cmp out/simd/$$f.wasm wasm/simd/$$f.wasm || { echo "wasm/simd/$$f.wasm is not what its source gives: make simd UPDATE=1"; exit 1; }; done; echo "the kernels are what their source gives"

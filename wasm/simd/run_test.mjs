@@ -30,8 +30,10 @@ async function main() {
   kernels.start(threads, 1);
   await Promise.all(Array.from({ length: threads - 1 }, (_, i) => new Promise((resolve) => {
     const worker = new Worker(new URL(import.meta.url), { workerData: { module, memory, thread: i + 1 } });
-    worker.once("message", resolve);
-    worker.unref();
+    worker.once("message", () => {
+      worker.unref();
+      resolve();
+    });
   })));
 
   const require = createRequire(import.meta.url);
