@@ -81,6 +81,6 @@ A small model of faces, 64×64 pixels, is built in. Start with
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(demoCommand(), restoreCommand(), sampleCommand(), infoCommand(), verifyCommand(), mixtureCommand(), metricsCommand(), benchCommand(), evalCommand())
+	root.AddCommand(demoCommand(), restoreCommand(), sampleCommand(), infoCommand(), verifyCommand(), mixtureCommand(), metricsCommand(), benchCommand(), evalCommand(), webgpuDriverCommand())
 	return root
 }
