@@ -9,6 +9,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
 // allocated is what one call of f allocates on the host when all is warm: how
@@ -57,6 +58,14 @@ func TestStepsAllocateNoArrays(t *testing.T) {
 	check("VJP", 20, 6e3, func() error { _, err := point.VJP(u); return err })
 	check("JVP", 20, 6e3, func() error { _, err := point.JVP(x); return err })
 	check("second", 20, 6e3, func() error { _, err := point.Second(x, x); return err })
+	keeps, mix := point.(prior.Keeper), [][]float64{make([]float64, images)}
+	check("second along a kept direction", 40, 6e3, func() error {
+		if _, err := keeps.JVPKept(0, x); err != nil {
+			return err
+		}
+		_, err := keeps.SecondOfKept(mix)
+		return err
+	})
 
 	term := o.CMI
 	for _, withCMI := range []bool{false, true} {

@@ -21,7 +21,9 @@ func Foresee(m prior.Model, o Options, n int) int64 {
 		p.JVP, p.Second = 1, 1
 	}
 	if o.CMI != nil && o.CMI.Estimator == cmi.Probe {
-		p.JVP, p.Second = min(o.CMI.Lanczos, 1), 1
+		if p.Kept = o.CMI.Lanczos; p.Kept == 0 {
+			p.Second = 1
+		}
 	}
 	c, h, w := m.Image()
 	const images = 24 // states, noise, directions and the Krylov basis

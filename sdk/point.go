@@ -45,6 +45,12 @@ func (p *counted) JVP(v compute.Tensor) (compute.Tensor, error) {
 		return jv, err
 	}
 	s.passes += v.N / s.p.N
+	return p.tangent(v, jv)
+}
+
+// tangent is J v of x̂0 from that of the network.
+func (p *counted) tangent(v, jv compute.Tensor) (compute.Tensor, error) {
+	s := p.solver
 	dst, err := s.result("JVP", v.N, v)
 	if err == nil {
 		s.dev.Combine(dst, compute.Times(p.cxt, v), compute.Times(p.ceps, jv.Channels(0, v.C)))
@@ -63,11 +69,43 @@ func (p *counted) Second(v, w compute.Tensor) (compute.Tensor, error) {
 	if v != w {
 		s.passes += v.N / s.p.N
 	}
+	return p.second(v, d2)
+}
+
+// second is D²x̂0 from that of the network, for directions shaped like v.
+func (p *counted) second(v, d2 compute.Tensor) (compute.Tensor, error) {
+	s := p.solver
 	dst, err := s.result("second", v.N, v)
 	if err == nil {
 		s.dev.Combine(dst, compute.Times(p.ceps, d2.Channels(0, v.C)))
 	}
 	return dst, err
+}
+
+// Keeps implements [cmi.Keeper].
+func (p *counted) Keeps() bool {
+	_, ok := p.Point.(prior.Keeper)
+	return ok
+}
+
+// JVPKept implements [cmi.Keeper].
+func (p *counted) JVPKept(k int, v compute.Tensor) (compute.Tensor, error) {
+	jv, err := p.Point.(prior.Keeper).JVPKept(k, v)
+	if err != nil {
+		return jv, err
+	}
+	p.solver.passes++
+	return p.tangent(v, jv)
+}
+
+// SecondOfKept implements [cmi.Keeper].
+func (p *counted) SecondOfKept(coef [][]float64) (compute.Tensor, error) {
+	d2, err := p.Point.(prior.Keeper).SecondOfKept(coef)
+	if err != nil {
+		return d2, err
+	}
+	p.solver.passes++
+	return p.second(p.solver.step.X, d2)
 }
 
 // direction names the result of a derivative: what it is, and of how many images.

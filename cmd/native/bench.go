@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -27,7 +28,7 @@ func benchCommand() *cobra.Command {
 		Short: "Time network passes and sampler steps, as multiples of one forward",
 		Long: `bench times, in turn and over many rounds, the network's forward F and its derivatives, then whole
 DPS and CMI+DPS steps. A figure is the median over the rounds of the ratio to the forward of the
-same round; "passes" is the cost model: 2 F for a DPS step, 4 + K for CMI+DPS with one probe.`,
+same round; "passes" is the cost model: 2 F for a DPS step, 3 + K for CMI+DPS with one probe and K ≥ 1.`,
 		Example: `  cmi-native bench
   cmi-native bench --prior ffhq_10m.pt --rounds 3
   cmi-native bench --json`,
@@ -165,7 +166,7 @@ func benchItems(m *unet.Model, batch int) (items []*benchItem, free func(), err 
 		}
 		name, passes := "DPS step", 2
 		if withCMI {
-			name, passes = fmt.Sprintf("CMI+DPS step, K = %d", o.CMI.Lanczos), 4+o.CMI.Lanczos
+			name, passes = fmt.Sprintf("CMI+DPS step, K = %d", o.CMI.Lanczos), 2+o.CMI.Lanczos+cmi.SecondPasses(o.CMI.Lanczos)
 		}
 		s, err := sdk.NewSolver(sdk.Problem{Prior: m, Operator: op, Y: y, N: batch, SigmaY: 0.05}, o)
 		if err != nil {

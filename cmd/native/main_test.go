@@ -145,7 +145,7 @@ func TestRestoreWritesPictures(t *testing.T) {
 	all := strings.Split(strings.TrimSpace(string(lines)), "\n")
 	require.Len(t, all, 3)
 	require.NoError(t, json.Unmarshal([]byte(all[2]), &step))
-	assert.Equal(t, 3*6, step.Passes, "4 + K for each step, K = 2")
+	assert.Equal(t, 3*5, step.Passes, "3 + K for each step, K = 2")
 	assert.NotNil(t, step.Information)
 	npy, err := os.ReadFile(filepath.Join(out, "01.npy"))
 	require.NoError(t, err)

@@ -32,6 +32,24 @@ type Denoiser interface {
 	Second(v, w compute.Tensor) (compute.Tensor, error)
 }
 
+// Keeper is a [Denoiser] that keeps the directions of its JVPs, so that the second
+// derivative along a combination of them is one network pass instead of two.
+type Keeper interface {
+	Denoiser
+	// JVPKept is J v of one direction an image, kept as number k = 0, 1, …
+	JVPKept(k int, v compute.Tensor) (compute.Tensor, error)
+	// SecondOfKept is D²x̂0[v, v], v = Σ_k coef[k]·v_k; coef[k] has a factor for each
+	// image.
+	SecondOfKept(coef [][]float64) (compute.Tensor, error)
+	// Keeps says whether it can.
+	Keeps() bool
+}
+
+func keeper(d Denoiser) (Keeper, bool) {
+	k, ok := d.(Keeper)
+	return k, ok && k.Keeps()
+}
+
 // Operator is what the term needs of a measurement operator A; every linear
 // operator of package measure has it. Rows of A that are zero are not measured:
 // Power is zero there.

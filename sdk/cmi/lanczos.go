@@ -134,23 +134,25 @@ func (k *krylov) decompose(full []*mat.Dense) error {
 	return nil
 }
 
-// function gives the coefficients of ‖z‖ f(T) e_1 of each image: f(S) z ≈ Q ‖z‖ f(T) e_1.
+// function gives the factors of ‖z‖ f(T) e_1 for each basis vector and image:
+// f(S) z ≈ Q ‖z‖ f(T) e_1.
 func (k *krylov) function(f func(image int, e float64) float64) [][]float64 {
-	out := make([][]float64, len(k.y)) // [image][basis vector]
+	out := make([][]float64, len(k.q))
+	for r := range out {
+		out[r] = make([]float64, len(k.y))
+	}
 	for i, y := range k.y {
-		n := len(k.theta[i])
-		out[i] = make([]float64, n)
 		for e, theta := range k.theta[i] {
 			w := k.norm[i] * f(i, theta) * y.At(0, e)
-			for r := range n {
-				out[i][r] += w * y.At(r, e)
+			for r := range out {
+				out[r][i] += w * y.At(r, e)
 			}
 		}
 	}
 	return out
 }
 
-// combine is dst = Σ_j coef[·][j] q_j.
+// combine is dst = Σ_j coef[j]·q_j.
 func (k *krylov) combine(dev compute.Device, dst compute.Tensor, coef [][]float64) {
 	for from := 0; from < len(k.q); from += 5 {
 		var terms []compute.Term
@@ -158,11 +160,7 @@ func (k *krylov) combine(dev compute.Device, dst compute.Tensor, coef [][]float6
 			terms = append(terms, compute.Times(1, dst))
 		}
 		for j := from; j < min(from+5, len(k.q)); j++ {
-			c := make([]float64, len(coef))
-			for i := range coef {
-				c[i] = coef[i][j]
-			}
-			terms = append(terms, compute.Term{X: k.q[j], Coef: c})
+			terms = append(terms, compute.Term{X: k.q[j], Coef: coef[j]})
 		}
 		dev.Combine(dst, terms...)
 	}

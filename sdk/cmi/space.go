@@ -2,6 +2,7 @@ package cmi
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
@@ -15,6 +16,7 @@ type space struct {
 	z   compute.Tensor   // [n, Out]
 	u   compute.Tensor   // [n, Out]
 	q   []compute.Tensor // basis
+	mix [][]float64      // v = Σ_k mix[k]·v_k of the directions v_k of the JVPs; nil without any
 }
 
 // newSpace allocates for n images and k steps; the workspace keeps an error.
@@ -35,17 +37,19 @@ func newSpace(dev compute.Device, ws *compute.Workspace, op Operator, n, k int) 
 // covariance. variance, unless nil, receives what the first JVP finds, see whitened.
 func (s *space) function(d Denoiser, l Level, f func(e float64) float64, variance []float64) error {
 	root := s.z
+	s.mix = nil
 	if len(s.q) > 0 {
 		krylov, err := arnoldi(s.dev, s.q, s.z, func(dst, q compute.Tensor) error { return s.whitened(dst, q, d, l, variance) })
 		if err != nil {
 			return err
 		}
-		krylov.combine(s.dev, s.u, krylov.function(func(image int, e float64) float64 {
+		s.mix = krylov.function(func(image int, e float64) float64 {
 			if e <= l.floor(s.op, image)+1e-5 { // float32's rounding, beside the largest eigenvalue of about 1
 				return 0
 			}
 			return f(e)
-		}))
+		})
+		krylov.combine(s.dev, s.u, s.mix)
 		root = s.u
 	}
 	s.op.Power(s.z, root, l.R2(), l.sigmaY2(), -0.5)
@@ -58,7 +62,7 @@ func (s *space) function(d Denoiser, l Level, f func(e float64) float64, varianc
 func (s *space) whitened(dst, q compute.Tensor, d Denoiser, l Level, variance []float64) error {
 	s.op.Power(s.u, q, l.R2(), l.sigmaY2(), -0.5)
 	s.op.Adjoint(s.v, s.u)
-	jv, err := d.JVP(s.v)
+	jv, err := s.jvp(d, q)
 	if err != nil {
 		return err
 	}
@@ -82,6 +86,31 @@ func (s *space) whitened(dst, q compute.Tensor, d Denoiser, l Level, variance []
 	s.dev.Combine(dst, compute.Times(l.C(), dst), compute.Times(l.sigmaY2(), s.u))
 	s.op.Power(dst, dst, l.R2(), l.sigmaY2(), -0.5)
 	return nil
+}
+
+// jvp is J v of the direction v that basis vector q stands for.
+func (s *space) jvp(d Denoiser, q compute.Tensor) (compute.Tensor, error) {
+	if keeps, ok := keeper(d); ok {
+		return keeps.JVPKept(slices.Index(s.q, q), s.v)
+	}
+	return d.JVP(s.v)
+}
+
+// second is D²x̂0[v, v] along the v that function found at this point.
+func (s *space) second(d Denoiser) (compute.Tensor, error) {
+	if keeps, ok := keeper(d); ok && s.mix != nil {
+		return keeps.SecondOfKept(s.mix)
+	}
+	return d.Second(s.v, s.v)
+}
+
+// SecondPasses is what the second derivative along such a v costs after k Krylov
+// steps, in forwards.
+func SecondPasses(k int) int {
+	if k > 0 {
+		return 1
+	}
+	return 2
 }
 
 // Solve finds w = AᵀS⁻¹r, the direction of the Gaussian evidence's gradient.

@@ -57,7 +57,7 @@ func (t *Term) Gradient(d Denoiser, l Level, probe func(k int, z []float32)) (gr
 		for i := range information {
 			information[i] += info[i] / float64(t.opt.Probes)
 		}
-		second, err := d.Second(t.v, t.v)
+		second, err := t.second(d)
 		if err != nil {
 			return t.grad, nil, err
 		}

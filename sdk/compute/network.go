@@ -24,12 +24,26 @@ type Network struct {
 
 	adjoint    []place
 	accumulate [][]bool
-	tangents   map[tangentKey][]place
+	tangents   map[passKey][]place
+	kept       kept
 
-	recordings map[tangentKey]Recording // of passes that have run, where the device can repeat them
+	recordings map[passKey]Recording // of passes that have run, where the device can repeat them
 }
 
-type tangentKey struct{ coefficients, images int }
+// passKey names a pass of a plan.
+type passKey struct {
+	kind                 passKind
+	coefficients, images int
+}
+
+type passKind int
+
+const (
+	valuePass passKind = iota
+	adjointPass
+	tangentPass
+	keptPass // images is the direction's number
+)
 
 // Compile reads the graph's weights and prepares them on a device, one layer at a
 // time. The graph belongs to the network afterwards.
@@ -81,14 +95,11 @@ func (n *Network) reset(batch int) {
 		n.auxWS.Free()
 	}
 	*n = Network{dev: n.dev, graph: n.graph, consts: n.consts, batch: batch, auxWS: NewWorkspace(n.dev),
-		tangents: map[tangentKey][]place{}, recordings: map[tangentKey]Recording{}}
+		tangents: map[passKey][]place{}, recordings: map[passKey]Recording{}}
 }
 
-// The passes that are no tangents, as keys of recordings.
-var valuePass, adjointPass = tangentKey{0, 0}, tangentKey{0, 1}
-
 // pass runs calls, or repeats what they queued the last time.
-func (n *Network) pass(key tangentKey, calls func()) {
+func (n *Network) pass(key passKey, calls func()) {
 	d, can := n.dev.(Recorder)
 	switch r, ok := n.recordings[key]; {
 	case !can:
@@ -187,9 +198,10 @@ func (n *Network) Value(x Tensor, aux []float32) (Tensor, error) {
 			return Tensor{}, err
 		}
 	}
+	n.kept.taken = 0
 	add(n.dev, n.at(n.value, g.input, x.N), x, false)
 	n.dev.Write(n.at(n.value, g.aux, x.N), aux)
-	n.pass(valuePass, func() {
+	n.pass(passKey{kind: valuePass}, func() {
 		var in []Tensor
 		for i, nd := range g.nodes {
 			in = n.args(in, n.value, nd, x.N, false)
@@ -215,7 +227,7 @@ func (n *Network) VJP(u Tensor) (Tensor, error) {
 		return Tensor{}, err
 	}
 	add(n.dev, n.at(n.adjoint, g.out, n.batch), u, false)
-	n.pass(adjointPass, func() {
+	n.pass(passKey{kind: adjointPass}, func() {
 		var in, grad []Tensor
 		for i := len(g.nodes) - 1; i >= 0; i-- {
 			nd := g.nodes[i]
@@ -252,18 +264,25 @@ func (n *Network) Second(v, w Tensor) (Tensor, error) {
 // coefficients pushes Taylor coefficients through the network: [a], [a, ab] with
 // b = a, or [a, b, ab]. An empty tensor starts at zero. It returns the last.
 func (n *Network) coefficients(start []Tensor) (Tensor, error) {
-	g, s, each := n.graph, len(start), start[0].N
+	s, each := len(start), start[0].N
 	for _, v := range start[:max(1, s-1)] {
-		if err := n.check("a direction", v, g.input, true); err != nil {
+		if err := n.check("a direction", v, n.graph.input, true); err != nil {
 			return Tensor{}, err
 		}
 	}
-	key, all := tangentKey{s, each}, s*each
+	key := passKey{tangentPass, s, each}
 	where := n.tangents[key]
 	if where == nil {
-		where = g.planTangent(&n.pool, all)
+		where = n.graph.planTangent(&n.pool, s*each, false)
 		n.tangents[key] = where
 	}
+	return n.push(start, where, key)
+}
+
+// push is coefficients with its plan made.
+func (n *Network) push(start []Tensor, where []place, key passKey) (Tensor, error) {
+	g, s, each := n.graph, len(start), start[0].N
+	all := s * each
 	if err := n.allocate(); err != nil {
 		return Tensor{}, err
 	}

@@ -161,8 +161,9 @@ func (g *Graph) planValue(p *pool, images int) []place {
 	return g.places(r, g.assign(p, lives, images, len(g.nodes)))
 }
 
-// planTangent places the coefficients of every active node.
-func (g *Graph) planTangent(p *pool, images int) []place {
+// planTangent places the coefficients of every active node. keepBent holds those
+// in which an operation is not linear beyond the pass.
+func (g *Graph) planTangent(p *pool, images int, keepBent bool) []place {
 	r, lives := g.reside(), make([]lifetime, len(g.nodes))
 	for i, n := range g.nodes {
 		if !n.active {
@@ -173,6 +174,9 @@ func (g *Graph) planTangent(p *pool, images int) []place {
 			if g.nodes[j].active {
 				lives[r.root[j]].extend(i)
 			}
+		}
+		if j, ok := g.bent(n); ok && keepBent {
+			lives[r.root[j]].keep = true
 		}
 	}
 	lives[r.root[g.out]].keep = true

@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
-// Passes is how many network passes a run will take, in units of one forward.
+// Passes is how many network passes a run will take, in units of one forward, with a
+// prior that keeps directions ([prior.Keeper]), as networks do.
 func Passes(o sdk.Options) int {
 	base, extra := passes(o)
 	return base + extra
@@ -29,7 +31,7 @@ func passes(o sdk.Options) (base, extra int) {
 		}
 		// A term whose length is tied to the guidance rests where there is none.
 		if o.CMI != nil && (guides || o.CMI.TrustGuidance == 0) && o.CMI.Active(o.Schedule.Len()-i, o.Schedule.AlphaBar(i)) {
-			extra += o.CMI.Probes * (o.CMI.Lanczos + 2)
+			extra += o.CMI.Probes * (o.CMI.Lanczos + cmi.SecondPasses(o.CMI.Lanczos))
 		}
 	}
 	return base, extra

@@ -49,3 +49,13 @@ type Point interface {
 	// the same tensor.
 	Second(v, w compute.Tensor) (compute.Tensor, error)
 }
+
+// Keeper is a [Point] whose second derivative along a combination of directions
+// that have been asked for costs one pass less.
+type Keeper interface {
+	// JVPKept is JVP of one direction an image, kept as number k = 0, 1, … Cost 1 F.
+	JVPKept(k int, v compute.Tensor) (compute.Tensor, error)
+	// SecondOfKept is D²f[v, v], v = Σ_k coef[k]·v_k; coef[k] has a factor for each
+	// image. Cost 1 F.
+	SecondOfKept(coef [][]float64) (compute.Tensor, error)
+}

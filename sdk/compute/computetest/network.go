@@ -38,6 +38,27 @@ func Networks(quick bool) []Case {
 		got, err := t.net.Second(v, v)
 		return t.compareWith(got, err, t.second(t.v, t.v))
 	})
+	add("second derivative along kept directions", 1e-4, func(t *networkTrial) (float64, error) {
+		const directions = 7 // more than Combine takes at once
+		coef, along := make([][]float64, directions), t.v.Like()
+		each := len(along.V) / along.N
+		for k := range coef {
+			v := normal(t.rng, 1, 0, t.x.N, t.x.C, t.x.H, t.x.W)
+			for n := range t.x.N {
+				c := t.rng.NormFloat64()
+				coef[k] = append(coef[k], c)
+				for i := n * each; i < (n+1)*each; i++ {
+					along.V[i] += c * v.V[i]
+				}
+			}
+			got, err := t.net.JVPKept(k, t.on(v))
+			if e, err := t.compareWith(got, err, t.tangent(v)); err != nil || e > 1e-5 {
+				return e, err
+			}
+		}
+		got, err := t.net.SecondOfKept(coef)
+		return t.compareWith(got, err, t.second(along, along))
+	})
 	add("VJP against float64 tangents", 1e-5, func(t *networkTrial) (float64, error) {
 		got, err := t.net.VJP(t.on(t.u))
 		if err != nil {

@@ -1,0 +1,110 @@
+package compute
+
+import "fmt"
+
+// A second derivative along a combination v = Σ c_k v_k of directions whose JVPs
+// have been taken costs one pass instead of two: the first coefficient at each
+// layer is linear in the direction, so it is the same combination of the tangents
+// that those JVPs had there. Only the layers that are not linear ask for it.
+
+// kept is the tangents at the arguments of curved operations, one plan for each
+// direction; all others are scratch.
+type kept struct {
+	taken      int // directions whose JVP has been taken at this point
+	directions [][]place
+	second     []place // of the pass that reads them
+	combined   int     // the slot of a layer's Σ c_k a_k
+	sum        [1]Tensor
+	terms      [combineTerms]Term
+}
+
+// combineTerms is how many terms [Pointwise.Combine] takes.
+const combineTerms = 6
+
+// JVPKept is [Network.JVP] of one direction an image, kept as direction k ≥ 0 for
+// [Network.SecondOfKept] until the next Value.
+func (n *Network) JVPKept(k int, v Tensor) (Tensor, error) {
+	if err := n.check("a direction", v, n.graph.input, true); err != nil {
+		return Tensor{}, err
+	}
+	if v.N != n.batch || k < 0 || k > n.kept.taken {
+		return Tensor{}, fmt.Errorf("direction %d of %d images kept at a point of %d images after %d directions", k, v.N, n.batch, n.kept.taken)
+	}
+	n.kept.taken = max(n.kept.taken, k+1)
+	if k == len(n.kept.directions) {
+		n.kept.directions = append(n.kept.directions, n.graph.planTangent(&n.pool, n.batch, true))
+	}
+	return n.push([]Tensor{v}, n.kept.directions[k], passKey{kind: keptPass, coefficients: 1, images: k})
+}
+
+// SecondOfKept is D²f[v, v] along v = Σ_k coef[k]·v_k of the first kept directions;
+// coef[k] has a factor for each image.
+func (n *Network) SecondOfKept(coef [][]float64) (Tensor, error) {
+	g := n.graph
+	if len(coef) < 1 || len(coef) > n.kept.taken {
+		return Tensor{}, fmt.Errorf("%d factors of %d kept directions", len(coef), n.kept.taken)
+	}
+	if n.kept.second == nil {
+		n.kept.second, n.kept.combined = g.planTangent(&n.pool, n.batch, false), n.pool.keep(g.largestBent(n.batch))
+	}
+	if err := n.allocate(); err != nil {
+		return Tensor{}, err
+	}
+	where, images := n.kept.second, n.batch
+	x := n.at(where, g.input, images)
+	n.dev.Combine(x, Times(0, n.at(n.value, g.input, images)))
+	var in, ab []Tensor
+	for i, nd := range g.nodes {
+		if !nd.active || len(nd.in) == 0 {
+			continue
+		}
+		out := n.at(where, Node(i), images)
+		in = n.args(in, n.value, nd, images, false)
+		ab = n.args(ab, where, nd, images, true)
+		if j, ok := g.bent(nd); ok {
+			n.kept.sum[0] = n.combine(j, coef)
+			a := n.kept.sum[:]
+			nd.op.(curved).second(n.dev, out, n.aux[i], in, a, a, ab)
+		} else {
+			nd.op.tangent(n.dev, out, n.aux[i], in, ab)
+		}
+	}
+	return n.at(where, g.out, images), nil
+}
+
+// bent is the argument in which a node is not linear. Such an operation has one.
+func (g *Graph) bent(nd node) (Node, bool) {
+	_, ok := nd.op.(curved)
+	if !ok || !nd.active {
+		return NoNode, false
+	}
+	return nd.in[0], true
+}
+
+// largestBent is the values of the largest of them.
+func (g *Graph) largestBent(images int) (floats int) {
+	for _, nd := range g.nodes {
+		if j, ok := g.bent(nd); ok {
+			floats = max(floats, images*g.nodes[j].c*g.nodes[j].h*g.nodes[j].w)
+		}
+	}
+	return floats
+}
+
+// combine is Σ_k coef[k]·a_k of node j's kept tangents.
+func (n *Network) combine(j Node, coef [][]float64) Tensor {
+	nd := n.graph.nodes[j]
+	sum := Dense(n.slots[n.kept.combined], n.batch, nd.c, nd.h, nd.w)
+	const most = combineTerms - 1 // one is the sum so far
+	for from := 0; from < len(coef); from += most {
+		all := n.kept.terms[:0]
+		if from > 0 {
+			all = append(all, Times(1, sum))
+		}
+		for k := from; k < min(from+most, len(coef)); k++ {
+			all = append(all, Term{n.at(n.kept.directions[k], j, n.batch), coef[k]})
+		}
+		n.dev.Combine(sum, all...)
+	}
+	return sum
+}
