@@ -98,3 +98,14 @@ simd:
 	@mkdir -p out/simd && wasm/simd/kernels/build.sh "$$PWD/out/simd"
 	@if [ -n "$$UPDATE" ]; then cp out/simd/*.wasm wasm/simd/; fi
 	@for f in simd simd-threads; do cmp out/simd/$$f.wasm wasm/simd/$$f.wasm || { echo "wasm/simd/$$f.wasm is not what its source gives: make simd UPDATE=1"; exit 1; }; done; echo "the kernels are what their source gives"
+
+# arm64's kernels: on an arm64 machine as they are, elsewhere under emulation. Left out are slow tests that add nothing
+# there: sums in strips, and tiles of the Go kernels.
+.PHONY: test-arm64
+EMULATOR = $(if $(filter arm64,$(shell $(GO) env GOHOSTARCH)),,qemu-aarch64)
+test-arm64:
+	GOARCH=arm64 $(GO) vet ./sdk/compute/cpu
+	@if test -n "$(EMULATOR)" && ! command -v $(EMULATOR) >/dev/null; then \
+	echo "arm64's kernels skipped: no $(EMULATOR) (apt-get install qemu-user)"; test -z "$$CMI_NO_SKIP"; else \
+	GOARCH=arm64 $(GO) test -exec "$(EMULATOR)" -skip 'InStrips|TilesAreTheirDefinition/.*generic' ./sdk/compute/cpu && \
+	GOARCH=arm64 $(GO) test -exec "$(EMULATOR)" -run GoldenVariants ./sdk/prior/unet; fi

@@ -41,7 +41,7 @@ var _ compute.Device = (*Device)(nil)
 
 // New is a device with so many threads, 0 for all processors, and the best
 // kernels that the processor can run. The environment variable CMI_CPU
-// (generic, avx2 or avx512) chooses others where they can be had; [Open] says
+// (generic, avx2, avx512 or neon) chooses others where they can be had; [Open] says
 // why they can't.
 func New(threads int) *Device { return newDevice(threads, choose()) }
 
