@@ -44,8 +44,8 @@ emu_switch:
 typedef void *Context;
 inline void change(Context &from, Context &to) { emu_switch(&from, to); }
 inline void start(Context &c, unsigned char *stack, void (*entry)()) {
-    void **top = reinterpret_cast<void **>(stack + stack_bytes - 16);
-    *--top = reinterpret_cast<void *>(entry); // where the first change returns to, as if called
+    void **top = reinterpret_cast<void **>(stack + stack_bytes - 8); // aligned as after a call
+    *--top = reinterpret_cast<void *>(entry); // where the first change returns to
     c = top - 6;
 }
 #else

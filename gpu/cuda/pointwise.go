@@ -1,0 +1,169 @@
+package cuda
+
+import "github.com/cmi-diffusion/cmi/sdk/compute"
+
+// pointwiseParams is Pointwise of pointwise.h.
+type pointwiseParams struct {
+	dst, a, b, c, d     view
+	length, wide, add   int32
+	scale, shift, power float32
+}
+
+// pointwise queues a map of the sources' values at each place.
+func (d *Device) pointwise(kernel string, dst compute.Tensor, add bool, constants [3]float32, sources ...compute.Tensor) {
+	p := pointwiseParams{dst: viewOf(dst), length: int32(dst.Len()), add: flag(add),
+		scale: constants[0], shift: constants[1], power: constants[2]}
+	p.wide = wide(dst.Len(), append(sources, dst)...)
+	for i, v := range []*view{&p.a, &p.b, &p.c, &p.d} {
+		v.count = 1
+		if i < len(sources) {
+			*v = viewOf(sources[i])
+		}
+	}
+	launch(d, kernel, over(dst.Len(), dst.N, p.wide), row(threads), 0, &p)
+}
+
+// Clamp implements [compute.Pointwise].
+func (d *Device) Clamp(dst, x compute.Tensor, lo, hi float32) {
+	if d.PointwiseFits("clamp", dst, x) {
+		d.pointwise("clamp", dst, false, [3]float32{hi, lo}, x)
+	}
+}
+
+// ClampAdjoint implements [compute.Pointwise].
+func (d *Device) ClampAdjoint(dst, g, x compute.Tensor, lo, hi float32) {
+	if d.PointwiseFits("clamp adjoint", dst, g, x) {
+		d.pointwise("clampadjoint", dst, false, [3]float32{hi, lo}, g, x)
+	}
+}
+
+// Exp implements [compute.Pointwise].
+func (d *Device) Exp(dst, x compute.Tensor, scale, shift float32) {
+	if d.PointwiseFits("exp", dst, x) {
+		d.pointwise("exponential", dst, false, [3]float32{scale, shift}, x)
+	}
+}
+
+// Pow implements [compute.Pointwise].
+func (d *Device) Pow(dst, x compute.Tensor, scale, shift, p float32) {
+	if d.PointwiseFits("pow", dst, x) {
+		d.pointwise("power", dst, false, [3]float32{scale, shift, p}, x)
+	}
+}
+
+// SiLU implements [compute.Nonlinear].
+func (d *Device) SiLU(dst, x compute.Tensor) {
+	if d.SiLUFits(dst, x) {
+		d.pointwise("silu", dst, false, [3]float32{}, x)
+	}
+}
+
+// SiLUAdjoint implements [compute.Nonlinear].
+func (d *Device) SiLUAdjoint(dx, x, dy compute.Tensor, accumulate bool) {
+	if d.SiLUFits(dx, x, dy) {
+		d.pointwise("vjp_silu", dx, accumulate, [3]float32{}, x, dy)
+	}
+}
+
+// SiLUTangent implements [compute.Nonlinear].
+func (d *Device) SiLUTangent(dst, x, a compute.Tensor) {
+	if d.SiLUFits(dst, x, a) {
+		d.pointwise("jvp_silu", dst, false, [3]float32{}, x, a)
+	}
+}
+
+// SiLUSecond implements [compute.Nonlinear].
+func (d *Device) SiLUSecond(dst, x, a, b, ab compute.Tensor) {
+	if d.SiLUFits(dst, x, a, b, ab) {
+		d.pointwise("jet2_silu", dst, false, [3]float32{}, x, a, b, ab)
+	}
+}
+
+// combineImages is the images of one launch: combine_images of combine.cu.
+const combineImages = 32
+
+type combineParams struct {
+	dst                        view
+	x                          [6]view
+	terms, first, length, wide int32
+	coef                       [combineImages * 6]float32
+}
+
+// Combine implements [compute.Pointwise].
+func (d *Device) Combine(dst compute.Tensor, terms ...compute.Term) {
+	if !d.CombineFits(dst, terms) {
+		return
+	}
+	p := combineParams{dst: viewOf(dst), terms: int32(len(terms)), length: int32(dst.Len()), wide: wide(dst.Len(), dst)}
+	for k, t := range terms {
+		p.x[k] = viewOf(t.X)
+		p.wide = min(p.wide, wide(dst.Len(), t.X))
+	}
+	for first := 0; first < dst.N; first += combineImages {
+		images := min(combineImages, dst.N-first)
+		p.first = int32(first)
+		for n := range images {
+			for k, t := range terms {
+				p.coef[n*6+k] = float32(t.Coef[(first+n)%len(t.Coef)])
+			}
+		}
+		launch(d, "combine", over(dst.Len(), images, p.wide), row(threads), 0, &p)
+	}
+}
+
+type addChannelParams struct {
+	dst, x, e            view
+	length, pixels, wide int32
+}
+
+// AddChannel implements [compute.Pointwise].
+func (d *Device) AddChannel(dst, x, e compute.Tensor) {
+	if !d.AddChannelFits(dst, x, e) {
+		return
+	}
+	pixels := dst.H * dst.W
+	p := addChannelParams{viewOf(dst), viewOf(x), viewOf(e), int32(dst.Len()), int32(pixels), wide(pixels, dst, x)}
+	launch(d, "addchannel", over(dst.Len(), dst.N, p.wide), row(threads), 0, &p)
+}
+
+type mulParams struct {
+	dst, a, b                     view
+	length, channel, repeat, wide int32
+}
+
+// Mul implements [compute.Pointwise].
+func (d *Device) Mul(dst, a, b compute.Tensor) {
+	if !d.MulFits(dst, a, b) {
+		return
+	}
+	repeat := dst.C / b.C
+	p := mulParams{viewOf(dst), viewOf(a), viewOf(b), int32(b.Len()), int32(b.Len()), int32(repeat), wide(b.Len(), dst, a, b)}
+	launch(d, "mul", over(b.Len(), dst.N, p.wide), row(threads), 0, &p)
+}
+
+// dotPiece is dot_piece of dot.cu.
+const dotPiece = 8192
+
+type dotParams struct {
+	a, b           view
+	sums           Ptr
+	length, pieces int32
+}
+
+// Dot implements [compute.Pointwise].
+func (d *Device) Dot(a, b compute.Tensor) ([]float64, error) {
+	images, ok := d.DotFits(a, b)
+	if !ok {
+		return nil, d.Err()
+	}
+	pieces := ceil(a.Len(), dotPiece)
+	out := make([]float64, images)
+	p := dotParams{viewOf(a), viewOf(b), d.temporary(0, 8*images*(pieces+1)), int32(a.Len()), int32(pieces)}
+	const shared = 32 * 8
+	launch(d, "dot", [3]uint32{uint32(pieces), uint32(images), 1}, row(threads), shared, &p)
+	launch(d, "dot_sum", [3]uint32{uint32(images), 1, 1}, row(threads), shared, &p)
+	if d.Err() == nil {
+		d.Fail(d.driver.Download(bytesOf(out), p.sums+8*Ptr(images*pieces)))
+	}
+	return out, d.Err()
+}
