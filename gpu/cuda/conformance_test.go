@@ -20,3 +20,35 @@ func TestConformance(t *testing.T) {
 	}
 	devicetest.Errors(t, func() (compute.Device, error) { return New(newFake(t), Options{}) })
 }
+
+// The other precisions, within the bounds that they state.
+func TestPrecisions(t *testing.T) {
+	for _, c := range []struct {
+		p       Precision
+		network float64 // looser than a convolution's: the error grows through twenty layers
+		bound   float64
+	}{{TF32, 2e-2, 1e-3}, {BF16, 2e-1, 1e-2}, {TF32x3, 0, 0}} {
+		t.Run(c.p.String(), func(t *testing.T) {
+			d := emulated(t, c.p)
+			cases := computetest.Ops(true)
+			for _, c := range computetest.Ops(false) {
+				if c.Group == "conv" || c.Group == "conv-adjoint" {
+					cases = append(cases, c)
+				}
+			}
+			for i := range cases {
+				if g := cases[i].Group; g == "conv" || g == "conv-adjoint" || g == "conv-identity" {
+					cases[i].Bound = max(cases[i].Bound, c.bound)
+				}
+			}
+			for _, k := range computetest.Networks(true) {
+				k.Bound = max(k.Bound, c.network)
+				cases = append(cases, k)
+			}
+			devicetest.Cases(t, d, cases)
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -16,9 +16,10 @@ type Device struct {
 	precision Precision
 	kernels   map[string]Kernel
 	live      map[*buffer]bool
-	spare     map[int][]Ptr // by bytes
-	used      int64         // bytes of live and spare arrays, weights and scratch
-	scratch   [2]scratch
+	pieces    map[Ptr]int   // all memory taken from the driver, in bytes
+	spare     map[int][]Ptr // by bytes: what of it nothing uses
+	used      int64         // the sum of pieces
+	scratch   scratch
 	tape      *recording // what is being recorded
 }
 
@@ -40,7 +41,7 @@ func New(driver Driver, o Options) (*Device, error) {
 		return nil, fmt.Errorf("cuda: %s has compute capability %d.%d, 8.0 (A100) or later is needed", info.Name, info.Major, info.Minor)
 	}
 	d := &Device{driver: driver, info: info, precision: o.Precision, kernels: map[string]Kernel{},
-		live: map[*buffer]bool{}, spare: map[int][]Ptr{}}
+		live: map[*buffer]bool{}, pieces: map[Ptr]int{}, spare: map[int][]Ptr{}}
 	d.Guard = compute.NewGuard("cuda", d.owns)
 	return d, nil
 }
@@ -61,12 +62,8 @@ func (d *Device) Info() compute.Info {
 func (d *Device) Close() error {
 	d.Fail(d.driver.Sync())
 	err := d.Err()
-	for b := range d.live {
-		d.driver.Free(b.ptr)
-	}
-	d.trim()
-	for i := range d.scratch {
-		d.scratch[i].free(d)
+	for p := range d.pieces {
+		d.driver.Free(p)
 	}
 	clear(d.live)
 	d.Fail(d.driver.Close())
@@ -136,6 +133,7 @@ func (d *Device) reserve(bytes int) (Ptr, error) {
 		return 0, fmt.Errorf("cuda: %d MiB more, with %d MiB in use of the %d MiB that %s had free: %w",
 			bytes/mib, d.used/mib, d.info.Free/mib, d.info.Name, err)
 	}
+	d.pieces[p] = bytes
 	d.used += int64(bytes)
 	return p, nil
 }
@@ -152,6 +150,7 @@ func (d *Device) trim() {
 	for bytes, all := range d.spare {
 		for _, p := range all {
 			d.driver.Free(p)
+			delete(d.pieces, p)
 			d.used -= int64(bytes)
 		}
 	}

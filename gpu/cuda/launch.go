@@ -80,36 +80,24 @@ func launch[P any](d *Device, name string, grid, block [3]uint32, shared int, p 
 // row is a block of so many threads.
 func row(threads int) [3]uint32 { return [3]uint32{uint32(threads), 1, 1} }
 
-// scratch is memory for what one call hands from a kernel to the next. It grows;
-// what it was before lives on, as recordings may use it.
+// scratch is memory for what one call hands from a kernel to the next.
 type scratch struct {
 	ptr   Ptr
 	bytes int
-	old   []scratch
 }
 
-// temporary is scratch of at least so many bytes, contents unspecified; which
-// says which of the two.
-func (d *Device) temporary(which, bytes int) Ptr {
-	s := &d.scratch[which]
-	if bytes <= s.bytes || d.Err() != nil {
-		return s.ptr
+// temporary is scratch of at least so many bytes, contents unspecified. It grows;
+// what it was before is kept until the end, as recordings use it.
+func (d *Device) temporary(bytes int) Ptr {
+	if bytes <= d.scratch.bytes || d.Err() != nil {
+		return d.scratch.ptr
 	}
-	bytes = max(bytes, 3*s.bytes/2)
+	bytes = max(bytes, 3*d.scratch.bytes/2)
 	p, err := d.reserve(bytes)
 	if err != nil {
 		d.Fail(err)
 		return 0
 	}
-	*s = scratch{p, bytes, append(s.old, scratch{ptr: s.ptr, bytes: s.bytes})}
+	d.scratch = scratch{p, bytes}
 	return p
-}
-
-func (s *scratch) free(d *Device) {
-	for _, o := range append(s.old, *s) {
-		if o.ptr != 0 {
-			d.driver.Free(o.ptr)
-		}
-	}
-	*s = scratch{}
 }

@@ -2,9 +2,7 @@ package cuda
 
 import "github.com/cmi-diffusion/cmi/sdk/compute"
 
-func (d *Device) Attention(dst, x compute.Tensor, h compute.Heads) {}
+func (d *Device) Attention(dst, x compute.Tensor, h compute.Heads)                            {}
 func (d *Device) AttentionAdjoint(dx, x, dy compute.Tensor, h compute.Heads, accumulate bool) {}
-func (d *Device) AttentionTangent(dst, x, a compute.Tensor, h compute.Heads) {}
-func (d *Device) AttentionSecond(dst, x, a, b, ab compute.Tensor, h compute.Heads) {}
-func (d *Device) PrepareConv(shape compute.ConvShape, weight, bias []float32) (compute.Weights, error) { return nil, nil }
-func (d *Device) Conv(dst, src compute.Tensor, w compute.Weights, mode compute.ConvMode) {}
+func (d *Device) AttentionTangent(dst, x, a compute.Tensor, h compute.Heads)                  {}
+func (d *Device) AttentionSecond(dst, x, a, b, ab compute.Tensor, h compute.Heads)            {}
