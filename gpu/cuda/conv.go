@@ -53,7 +53,7 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 	ranges := d.ranges(int(grid[0]*grid[1]), l.units)
 	grid[2] = uint32(ranges)
 	if ranges > 1 {
-		p.partial = d.temporary(4*ranges*dst.N*dst.Len())
+		p.partial = d.temporary(4 * ranges * dst.N * dst.Len())
 	}
 	name := fmt.Sprintf("conv%d_%v_%d", w.shape.Kernel, d.precision, l.outs)
 	launch(d, name, grid, row(threads), d.convShared(w.shape.Kernel, int(p.tile), l.outs), &p)

@@ -33,7 +33,7 @@ func (d *Device) norm(kernel string, dst, x, stats compute.Tensor, p compute.Nor
 		launch(d, kernel+"_one", grid, row(threads), shared, &q)
 		return
 	}
-	q.sums = d.temporary(8*8*dst.N*p.Groups*pieces)
+	q.sums = d.temporary(8 * 8 * dst.N * p.Groups * pieces)
 	launch(d, kernel+"_sums", grid, row(threads), shared, &q)
 	launch(d, kernel, grid, row(threads), shared, &q)
 }

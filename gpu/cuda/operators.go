@@ -14,7 +14,7 @@ func (d *Device) Separable(dst, src, l, r compute.Tensor, accumulate bool) {
 		return
 	}
 	planes := dst.N * dst.C
-	p := separableParams{viewOf(dst), viewOf(src), image(l, 0), image(r, 0), d.temporary(4*planes*src.H*dst.W),
+	p := separableParams{viewOf(dst), viewOf(src), image(l, 0), image(r, 0), d.temporary(4 * planes * src.H * dst.W),
 		int32(dst.C), int32(src.H), int32(src.W), int32(dst.H), int32(dst.W), flag(accumulate)}
 	const tile, shared = 32, 2 * 32 * 33 * 4
 	grid := func(h int) [3]uint32 {
@@ -48,7 +48,7 @@ func (d *Device) Correlate(dst, src, kernel compute.Tensor, border compute.Borde
 		return
 	}
 	h, w := src.H+kh-1, src.W+kw-1
-	wide := view{d.temporary(4*planes*h*w), int32(src.C * h * w), int32(src.N)}
+	wide := view{d.temporary(4 * planes * h * w), int32(src.C * h * w), int32(src.N)}
 	q := p
 	q.dst, q.toH, q.toW, q.top, q.left, q.border, q.reversed = wide, int32(h), int32(w), int32(kh-1), int32(kw-1), zero, 1
 	launch(d, "correlate", grid(h, w), row(threads), shared, &q)

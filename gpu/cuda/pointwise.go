@@ -158,7 +158,7 @@ func (d *Device) Dot(a, b compute.Tensor) ([]float64, error) {
 	}
 	pieces := ceil(a.Len(), dotPiece)
 	out := make([]float64, images)
-	p := dotParams{viewOf(a), viewOf(b), d.temporary(8*images*(pieces+1)), int32(a.Len()), int32(pieces)}
+	p := dotParams{viewOf(a), viewOf(b), d.temporary(8 * images * (pieces + 1)), int32(a.Len()), int32(pieces)}
 	const shared = 32 * 8
 	launch(d, "dot", [3]uint32{uint32(pieces), uint32(images), 1}, row(threads), shared, &p)
 	launch(d, "dot_sum", [3]uint32{uint32(images), 1, 1}, row(threads), shared, &p)
