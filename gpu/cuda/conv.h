@@ -49,10 +49,12 @@ template <Mode M, int K, int MI> struct Shape {
 // Floats from one channel to the next in shared memory.
 template <int K> DEVICE int channel_pitch(int tile) { return K == 3 ? 128 / tile * (tile + 8) + 8 : 136; }
 
-// A piece of four pixels that a thread copies for every unit.
+// A piece of four pixels that a thread copies for every unit. Registers are scarce:
+// bits is the place in the stage, the channel of the unit above bit 16, and above bit
+// 24 which of the four pixels lie in a row of an image; 0 for no piece.
 struct Piece {
-    const float *from; // in channel 0 of the unit, kernel row 1
-    int to, channel, y, x; // to < 0: none
+    const float *from; // in channel 0, kernel row 1
+    int bits, y;
 };
 
 template <Mode M, int K, int MI> struct Conv2d {
@@ -76,16 +78,17 @@ template <Mode M, int K, int MI> struct Conv2d {
         for (int i = 0; i < S::chunks; i++) {
             int at = threadIdx.x + i * S::threads;
             Piece &q = pieces[i];
-            q.channel = at / in_channel;
-            int rest = at % in_channel, r = rest / in_row, group = rest % in_row, image = (row0 + r) / p.h;
+            int channel = at / in_channel, rest = at % in_channel, r = rest / in_row, group = rest % in_row;
+            int image = (row0 + r) / p.h, x = x0 + 4 * group - (K == 3 ? 4 : 0), there = 0;
             q.y = (row0 + r) % p.h;
-            q.x = x0 + 4 * group - (K == 3 ? 4 : 0);
-            q.to = q.channel * pitch + (K == 3 ? r * (p.tile + 8) : r * p.tile) + 4 * group;
-            bool inside = image < p.images;
-            q.from = p.src.at + static_cast<long long>(inside ? image : 0) * p.src.pitch + static_cast<long long>(q.channel) * p.h * p.w +
-                     static_cast<long long>(q.y) * p.w + q.x;
-            if (!inside) q.y = -4; // no row of it is inside
-            if (q.channel >= S::channels) q.to = -1;
+            q.from = p.src.at;
+            q.bits = 0;
+            if (channel >= S::channels) continue;
+            if (image < p.images) {
+                for (int j = 0; j < 4; j++) there |= (x + j >= 0 && x + j < p.w) << j;
+                q.from += static_cast<long long>(image) * p.src.pitch + (static_cast<long long>(channel) * p.h + q.y) * p.w + x;
+            }
+            q.bits = channel * pitch + (K == 3 ? r * (p.tile + 8) : r * p.tile) + 4 * group | channel << 16 | there << 24 | 1 << 30;
         }
     }
 
@@ -104,16 +107,14 @@ template <Mode M, int K, int MI> struct Conv2d {
 #pragma unroll
             for (int i = 0; i < S::chunks; i++) {
                 const Piece &q = pieces[i];
-                if (q.to < 0) continue;
-                bool inside = channel + q.channel < p.in && q.y + row >= 0 && q.y + row < p.h;
+                if (q.bits == 0) continue;
+                int there = q.bits >> 24 & 15;
+                if (channel + (q.bits >> 16 & 255) >= p.in || q.y + row < 0 || q.y + row >= p.h) there = 0;
+                float *to = stage + (q.bits & 0xffff);
                 if (p.aligned) {
-                    inside = inside && q.x >= 0 && q.x < p.w;
-                    copy16(stage + q.to, inside ? q.from + offset : p.src.at, inside);
+                    copy16(to, there ? q.from + offset : p.src.at, there);
                 } else {
-                    for (int j = 0; j < 4; j++) {
-                        bool in = inside && q.x + j >= 0 && q.x + j < p.w;
-                        copy4(stage + q.to + j, in ? q.from + offset + j : p.src.at, in);
-                    }
+                    for (int j = 0; j < 4; j++) copy4(to + j, there >> j & 1 ? q.from + offset + j : p.src.at, there >> j & 1);
                 }
             }
         }
@@ -125,34 +126,50 @@ template <Mode M, int K, int MI> struct Conv2d {
     // What a step of a unit adds to that.
     DEVICE int step(int s) const { return K == 3 ? s : s * S::depth * pitch; }
 
-    // Puts `many` neighbouring pixels of an output channel where they belong.
-    template <int many> DEVICE void put(int out, int n, const float *v) const {
-        int row = row0 + n / p.tile, x = x0 + n % p.tile, image = row / p.h;
-        if (out >= p.out || image >= p.images || x >= p.w) return;
-        long long at = (static_cast<long long>(out) * p.h + row % p.h) * p.w + x;
-        float got[many];
-        for (int j = 0; j < many; j++) got[j] = v[j];
+    // Where pixels of the result belong: addresses in output channel 0, and how many
+    // of the neighbours are inside.
+    struct Spot {
         float *to;
+        const float *plus, *bias;
+        int inside;
+    };
+    DEVICE Spot spot(int n, int many) const {
+        int row = row0 + n / p.tile, x = x0 + n % p.tile, image = row / p.h;
+        Spot s = {nullptr, nullptr, p.bias, 0};
+        if (image >= p.images || x >= p.w) return s;
+        long long at = static_cast<long long>(row % p.h) * p.w + x;
+        s.inside = p.w - x < many ? p.w - x : many;
         if (gridDim.z > 1) {
-            to = p.partial + (static_cast<long long>(blockIdx.z) * p.images + image) * p.out * p.h * p.w + at;
+            s.to = p.partial + (static_cast<long long>(blockIdx.z) * p.images + image) * p.out * p.h * p.w + at;
+            s.bias = nullptr;
         } else {
-            to = p.dst.image(image) + at;
-            float bias = p.bias ? p.bias[out] : 0;
-            const float *plus = p.plus.at ? p.plus.image(image) + at : nullptr;
-            if (many == 2 && p.pairs) {
-                float2 old = plus ? *reinterpret_cast<const float2 *>(plus) : make_float2(0, 0);
-                got[0] += bias + old.x, got[1 % many] += bias + old.y;
-            } else {
-                for (int j = 0; j < many; j++)
-                    if (x + j < p.w) got[j] += bias + (plus ? plus[j] : 0);
+            s.to = p.dst.image(image) + at;
+            if (p.plus.at) s.plus = p.plus.image(image) + at;
+        }
+        return s;
+    }
+    DEVICE void put1(const Spot &s, int out, float v) const {
+        if (out >= p.out || s.inside == 0) return;
+        long long at = static_cast<long long>(out) * p.h * p.w;
+        if (s.bias) v += s.bias[out];
+        if (s.plus) v += s.plus[at];
+        s.to[at] = v;
+    }
+    DEVICE void put2(const Spot &s, int out, float v, float w) const {
+        if (out >= p.out || s.inside == 0) return;
+        long long at = static_cast<long long>(out) * p.h * p.w;
+        float bias = s.bias ? s.bias[out] : 0;
+        float2 sum = make_float2(v + bias, w + bias);
+        if (p.pairs) {
+            if (s.plus) {
+                float2 old = *reinterpret_cast<const float2 *>(s.plus + at);
+                sum.x += old.x, sum.y += old.y;
             }
+            *reinterpret_cast<float2 *>(s.to + at) = sum;
+            return;
         }
-        if (many == 2 && p.pairs) {
-            *reinterpret_cast<float2 *>(to) = make_float2(got[0], got[1 % many]);
-        } else {
-            for (int j = 0; j < many; j++)
-                if (x + j < p.w) to[j] = got[j];
-        }
+        s.to[at] = s.plus ? sum.x + s.plus[at] : sum.x;
+        if (s.inside == 2) s.to[at + 1] = s.plus ? sum.y + s.plus[at + 1] : sum.y;
     }
 };
 
@@ -246,12 +263,14 @@ template <Mode M, int K, int MI> DEVICE void conv_mma(const Conv &p) {
     }
     out0 += blockIdx.y * S::outs;
 #pragma unroll
-    for (int i = 0; i < MI; i++)
+    for (int j = 0; j < 4; j++) {
+        auto spot = c.spot(pixel0 + 8 * j + 2 * t, 2);
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
-            c.template put<2>(out0 + 16 * i + g, pixel0 + 8 * j + 2 * t, sum[i][j]);
-            c.template put<2>(out0 + 16 * i + g + 8, pixel0 + 8 * j + 2 * t, sum[i][j] + 2);
+        for (int i = 0; i < MI; i++) {
+            c.put2(spot, out0 + 16 * i + g, sum[i][j][0], sum[i][j][1]);
+            c.put2(spot, out0 + 16 * i + g + 8, sum[i][j][2], sum[i][j][3]);
         }
+    }
 }
 
 // Without tensor cores: 16×16 threads, each 2·MI channels of 8 pixels.
@@ -275,8 +294,9 @@ template <int K, int MI> DEVICE void conv_fma(const Conv &p) {
         block_sync();
         c.fetch(u + S::stages - 1);
         const float *stage = memory + u % S::stages * c.stage_words;
+#pragma unroll 1
         for (int s = 0; s < S::steps; s++) {
-#pragma unroll
+#pragma unroll 2
             for (int k = 0; k < 8; k++) {
                 const float *x = stage + S::weights + k * c.pitch + c.step(s);
                 const float *w = stage + (s * 8 + k) * S::outs + out0;
@@ -294,7 +314,9 @@ template <int K, int MI> DEVICE void conv_fma(const Conv &p) {
     }
     out0 += blockIdx.y * S::outs;
 #pragma unroll
-    for (int i = 0; i < outs; i++)
+    for (int j = 0; j < 8; j++) {
+        auto spot = c.spot(tx + 16 * j, 1);
 #pragma unroll
-        for (int j = 0; j < 8; j++) c.template put<1>(out0 + i, tx + 16 * j, &sum[i][j]);
+        for (int i = 0; i < outs; i++) c.put1(spot, out0 + i, sum[i][j]);
+    }
 }

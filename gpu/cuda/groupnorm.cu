@@ -8,8 +8,7 @@
 //   adjoint: g = A·dy·silu′(z),  dx = r·(g − ḡ) − r³·c·mean((g − ḡ) c)
 //
 // Each is a pass of sums in float64 over pieces of a group, and a pass that applies
-// them; a group of one piece takes one kernel, …_one, for both. Pieces do not depend
-// on the batch, nor does the result.
+// them. Pieces do not depend on the batch, nor does the result.
 #include "pointwise.h"
 
 #define GROUPNORM(F)   \
@@ -28,6 +27,7 @@
     F(int, length)     \
     F(int, pixels)     \
     F(int, pieces)     \
+    F(int, pass)       \
     F(int, wide)       \
     F(int, silu)       \
     F(int, scaled)     \
@@ -188,56 +188,38 @@ template <Order O, int V> DEVICE void apply(const GroupNorm &p, const Place &w, 
     }
 }
 
-template <Order O> DEVICE void first_pass(const GroupNorm &p, const Place &w, double (&sum)[Sums<O>::count], double *scratch) {
-    for (int k = 0; k < Sums<O>::count; k++) sum[k] = 0;
-    if (p.wide) gather<O, 4>(p, w, sum);
-    else gather<O, 1>(p, w, sum);
-    block_sum(sum, scratch);
-}
-template <Order O> DEVICE void second_pass(const GroupNorm &p, const Place &w, const double (&sum)[Sums<O>::count]) {
-    Group g = derive<O>(p, w, sum);
-    if (p.wide) apply<O, 4>(p, w, g);
-    else apply<O, 1>(p, w, g);
-}
 DEVICE double *sums_of(const GroupNorm &p, const Place &w, int piece) {
     return p.sums + ((static_cast<long long>(w.n) * p.groups + w.group) * p.pieces + piece) * 8;
 }
 
-template <Order O> DEVICE void norm_sums(const GroupNorm &p) {
+// Pass 0 leaves the sums of pieces, pass 1 applies them, pass 2 is both at once for
+// groups of one piece.
+template <Order O> DEVICE void norm(const GroupNorm &p) {
     SHARED(double, scratch);
+    const int count = Sums<O>::count;
     Place w = place(p);
-    double sum[Sums<O>::count];
-    first_pass<O>(p, w, sum, scratch);
-    if (threadIdx.x == 0)
-        for (int k = 0; k < Sums<O>::count; k++) sums_of(p, w, w.piece)[k] = sum[k];
-}
-template <Order O> DEVICE void norm_apply(const GroupNorm &p) {
-    SHARED(double, scratch);
-    Place w = place(p);
-    double sum[Sums<O>::count];
-    for (int k = 0; k < Sums<O>::count; k++) sum[k] = 0;
-    for (int i = threadIdx.x; i < p.pieces; i += blockDim.x)
-        for (int k = 0; k < Sums<O>::count; k++) sum[k] += sums_of(p, w, i)[k];
+    double sum[count];
+    for (int k = 0; k < count; k++) sum[k] = 0;
+    if (p.pass == 1) {
+        for (int i = threadIdx.x; i < p.pieces; i += blockDim.x)
+            for (int k = 0; k < count; k++) sum[k] += sums_of(p, w, i)[k];
+    } else if (p.wide) {
+        gather<O, 4>(p, w, sum);
+    } else {
+        gather<O, 1>(p, w, sum);
+    }
     block_sum(sum, scratch);
-    second_pass<O>(p, w, sum);
-}
-template <Order O> DEVICE void norm_one(const GroupNorm &p) {
-    SHARED(double, scratch);
-    Place w = place(p);
-    double sum[Sums<O>::count];
-    first_pass<O>(p, w, sum, scratch);
-    second_pass<O>(p, w, sum);
+    if (p.pass == 0) {
+        if (threadIdx.x == 0)
+            for (int k = 0; k < count; k++) sums_of(p, w, w.piece)[k] = sum[k];
+        return;
+    }
+    Group g = derive<O>(p, w, sum);
+    if (p.wide) apply<O, 4>(p, w, g);
+    else apply<O, 1>(p, w, g);
 }
 
-KERNEL(groupnorm_sums, GroupNorm, 256, 4, fibers) { norm_sums<value>(p); }
-KERNEL(groupnorm, GroupNorm, 256, 4, fibers) { norm_apply<value>(p); }
-KERNEL(groupnorm_one, GroupNorm, 256, 4, fibers) { norm_one<value>(p); }
-KERNEL(vjp_groupnorm_sums, GroupNorm, 256, 4, fibers) { norm_sums<vjp>(p); }
-KERNEL(vjp_groupnorm, GroupNorm, 256, 4, fibers) { norm_apply<vjp>(p); }
-KERNEL(vjp_groupnorm_one, GroupNorm, 256, 4, fibers) { norm_one<vjp>(p); }
-KERNEL(jvp_groupnorm_sums, GroupNorm, 256, 4, fibers) { norm_sums<jvp>(p); }
-KERNEL(jvp_groupnorm, GroupNorm, 256, 4, fibers) { norm_apply<jvp>(p); }
-KERNEL(jvp_groupnorm_one, GroupNorm, 256, 4, fibers) { norm_one<jvp>(p); }
-KERNEL(jet2_groupnorm_sums, GroupNorm, 256, 2, fibers) { norm_sums<jet2>(p); }
-KERNEL(jet2_groupnorm, GroupNorm, 256, 2, fibers) { norm_apply<jet2>(p); }
-KERNEL(jet2_groupnorm_one, GroupNorm, 256, 2, fibers) { norm_one<jet2>(p); }
+KERNEL(groupnorm, GroupNorm, 256, 4, fibers) { norm<value>(p); }
+KERNEL(vjp_groupnorm, GroupNorm, 256, 4, fibers) { norm<vjp>(p); }
+KERNEL(jvp_groupnorm, GroupNorm, 256, 4, fibers) { norm<jvp>(p); }
+KERNEL(jet2_groupnorm, GroupNorm, 256, 2, fibers) { norm<jet2>(p); }

@@ -6,10 +6,10 @@ import "github.com/cmi-diffusion/cmi/sdk/compute"
 const normPiece = 8192
 
 type normParams struct {
-	dst, x, stats, a, b, ab, gamma, beta, scale, shift      view
-	sums                                                    Ptr
-	groups, length, pixels, pieces, wide, silu, scaled, add int32
-	eps                                                     float32
+	dst, x, stats, a, b, ab, gamma, beta, scale, shift            view
+	sums                                                          Ptr
+	groups, length, pixels, pieces, pass, wide, silu, scaled, add int32
+	eps                                                           float32
 }
 
 // norm queues a kernel of groupnorm.cu for so many images; c holds dy, or the
@@ -30,12 +30,14 @@ func (d *Device) norm(kernel string, dst, x, stats compute.Tensor, p compute.Nor
 	const shared = 8 * 32 * 8
 	grid := [3]uint32{uint32(pieces * p.Groups), uint32(dst.N), 1}
 	if pieces == 1 {
-		launch(d, kernel+"_one", grid, row(threads), shared, &q)
+		q.pass = 2
+		launch(d, kernel, grid, row(threads), shared, &q)
 		return
 	}
 	q.sums = d.temporary(8 * 8 * dst.N * p.Groups * pieces)
-	launch(d, kernel+"_sums", grid, row(threads), shared, &q)
-	launch(d, kernel, grid, row(threads), shared, &q)
+	for q.pass = range int32(2) {
+		launch(d, kernel, grid, row(threads), shared, &q)
+	}
 }
 
 // GroupNorm implements [compute.Nonlinear].

@@ -1,10 +1,6 @@
 package cuda
 
-import (
-	"fmt"
-
-	"github.com/cmi-diffusion/cmi/sdk/compute"
-)
+import "github.com/cmi-diffusion/cmi/sdk/compute"
 
 // normalsImages is the images of one launch: normals_images of normals.cu.
 const normalsImages = 64
@@ -17,11 +13,7 @@ type normalsParams struct {
 
 // Normals implements [compute.Drawer]: the same bits as the host's.
 func (d *Device) Normals(dst compute.Tensor, first []compute.PhiloxBlock) {
-	if !d.PointwiseFits("normals", dst) {
-		return
-	}
-	if len(first) != dst.N {
-		d.Fail(fmt.Errorf("normals: %d blocks for %v", len(first), dst))
+	if !d.NormalsFits(dst, first) {
 		return
 	}
 	for from := 0; from < dst.N; from += normalsImages {

@@ -1,8 +1,8 @@
 // Command ptx compiles the CUDA kernels of gpu/cuda to the PTX that is embedded,
 // with the NVRTC of a pinned toolkit; it needs no GPU and fetches nothing.
 //
-//	ptx build  writes gpu/cuda/ptx/*.ptx
-//	ptx check  compiles again and compares every byte
+//	ptx build  writes gpu/cuda/ptx/*.ptx.gz
+//	ptx check  compiles again and compares every byte of the PTX
 //	ptx report assembles the PTX for sm_80 and sm_90, fails if a kernel spills, and
 //	           writes registers and shared memory into docs/performance-cuda.md
 //
@@ -11,7 +11,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cmi-diffusion/cmi/gpu/cuda/ptx"
 	"github.com/cmi-diffusion/cmi/gpu/cuda/ptx/recipe"
 )
 
@@ -46,7 +46,7 @@ func main() {
 }
 
 // compileAll gives the PTX of every kernel file, by the PTX file's name.
-func compileAll(o options) (map[string][]byte, error) {
+func compileAll(o options) (map[string]string, error) {
 	n, err := openNVRTC(o.toolkit)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func compileAll(o options) (map[string][]byte, error) {
 	if len(files) == 0 {
 		return nil, fmt.Errorf("no kernels in %s", o.sources)
 	}
-	all := map[string][]byte{}
+	all := map[string]string{}
 	for _, file := range files {
 		name := filepath.Base(file)
 		made, err := recipe.Of(os.DirFS(o.sources), name)
@@ -73,13 +73,13 @@ func compileAll(o options) (map[string][]byte, error) {
 		if !made.Made(whole) {
 			return nil, fmt.Errorf("%s: this NVRTC is not %s", o.toolkit, recipe.Compiler)
 		}
-		all[strings.TrimSuffix(name, ".cu")+".ptx"] = []byte(whole)
+		all[strings.TrimSuffix(name, ".cu")+ptx.Suffix] = whole
 	}
 	return all, nil
 }
 
 // existing are the PTX files that are there.
-func existing(o options) ([]string, error) { return fs.Glob(os.DirFS(o.out), "*.ptx") }
+func existing(o options) ([]string, error) { return fs.Glob(os.DirFS(o.out), "*"+ptx.Suffix) }
 
 func build(o options) error {
 	all, err := compileAll(o)
@@ -91,7 +91,7 @@ func build(o options) error {
 		return err
 	}
 	for _, name := range old {
-		if all[name] == nil {
+		if all[name] == "" {
 			if err := os.Remove(filepath.Join(o.out, name)); err != nil {
 				return err
 			}
@@ -99,8 +99,12 @@ func build(o options) error {
 	}
 	size := 0
 	for name, text := range all {
-		size += len(text)
-		if err := os.WriteFile(filepath.Join(o.out, name), text, 0o644); err != nil {
+		file := ptx.Compress(text)
+		size += len(file)
+		if old, err := ptx.Read(os.DirFS(o.out), name); err == nil && old == text {
+			continue // another version of Go may compress to other bytes
+		}
+		if err := os.WriteFile(filepath.Join(o.out, name), file, 0o644); err != nil {
 			return err
 		}
 	}
@@ -119,15 +123,15 @@ func check(o options) error {
 		return err
 	}
 	for _, name := range old {
-		if all[name] == nil {
+		if all[name] == "" {
 			failures = errors.Join(failures, fmt.Errorf("%s comes from no kernel file", name))
 		}
 	}
 	for name, want := range all {
-		got, err := os.ReadFile(filepath.Join(o.out, name))
+		got, err := ptx.Read(os.DirFS(o.out), name)
 		if err != nil {
 			failures = errors.Join(failures, err)
-		} else if !bytes.Equal(got, want) {
+		} else if got != want {
 			failures = errors.Join(failures, fmt.Errorf("%s is not what its sources compile to", name))
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/cmi-diffusion/cmi/gpu/cuda/ptx"
 )
 
 // architectures are those that the PTX is assembled for, as the driver would.
@@ -60,12 +62,25 @@ func report(o options) error {
 }
 
 func assemble(o options, arch, file string) ([]usage, error) {
-	ptxas := exec.Command(filepath.Join(o.toolkit, "nvidia/cuda_nvcc/bin/ptxas"), "--gpu-name="+arch, "--verbose", "--output-file=/dev/null", filepath.Join(o.out, file))
-	text, err := ptxas.CombinedOutput()
+	text, err := ptx.Read(os.DirFS(o.out), file)
 	if err != nil {
-		return nil, fmt.Errorf("%v: %w\n%s", ptxas, err, text)
+		return nil, err
 	}
-	return parse(file, string(text))
+	plain, err := os.CreateTemp("", "*.ptx")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(plain.Name())
+	_, err = plain.WriteString(text)
+	if err = errors.Join(err, plain.Close()); err != nil {
+		return nil, err
+	}
+	ptxas := exec.Command(filepath.Join(o.toolkit, "nvidia/cuda_nvcc/bin/ptxas"), "--gpu-name="+arch, "--verbose", "--output-file=/dev/null", plain.Name())
+	said, err := ptxas.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w\n%s", ptxas, err, said)
+	}
+	return parse(file, string(said))
 }
 
 var (
@@ -86,7 +101,7 @@ func parse(file, text string) (all []usage, err error) {
 	spillsKnown := false
 	for line := range strings.Lines(text) {
 		if m := entryLine.FindStringSubmatch(line); m != nil {
-			all, spillsKnown = append(all, usage{file: strings.TrimSuffix(file, ".ptx"), kernel: m[1], registers: -1}), false
+			all, spillsKnown = append(all, usage{file: strings.TrimSuffix(file, ptx.Suffix), kernel: m[1], registers: -1}), false
 			continue
 		}
 		if len(all) == 0 {

@@ -20,7 +20,7 @@ func TestEveryFileIsMadeByItsSources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	left, err := fs.Glob(embedded, "*.ptx")
+	left, err := fs.Glob(embedded, "*"+Suffix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,13 +30,13 @@ func TestEveryFileIsMadeByItsSources(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 			continue
 		}
-		name := strings.TrimSuffix(file, ".cu") + ".ptx"
-		text, err := fs.ReadFile(embedded, name)
+		name := strings.TrimSuffix(file, ".cu") + Suffix
+		text, err := Read(embedded, name)
 		if err != nil {
 			t.Errorf("%s has no %s: run `make ptx`", file, name)
 			continue
 		}
-		if !made.Made(string(text)) {
+		if !made.Made(text) {
 			t.Errorf("%s was made from other sources, options or compiler than %v (recipe %s): run `make ptx`", name, made.Sources, made.Sum)
 		}
 		left = slices.DeleteFunc(left, func(n string) bool { return n == name })
@@ -70,9 +70,9 @@ func TestKernelsHaveOnePlace(t *testing.T) {
 
 func TestChoiceByCapability(t *testing.T) {
 	files := fstest.MapFS{
-		"conv.ptx":        {Data: []byte(kernel("conv_forward", 40))},
-		"conv.sm_90a.ptx": {Data: []byte(kernel("conv_forward", 40) + "// wgmma")},
-		"norm.ptx":        {Data: []byte(kernel("norm_stats", 8) + kernel("norm", 96))},
+		"conv.ptx.gz":        {Data: Compress(kernel("conv_forward", 40))},
+		"conv.sm_90a.ptx.gz": {Data: Compress(kernel("conv_forward", 40) + "// wgmma")},
+		"norm.ptx.gz":        {Data: Compress(kernel("norm_stats", 8) + kernel("norm", 96))},
 	}
 	for _, c := range []struct {
 		major, minor int
@@ -95,7 +95,7 @@ func TestChoiceByCapability(t *testing.T) {
 	if _, err := choose(files, 7, 5); err == nil {
 		t.Error("7.5 was given kernels")
 	}
-	files["old.ptx"] = &fstest.MapFile{Data: []byte(".visible .entry scale(\n\t.param .u64 scale_param_0\n)")}
+	files["old.ptx.gz"] = &fstest.MapFile{Data: Compress(".visible .entry scale(\n\t.param .u64 scale_param_0\n)")}
 	if _, err := choose(files, 8, 0); err == nil || !strings.Contains(err.Error(), "old.ptx") {
 		t.Errorf("a kernel without a structure: %v", err)
 	}
