@@ -123,6 +123,12 @@ template <Mode M, int K, int MI> struct Conv2d {
 
     // Where pixel n of the tile lies in a channel of a stage, for tap 0.
     DEVICE int pixel(int n) const { return K == 3 ? n / p.tile * (p.tile + 8) + n % p.tile + 3 : n; }
+    // How much further the pixel is that lies j·each after one whose number is a
+    // multiple of 32, or less than 16 more for each = 16: two numbers, not j of them.
+    DEVICE int jump(int j, int each) const {
+        int one = pixel(each) - pixel(0), two = pixel(2 * each) - pixel(0);
+        return j % 2 * one + j / 2 * two;
+    }
     // What a step of a unit adds to that.
     DEVICE int step(int s) const { return K == 3 ? s : s * S::depth * pitch; }
 
@@ -180,9 +186,7 @@ template <Mode M, int K, int MI> DEVICE void conv_mma(const Conv &p) {
     Conv2d<M, K, MI> c(p, memory);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     int out0 = warp % 2 * 16 * MI, pixel0 = warp / 2 * 32;
-    int offset[4];
-#pragma unroll
-    for (int j = 0; j < 4; j++) offset[j] = c.pixel(pixel0 + 8 * j) + g + t * c.pitch;
+    int offset = c.pixel(pixel0) + g + t * c.pitch;
     float sum[MI][4][4];
 #pragma unroll
     for (int i = 0; i < MI; i++)
@@ -208,12 +212,12 @@ template <Mode M, int K, int MI> DEVICE void conv_mma(const Conv &p) {
 #pragma unroll
                     for (int r = 0; r < 4; r++) part[i][j][r] = 0;
         }
-#pragma unroll
+#pragma unroll 1
         for (int s = 0; s < S::steps; s++) {
             unsigned b[4][2], small_b[4][2];
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                const float *x = pixels + offset[j] + c.step(s);
+                const float *x = pixels + offset + c.step(s) + c.jump(j, 8);
 #pragma unroll
                 for (int r = 0; r < 2; r++) {
                     if (M == bf16) {
@@ -280,9 +284,7 @@ template <int K, int MI> DEVICE void conv_fma(const Conv &p) {
     const int outs = 2 * MI;
     Conv2d<f32, K, MI> c(p, memory);
     int tx = threadIdx.x % 16, out0 = threadIdx.x / 16 * outs;
-    int offset[8];
-#pragma unroll
-    for (int j = 0; j < 8; j++) offset[j] = c.pixel(tx + 16 * j);
+    int offset = c.pixel(tx);
     float sum[outs][8];
 #pragma unroll
     for (int i = 0; i < outs; i++)
@@ -296,19 +298,19 @@ template <int K, int MI> DEVICE void conv_fma(const Conv &p) {
         const float *stage = memory + u % S::stages * c.stage_words;
 #pragma unroll 1
         for (int s = 0; s < S::steps; s++) {
-#pragma unroll 2
+#pragma unroll 1
             for (int k = 0; k < 8; k++) {
-                const float *x = stage + S::weights + k * c.pitch + c.step(s);
+                const float *x = stage + S::weights + offset + k * c.pitch + c.step(s);
                 const float *w = stage + (s * 8 + k) * S::outs + out0;
-                float a[outs], b[8];
+                float a[outs];
 #pragma unroll
                 for (int i = 0; i < outs; i++) a[i] = w[i];
 #pragma unroll
-                for (int j = 0; j < 8; j++) b[j] = x[offset[j]];
+                for (int j = 0; j < 8; j++) {
+                    float b = x[c.jump(j, 16)];
 #pragma unroll
-                for (int i = 0; i < outs; i++)
-#pragma unroll
-                    for (int j = 0; j < 8; j++) sum[i][j] = fmaf(a[i], b[j], sum[i][j]);
+                    for (int i = 0; i < outs; i++) sum[i][j] = fmaf(a[i], b, sum[i][j]);
+                }
             }
         }
     }
