@@ -8,7 +8,7 @@ TEXT ·pause(SB), NOSPLIT, $0
 	RET
 
 // func tile1x512(c *float32, ldc int, a *float32, b *float32, outer int, bStride int, offs *int, taps int, acc bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·tile1x512(SB), NOSPLIT, $0-65
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -36,6 +36,7 @@ outer:
 tap:
 	MOVQ             (R10), R12
 	VMOVUPS          (BX)(R12*4), Z8
+	PREFETCHT0       4096(DX)
 	VFMADD231PS.BCST (DX), Z8, Z0
 	VFMADD231PS.BCST 4(DX), Z8, Z1
 	VFMADD231PS.BCST 8(DX), Z8, Z2
@@ -93,7 +94,7 @@ store:
 	RET
 
 // func tile2x512(c *float32, ldc int, a *float32, b *float32, outer int, bStride int, offs *int, taps int, acc bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·tile2x512(SB), NOSPLIT, $0-65
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -130,6 +131,7 @@ tap:
 	MOVQ         (R10), R12
 	VMOVUPS      (BX)(R12*4), Z16
 	VMOVUPS      64(BX)(R12*4), Z17
+	PREFETCHT0   4096(DX)
 	VBROADCASTSS (DX), Z18
 	VFMADD231PS  Z18, Z16, Z0
 	VFMADD231PS  Z18, Z17, Z1
@@ -219,7 +221,7 @@ store:
 	RET
 
 // func tile3x512(c *float32, ldc int, a *float32, b *float32, outer int, bStride int, offs *int, taps int, acc bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·tile3x512(SB), NOSPLIT, $0-65
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -265,6 +267,7 @@ tap:
 	VMOVUPS      (BX)(R12*4), Z24
 	VMOVUPS      64(BX)(R12*4), Z25
 	VMOVUPS      128(BX)(R12*4), Z26
+	PREFETCHT0   4096(DX)
 	VBROADCASTSS (DX), Z27
 	VFMADD231PS  Z27, Z24, Z0
 	VFMADD231PS  Z27, Z25, Z1
@@ -3936,7 +3939,7 @@ group:
 	RET
 
 // func tile2x256(c *float32, ldc int, a *float32, b *float32, outer int, bStride int, offs *int, taps int, acc bool)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·tile2x256(SB), NOSPLIT, $0-65
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -3965,6 +3968,7 @@ tap:
 	MOVQ         (R10), R12
 	VMOVUPS      (BX)(R12*4), Y8
 	VMOVUPS      32(BX)(R12*4), Y9
+	PREFETCHT0   4096(DX)
 	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
@@ -4018,7 +4022,7 @@ store:
 	RET
 
 // func tile3x256(c *float32, ldc int, a *float32, b *float32, outer int, bStride int, offs *int, taps int, acc bool)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·tile3x256(SB), NOSPLIT, $0-65
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -4052,6 +4056,7 @@ tap:
 	VMOVUPS      (BX)(R12*4), Y12
 	VMOVUPS      32(BX)(R12*4), Y13
 	VMOVUPS      64(BX)(R12*4), Y14
+	PREFETCHT0   4096(DX)
 	VBROADCASTSS (DX), Y15
 	VFMADD231PS  Y15, Y12, Y0
 	VFMADD231PS  Y15, Y13, Y1

@@ -79,8 +79,8 @@ func (d *Device) winogradFor(in, out, h, w int) int {
 	return best
 }
 
-// tiled is the transformed weights in panels, [points][out/8][in][8], made when
-// first used.
+// tiled is the transformed weights in panels, [out/8][points][in][8], made when
+// first used: a task reads those of its output channels in one direction.
 func (d *Device) tiled(w *weights, kind int, adjoint bool) []float32 {
 	made := &w.tiled[kind][0]
 	in, out := w.shape.In, w.shape.Out
@@ -108,7 +108,7 @@ func (d *Device) tiled(w *weights, kind int, adjoint bool) []float32 {
 				}
 				s.transformTaps(&values, &taps)
 				for p, v := range values[:s.points] {
-					u[((p*groups+g)*in+i)*8+o%8] = v
+					u[((g*s.points+p)*in+i)*8+o%8] = v
 				}
 			}
 		}
@@ -263,9 +263,11 @@ func (t *tiling) multiply(k *kernels, wk *worker, b, panel, count int) {
 	scratch := wk.floats(tileScratch + t.points*stride)
 	tmp, m := scratch[:tileScratch], scratch[tileScratch:]
 	for p := range t.points {
-		u := t.weights[(p*t.panels+panel)*t.in*8:][:count*t.in*8]
 		v := t.v[b*t.vBlock+p*t.vPoint:][:t.in*ld]
-		k.gemm(m[p*stride:], ld, u, count*8, v, ld, t.in, ld, false)
+		for r := range count {
+			u := t.weights[((panel+r)*t.points+p)*t.in*8:][:t.in*8]
+			k.gemm(m[p*stride+r*8*ld:], ld, u, 8, v, ld, t.in, ld, false)
+		}
 	}
 	h, w := t.dst.H, t.dst.W
 	for g := first; g < last; {
