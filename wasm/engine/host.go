@@ -6,6 +6,8 @@ import (
 	"syscall/js"
 	"unsafe"
 
+	"github.com/cmi-diffusion/cmi/gpu/wgsl"
+	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/browser"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/wasm/simd"
 )
@@ -28,7 +30,7 @@ func newHost() host {
 }
 
 // start gives JavaScript the program's functions.
-func (h host) start(program map[string]any) { h.Set("program", program) }
+func (h host) start(program map[string]any) { h.Call("start", program) }
 
 // gone tells that the engine can't go on, and why.
 func (h host) gone(failure map[string]any) { h.Call("gone", failure) }
@@ -43,6 +45,9 @@ func (h host) breathe() {
 
 // openDevice is the GPU that the page has opened, or the processor.
 func (h host) openDevice() (compute.Device, error) {
+	if gpu := h.Get("gpu"); gpu.Truthy() {
+		return wgsl.New(browser.New(gpu.Call("again")))
+	}
 	return simd.New(h.Get("kernels").String())
 }
 

@@ -196,28 +196,45 @@ export interface Engine {
 
 /** createEngine reads the files, opens the device and starts the program. */
 export async function createEngine(options: EngineOptions): Promise<Engine> {
-  const { signal } = options;
+  const { device = "auto", signal } = options;
   throwIfAborted(signal);
   const notes: string[] = [];
-  const report = options.onProgress;
-  const program = compile("the program", options.wasm, report, signal);
+  const program = compile("the program", options.wasm, options.onProgress, signal);
   program.catch(() => {}); // awaited below
-  let gpu: GPU | undefined;
-  let simd: SIMD | undefined;
   try {
-    if (options.device !== "cpu") {
-      gpu = await openGPU(options.device === "webgpu", notes);
-    }
-    if (!gpu) {
-      simd = await startSIMD(options.simd, { threads: options.threads ?? 0, poolWorker: options.poolWorker, notes, signal });
-    }
-    const go = await startGo(await program, gpu, simd);
-    throwIfAborted(signal);
-    return engine(go, gpu, simd, notes);
+    const made = device === "cpu" ? undefined : await onGPU(program, device === "webgpu", notes);
+    if (!made && device === "webgpu") throw new EngineError("UNSUPPORTED", notes.at(-1)!);
+    return made ?? await onProcessor(program, options, notes);
   } catch (e) {
-    gpu?.close();
-    simd?.close();
     throw e instanceof EngineError ? e : signal?.aborted ? aborted() : new EngineError("INTERNAL", messageOf(e), { cause: e });
+  }
+}
+
+/** onGPU is an engine on WebGPU; where there is none and it need not be, undefined, and why in notes. */
+async function onGPU(program: Promise<WebAssembly.Module>, needed: boolean, notes: string[]): Promise<Engine | undefined> {
+  const gpu = await openGPU(needed, notes);
+  if (!gpu) return undefined;
+  const compiled = await program;
+  try {
+    return engine(await startGo(compiled, gpu, undefined), gpu, undefined, notes);
+  } catch (e) {
+    gpu.close();
+    if (needed) throw e;
+    notes.push(`no WebGPU: ${messageOf(e)}`);
+    return undefined;
+  }
+}
+
+/** onProcessor is an engine on the processor's kernels. */
+async function onProcessor(program: Promise<WebAssembly.Module>, options: EngineOptions, notes: string[]): Promise<Engine> {
+  const simd = await startSIMD(options.simd, { threads: options.threads ?? 0, poolWorker: options.poolWorker, notes, signal: options.signal });
+  try {
+    const go = await startGo(await program, undefined, simd);
+    throwIfAborted(options.signal);
+    return engine(go, undefined, simd, notes);
+  } catch (e) {
+    simd.close();
+    throw e;
   }
 }
 
@@ -234,6 +251,7 @@ function engine(go: GoProgram, gpu: GPU | undefined, simd: SIMD | undefined, not
     simd?.close();
     return over;
   };
+  void gpu?.lost.then((why) => go.exit(why));
   const gone = go.exited.then((why) => end(fromGo(why)));
   // The program answers every call, unless it is no more.
   const call = async <T>(name: string, args: unknown[], signal?: AbortSignal): Promise<T> => {

@@ -19,8 +19,8 @@ interface Host {
   soon(callback: () => void): void;
   /** The program can't go on: {code, message}. */
   gone(failure: unknown): void;
-  /** Given by the program once it can be called: its functions, or why it has none. */
-  program?: Record<string, unknown>;
+  /** The program can be called: its functions, or why it has none. */
+  start(program: Record<string, unknown>): void;
 }
 
 export interface ProgramInfo {
@@ -66,6 +66,8 @@ export async function startGo(program: WebAssembly.Module, gpu: GPU | undefined,
   const memory = () => (instance.exports["mem"] as WebAssembly.Memory).buffer;
   const none = () => { throw new Error("the program computes on the GPU"); };
   instance = await WebAssembly.instantiate(program, { ...go.importObject, cmi: simd ? simd.imports(memory) : { run: none, alloc: none, free: none, copyIn: none, copyOut: none } });
+  let start!: (program: Record<string, unknown>) => void;
+  const started = new Promise<Record<string, unknown>>((resolve) => { start = resolve; });
   let exit!: (why: unknown) => void;
   const exited = new Promise<unknown>((resolve) => { exit = resolve; });
   const channel = new MessageChannel();
@@ -80,6 +82,7 @@ export async function startGo(program: WebAssembly.Module, gpu: GPU | undefined,
       channel.port2.postMessage(0);
     },
     gone: exit,
+    start: (program) => start(program),
   };
   const shown = [...standIns.keys(), hostName].map((n) => [n, globals[n]] as const);
   for (const [n, v] of standIns) globals[n] = v;
@@ -94,10 +97,9 @@ export async function startGo(program: WebAssembly.Module, gpu: GPU | undefined,
     }
   }
   void exited.then(() => channel.port1.close());
-  const functions = host.program;
-  const failure = functions ? functions["failure"] : await exited;
-  if (!functions || failure) {
-    const { code, message } = failure as { code: EngineErrorCode; message: string };
+  const functions = await Promise.race([started, exited.then((failure): Record<string, unknown> => ({ failure }))]);
+  if (functions["failure"]) {
+    const { code, message } = functions["failure"] as { code: EngineErrorCode; message: string };
     throw new EngineError(code, message);
   }
   return {
