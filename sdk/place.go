@@ -42,7 +42,7 @@ const mostLosses = 3
 // NewPlace opens a place. Close it.
 func NewPlace(ctx context.Context, open Opener) (*Place, error) {
 	p := &Place{open: open, close: func() {}}
-	return p, p.enter(ctx)
+	return p, p.Do(ctx, func(prior.Model) error { return nil })
 }
 
 // PlaceOf is a place that has no other device to go to. The prior stays the caller's.

@@ -71,7 +71,7 @@ func doesNotGrow(t *testing.T, g webgpu.GPU) {
 // resident is the memory of the process and its children; 0 where nobody says.
 func resident() int64 {
 	total := int64(0)
-	for _, pid := range append(children(os.Getpid()), os.Getpid()) {
+	for _, pid := range append(Children(os.Getpid()), os.Getpid()) {
 		text, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 		_, after, _ := strings.Cut(string(text), "VmRSS:")
 		amount, _, _ := strings.Cut(after, "kB")
@@ -81,8 +81,8 @@ func resident() int64 {
 	return total
 }
 
-// children are the processes that any thread of a process has started.
-func children(pid int) (out []int) {
+// Children are the processes that any thread of a process has started.
+func Children(pid int) (out []int) {
 	lists, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/children")
 	for _, list := range lists {
 		text, _ := os.ReadFile(list)
