@@ -2,6 +2,13 @@ package wgsl
 
 import "github.com/cmi-diffusion/cmi/sdk/compute"
 
+// convolution is one call of Conv.
+type convolution struct {
+	dst, src, add compute.Tensor
+	w, bias       *block
+	params        []parameter
+}
+
 // Conv implements [compute.Linear].
 func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode compute.ConvMode) {
 	w, ok := prepared.(*weights)
@@ -13,48 +20,75 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 	if c.w == nil {
 		return
 	}
-	c.params = []parameter{u("inputs", src.C), u("outputs", dst.C)}
+	biased := float32(0)
 	if mode.Bias && !mode.Adjoint {
-		c.params = append(c.params, f("biased", 1))
-	} else {
-		c.params = append(c.params, f("biased", 0))
+		biased = 1
 	}
+	added := 1
 	if c.add = mode.Add; c.add.Buf == nil {
-		c.add = dst
-		c.params = append(c.params, u("added", 0))
-	} else {
-		c.params = append(c.params, u("added", 1))
+		c.add, added = dst, 0
 	}
-	switch {
-	case w.shape.Kernel == 3:
-		d.conv3(&c)
-	case src.H*src.W == 1:
+	c.params = []parameter{u("inputs", src.C), u("outputs", dst.C), u("quads", ceil(dst.C, 4)), f("biased", biased), u("added", added)}
+	if w.shape.Kernel == 1 && src.H*src.W == 1 {
 		d.linear(&c)
-	default:
-		d.conv1(&c)
+		return
+	}
+	if v := d.variant(&c, w.shape.Kernel); d.Err() == nil {
+		v.run(d, &c, v)
 	}
 }
 
-// convolution is one call of Conv.
-type convolution struct {
-	dst, src, add compute.Tensor
-	w, bias       *block
-	params        []parameter
-}
-
-// args is the arguments of every kernel, the input apart.
+// args is the arguments of every kernel; input is the images or a padded copy.
 func (c *convolution) args(input argument) []argument {
 	return []argument{out("dst", c.dst), input, in("add", c.add),
 		{name: "w", block: c.w, vectors: true}, {name: "bias", block: c.bias, vectors: true}}
 }
 
-// blockOf is the register block of a direct kernel: 4·quads channels at high×wide
-// pixels.
-type blockOf struct{ quads, high, wide int }
-
-func (b blockOf) ints() []integer {
-	return []integer{{"QUADS", b.quads}, {"HIGH", b.high}, {"WIDE", b.wide}}
+// variant is one way to compute a convolution. All sum in the same order: input
+// channels, then taps.
+type variant struct {
+	kernel int // 1 or 3
+	run    func(d *Device, c *convolution, v *variant)
+	ints   []integer
+	size   [2]int // rows and columns, or pixels, of a tile
+	quads  int    // of output channels
+	// what a workgroup takes; 0 for kernels in registers alone
+	invocations, storage int
 }
+
+// registers is a variant of conv.wgsl, whose invocations compute 4·quads channels
+// at high×wide pixels.
+func registers(kernel, quads, high, wide int) *variant {
+	v := &variant{kernel: kernel, run: (*Device).conv3, quads: quads, size: [2]int{high, wide},
+		ints: []integer{{"QUADS", quads}, {"HIGH", high}, {"WIDE", wide}}}
+	if kernel == 1 {
+		v.run = (*Device).conv1
+	}
+	return v
+}
+
+// tiled3 and tiled1 are variants of conv_tiled.wgsl.
+func tiled3(quads, down, across, chunk int) *variant {
+	return &variant{kernel: 3, run: (*Device).convTiled, quads: quads, size: [2]int{2 * down, 4 * across},
+		ints:        []integer{{"QUADS", quads}, {"DOWN", down}, {"ACROSS", across}, {"CHUNK", chunk}},
+		invocations: quads * down * across, storage: 4*chunk*(2*down+2)*(4*across+2) + 16*quads*chunk*9}
+}
+
+func tiled1(quads, runs, chunk int) *variant {
+	return &variant{kernel: 1, run: (*Device).convTiled, quads: quads, size: [2]int{1, 8 * runs},
+		ints:        []integer{{"QUADS", quads}, {"RUNS", runs}, {"CHUNK", chunk}},
+		invocations: quads * runs, storage: 4*chunk*8*runs + 16*quads*chunk}
+}
+
+// The variants, the usually best one of each kernel first. Software adapters have
+// no fast workgroup memory, and compile large register blocks slowly.
+var (
+	softwareVariants = []*variant{registers(3, 1, 4, 4), registers(3, 1, 2, 4), registers(1, 2, 1, 8), registers(1, 1, 1, 4)}
+	hardwareVariants = []*variant{
+		tiled3(16, 4, 4, 4), tiled3(16, 4, 2, 4), tiled3(8, 8, 4, 4), tiled3(16, 2, 1, 4), registers(3, 1, 2, 4),
+		tiled1(16, 16, 16), tiled1(16, 8, 16), tiled1(8, 8, 32), registers(1, 2, 1, 8),
+	}
+)
 
 // invocations queues a kernel of so many invocations, each of that much work, in
 // dispatches that are not too long.
@@ -78,21 +112,17 @@ func (d *Device) invocations(c call, count int, each float64) {
 // stageFloats bounds the padded input of a 3×3 convolution that is staged at a time.
 const stageFloats = 16 << 20
 
-func (d *Device) conv3(c *convolution) {
+// conv3 queues a 3×3 convolution in registers, from a padded copy of the input.
+func (d *Device) conv3(c *convolution, v *variant) {
 	h, w := c.dst.H, c.dst.W
-	b := blockOf{1, 4, 4}
-	if h*w <= 64 {
-		b = blockOf{1, 2, 4}
-	}
-	down, across := ceil(h, b.high), ceil(w, b.wide)
-	rows, row := down*b.high+2, across*b.wide+2
+	down, across := ceil(h, v.size[0]), ceil(w, v.size[1])
+	rows, row := down*v.size[0]+2, across*v.size[1]+2
 	perImage := c.src.C * rows * row
 	batch := max(1, min(c.src.N, stageFloats/perImage))
 	padded := d.scratched(0, batch*perImage)
 	if padded == nil {
 		return
 	}
-	quads := ceil(ceil(c.dst.C, 4), b.quads)
 	for n := 0; n < c.src.N; n += batch {
 		some := min(batch, c.src.N-n)
 		d.planes(call{
@@ -101,34 +131,64 @@ func (d *Device) conv3(c *convolution) {
 			params: []parameter{u("image", n), u("channels", c.src.C), u("width", w), u("height", h),
 				u("row", row), u("rows", rows)},
 			work: 2 * pointwiseWork * float64(some*perImage),
-		}, row, rows, some*c.src.C)
+		}, ceil(row, 4), rows, some*c.src.C)
 		tiles := some * down * across
 		d.invocations(call{
-			kernel: "conv", entry: "conv3", ints: b.ints(), args: c.args(argument{name: "padded", block: padded}),
+			kernel: "conv", entry: "conv3", ints: v.ints, args: c.args(argument{name: "padded", block: padded}),
 			params: append([]parameter{u("image", n), u("tiles", tiles), u("across", across), u("down", down),
 				u("row", row), u("plane", rows*row), u("width", w), u("height", h)}, c.params...),
-		}, tiles*quads, float64(18*4*b.quads*b.high*b.wide*c.src.C))
+		}, tiles*ceil(ceil(c.dst.C, 4), v.quads), float64(18*4*v.quads*v.size[0]*v.size[1]*c.src.C))
 	}
 }
 
-func (d *Device) conv1(c *convolution) {
+// conv1 queues a 1×1 convolution in registers.
+func (d *Device) conv1(c *convolution, v *variant) {
 	pixels := c.dst.H * c.dst.W
-	b := blockOf{2, 1, 8}
-	tiles := ceil(pixels, b.wide)
+	tiles := ceil(pixels, v.size[1])
 	d.invocations(call{
-		kernel: "conv", entry: "conv1", ints: b.ints(), args: c.args(in("x", c.src)),
+		kernel: "conv", entry: "conv1", ints: v.ints, args: c.args(in("x", c.src)),
 		params: append([]parameter{u("tiles", tiles), u("images", c.dst.N), u("pixels", pixels)}, c.params...),
-	}, tiles*c.dst.N*ceil(ceil(c.dst.C, 4), b.quads), float64(2*4*b.quads*b.wide*c.src.C))
+	}, tiles*c.dst.N*ceil(ceil(c.dst.C, 4), v.quads), float64(2*4*v.quads*v.size[1]*c.src.C))
 }
 
+// linear queues a 1×1 convolution of single pixels.
 func (d *Device) linear(c *convolution) {
-	b := blockOf{1, 1, 4}
-	if c.dst.N == 1 {
-		b.wide = 1
+	wide := min(4, c.dst.N)
+	if wide > 1 {
+		wide = 4
 	}
 	tiles := ceil(c.dst.C, 4)
 	d.invocations(call{
-		kernel: "conv", entry: "linear", ints: b.ints(), args: c.args(in("x", c.src)),
+		kernel: "conv", entry: "linear", ints: []integer{{"WIDE", wide}}, args: c.args(in("x", c.src)),
 		params: append([]parameter{u("tiles", tiles), u("images", c.dst.N)}, c.params...),
-	}, tiles*ceil(c.dst.N, b.wide), float64(2*4*b.wide*c.src.C))
+	}, tiles*ceil(c.dst.N, wide), float64(2*4*wide*c.src.C))
+}
+
+// convTiled queues a convolution in tiles that workgroups share.
+func (d *Device) convTiled(c *convolution, v *variant) {
+	h, w, entry := c.dst.H, c.dst.W, "tiled3"
+	if v.kernel == 1 {
+		h, w, entry = 1, c.dst.H*c.dst.W, "tiled1"
+	}
+	across, blocks := ceil(w, v.size[1]), ceil(ceil(c.dst.C, 4), v.quads)
+	tiles := across * ceil(h, v.size[0])
+	perBlock := 2 * float64(v.kernel*v.kernel*c.src.C*4*v.quads) * float64(tiles*v.size[0]*v.size[1])
+	images := min(d.limits.MaxWorkgroups, max(1, int(d.submitWork()/perBlock)/blocks))
+	some := max(1, min(blocks, int(d.submitWork()/perBlock)))
+	shared := *c
+	for n := 0; n < c.dst.N; n += images {
+		last := min(n+images, c.dst.N)
+		shared.dst, shared.src = c.dst.Images(n, last), c.src.Images(n, last)
+		if shared.add = c.add; c.add.N == c.dst.N {
+			shared.add = c.add.Images(n, last)
+		}
+		for b := 0; b < blocks; b += some {
+			count := min(some, blocks-b)
+			d.run(call{
+				kernel: "conv_tiled", entry: entry, ints: v.ints, args: shared.args(in("x", shared.src)),
+				params: append([]parameter{u("first", b), u("across", across), u("width", w), u("height", h), u("pixels", w)}, c.params...),
+				groups: [3]int{tiles, count, last - n}, work: perBlock * float64(count*(last-n)),
+			})
+		}
+	}
 }

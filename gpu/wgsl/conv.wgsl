@@ -4,21 +4,30 @@
 // from p.first to p.last.
 
 // stage copies channel images into planes with a border of zeros, so that conv3
-// reads without bounds. Workgroups: 8×8 values of a plane, channel images.
+// reads without bounds. Workgroups: 8×8 runs of four values, channel images.
 #entry stage
 @compute @workgroup_size(8, 8)
 fn stage(@builtin(global_invocation_id) g: vec3<u32>) {
-  if (g.x >= p.row || g.y >= p.rows) {
+  let x = g.x * 4u;
+  if (x >= p.row || g.y >= p.rows) {
     return;
   }
   let plane = g.z + p.first;
-  let n = plane / p.channels + p.image;
-  let c = plane % p.channels;
-  var v = 0.0;
-  if (g.x >= 1u && g.x <= p.width && g.y >= 1u && g.y <= p.height) {
-    v = $x[x_image(n) + (c * p.height + g.y - 1u) * p.width + g.x - 1u];
+  let to = (plane * p.rows + g.y) * p.row + x;
+  let y = g.y - 1u; // beyond the height where there is no such row
+  let line = x_image(plane / p.channels + p.image) + (plane % p.channels * p.height + y) * p.width;
+#for k < 4
+  let x${k} = x + ${k}u - 1u;
+  var v${k} = 0.0;
+  if (y < p.height && x${k} < p.width) {
+    v${k} = $x[line + x${k}];
   }
-  $padded[(plane * p.rows + g.y) * p.row + g.x] = v;
+#end
+#for k < 4
+  if (x + ${k}u < p.row) {
+    $padded[to + ${k}u] = v${k};
+  }
+#end
 }
 
 // conv3 is the 3×3 convolution at HIGH×WIDE pixels.

@@ -25,7 +25,9 @@ type Device struct {
 	groups    map[binding]webgpu.BindGroup
 	memory    memory
 	scratch   [scratches]*block
-	empty     *block // stands for an argument that a call does not have
+	variants  map[int][]*variant // of convolutions, by kernel size
+	tuned     map[class]*variant
+	tuneFrom  float64
 }
 
 var (
@@ -47,7 +49,11 @@ func New(gpu webgpu.GPU) (*Device, error) {
 	if d.stream, err = d.newStream(false); err != nil {
 		return nil, err
 	}
-	if d.empty, err = d.acquire(leastBlock); err != nil {
+	d.tuned, d.tuneFrom = map[class]*variant{}, hardwareTune
+	if d.limits.Software {
+		d.tuneFrom = softwareTune
+	}
+	if d.variants, err = variantsOf(d); err != nil {
 		return nil, err
 	}
 	return d, nil

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/cmi-diffusion/cmi/gpu/wgsl"
+	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu"
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/native"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/compute/computetest"
@@ -40,4 +41,29 @@ func TestErrors(t *testing.T) {
 		}
 		return wgsl.New(gpu)
 	})
+}
+
+// hardware is a software adapter that says it is none, so that the kernels for
+// real GPUs run.
+type hardware struct{ webgpu.GPU }
+
+func (g hardware) Info() webgpu.Info {
+	i := g.GPU.Info()
+	i.Software = false
+	return i
+}
+
+// The kernels for real GPUs pass the same suite.
+func TestHardwareKernels(t *testing.T) {
+	gpu, err := native.Open()
+	if err != nil {
+		t.Skip(err)
+	}
+	d, err := wgsl.New(hardware{gpu})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	devicetest.Ops(t, d, true)
+	devicetest.Cases(t, d, computetest.Networks(true))
 }
