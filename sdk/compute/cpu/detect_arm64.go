@@ -13,69 +13,71 @@ func available() (all []*kernels) {
 }
 
 // neon hands over the first values of slices, whose lengths it checks as the Go
-// functions do; of none there is no first.
-var neon = &kernels{
-	name: "neon",
-	tile: tileNeon,
-	sum: func(x []float32) float32 {
+// functions do; of none there is no first. What is not listed here stays the Go
+// function.
+var neon = func() *kernels {
+	k := *generic
+	k.name = "neon"
+	k.tile = tileNeon
+	k.sum = func(x []float32) float32 {
 		if len(x) == 0 {
 			return 0
 		}
 		return sumNeon(&x[0], len(x))
-	},
-	cdot: func(x, y []float32, mx, my float32) float32 {
+	}
+	k.cdot = func(x, y []float32, mx, my float32) float32 {
 		if len(x) == 0 {
 			return 0
 		}
 		return cdotNeon(&x[0], &y[:len(x)][0], len(x), mx, my)
-	},
-	sums: func(s *[3]float32, a, b []float32) {
+	}
+	k.sums = func(s *[3]float32, a, b []float32) {
 		if n := len(a); n > 0 {
 			sumsNeon(&s[0], &a[0], &b[:n][0], n)
 		} else {
 			*s = [3]float32{}
 		}
-	},
-	dots: func(s *[3]float32, x, a, b []float32, k *[3]float32) {
+	}
+	k.dots = func(s *[3]float32, x, a, b []float32, k *[3]float32) {
 		if n := len(x); n > 0 {
 			dotsNeon(&s[0], &x[0], &a[:n][0], &b[:n][0], n, &k[0])
 		} else {
 			*s = [3]float32{}
 		}
-	},
-	mul: func(dst, a, b []float32) {
+	}
+	k.mul = func(dst, a, b []float32) {
 		if n := len(dst); n > 0 {
 			mulNeon(&dst[0], &a[:n][0], &b[:n][0], n)
 		}
-	},
-	fma: func(dst, a, b []float32) {
+	}
+	k.fma = func(dst, a, b []float32) {
 		if n := len(dst); n > 0 {
 			fmaNeon(&dst[0], &a[:n][0], &b[:n][0], n)
 		}
-	},
-	exp: func(dst, x []float32, scale, shift float32) {
+	}
+	k.exp = func(dst, x []float32, scale, shift float32) {
 		if n := len(dst); n > 0 {
 			expNeon(&dst[0], &x[:n][0], n, scale, shift)
 		}
-	},
-	panel: func(dst, a, x []float32) {
+	}
+	k.panel = func(dst, a, x []float32) {
 		if n := len(x); n > 0 {
 			panelNeon(&dst[:8][0], &a[:8*n][0], &x[0], n)
 		} else {
 			clear(dst[:8])
 		}
-	},
-	affine: func(dst, x []float32, k *act) {
+	}
+	k.affine = func(dst, x []float32, k *act) {
 		if n := len(dst); n > 0 {
 			affineNeon(&dst[0], &x[:n][0], n, k)
 		}
-	},
-	silu: func(dst, x []float32, k *act) {
+	}
+	k.silu = func(dst, x []float32, k *act) {
 		if n := len(dst); n > 0 {
 			siluNeon(&dst[0], &x[:n][0], n, k)
 		}
-	},
-	linear: func(dst, x, a []float32, k *act, acc bool) {
+	}
+	k.linear = func(dst, x, a []float32, k *act, acc bool) {
 		run := linearNeon
 		if acc {
 			run = linearAddNeon
@@ -83,8 +85,8 @@ var neon = &kernels{
 		if n := len(dst); n > 0 {
 			run(&dst[0], &x[:n][0], &a[:n][0], n, k)
 		}
-	},
-	tangent: func(dst, x, a []float32, k *act, acc bool) {
+	}
+	k.tangent = func(dst, x, a []float32, k *act, acc bool) {
 		run := tangentNeon
 		if acc {
 			run = tangentAddNeon
@@ -92,23 +94,24 @@ var neon = &kernels{
 		if n := len(dst); n > 0 {
 			run(&dst[0], &x[:n][0], &a[:n][0], n, k)
 		}
-	},
-	second: func(dst, x, a, b, ab []float32, k *act) {
+	}
+	k.second = func(dst, x, a, b, ab []float32, k *act) {
 		if n := len(dst); n > 0 {
 			secondNeon(&dst[0], &x[:n][0], &a[:n][0], &b[:n][0], &ab[:n][0], n, k)
 		}
-	},
-	softmax: func(s, top, sum []float32, rows, ld int) {
+	}
+	k.softmax = func(s, top, sum []float32, rows, ld int) {
 		softmaxNeon(&s[:rows*ld][0], &top[:ld][0], &sum[:ld][0], rows, ld)
-	},
-	centre: func(s, p, mean []float32, rows, ld int) {
+	}
+	k.centre = func(s, p, mean []float32, rows, ld int) {
 		centreNeon(&s[:rows*ld][0], &p[:rows*ld][0], &mean[:ld][0], rows, ld)
-	},
-	winograd: [len(schemes)]transforms{
+	}
+	k.winograd = [len(schemes)]transforms{
 		wrapTransforms(&schemes[0], 1, tileIn4xNeon, tileOut4xNeon, tileOut4xAddNeon),
 		wrapTransforms(&schemes[1], 1, tileIn2xNeon, tileOut2xNeon, tileOut2xAddNeon),
-	},
-}
+	}
+	return &k
+}()
 
 // tileNeon covers the tile by parts that 32 registers hold: 8 rows × 12 or 8
 // columns.
