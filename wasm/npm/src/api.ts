@@ -95,13 +95,17 @@ export interface RestoreProgress extends Omit<RestoreStep, "preview"> {
   preview?: ImageBitmap;
 }
 
-export interface Restoration {
-  /** The restored picture. */
-  image: ImageData;
-  /** What it was restored from; transparent where nothing was measured. */
+/** What a picture is restored from. */
+export interface Measurement {
+  /** The measurement as a picture; transparent where nothing was measured. */
   measurement: ImageData;
   /** The picture that was degraded, as the model takes it; absent with `measured`. */
   truth?: ImageData;
+}
+
+export interface Restoration extends Measurement {
+  /** The restored picture. */
+  image: ImageData;
   /** The restored values, channels × height × width in about [−1, 1], not rounded to 8 bits. */
   values: Float32Array;
   /** Network passes, in units of one forward. */
@@ -116,6 +120,8 @@ export interface Solver {
   readonly info: SolverInfo;
   /** Restores one picture. Calls wait for one another. */
   restore(picture: PictureSource, options?: RestoreOptions): Promise<Restoration>;
+  /** Only degrades a picture, as restore with the same options does. It takes about as long as one step. */
+  measure(picture: PictureSource, options?: RestoreOptions): Promise<Measurement>;
   /** Frees everything. Calls that have not ended reject with a ClosedError. */
   close(): Promise<void>;
 }

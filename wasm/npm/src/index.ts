@@ -1,8 +1,8 @@
-import type { Restoration, Solver, SolverInfo, SolverOptions, WasmPaths } from "./api.js";
+import type { Restoration, RestoreOptions, Solver, SolverInfo, SolverOptions, WasmPaths } from "./api.js";
 import type { Backend, Job, OpenOptions, Outcome } from "./backend.js";
 import { workerBackend } from "./client.js";
 import { ClosedError, InputError } from "./errors.js";
-import { baseURL, describe, isKernel, portable } from "./pictures.js";
+import { baseURL, describe, isKernel, portable, type PictureSource } from "./pictures.js";
 
 export type * from "./api.js";
 export type { CMIOptions, EngineInfo, Method, ModelInfo, RestoreStep, Task } from "./engine.js";
@@ -42,16 +42,24 @@ export async function createSolver(options: SolverOptions = {}): Promise<Solver>
 function solver(backend: Backend, first: SolverInfo): Solver {
   let info = first;
   let closed = false;
+  const run = async (picture: PictureSource, options: RestoreOptions): Promise<Outcome> => {
+    const { onProgress, signal, mask, kernel, previewEvery = onProgress ? 1 : 0, ...rest } = options;
+    if (closed) throw new ClosedError();
+    signal?.throwIfAborted();
+    const job: Job = { ...rest, previewEvery, picture: await portable(picture) };
+    if (mask !== undefined) job.mask = await portable(mask);
+    if (kernel !== undefined) job.kernel = isKernel(kernel) ? { data: Float32Array.from(kernel.data), width: kernel.width, height: kernel.height } : await portable(kernel);
+    info = await backend.open(signal);
+    return backend.restore(job, signal, onProgress);
+  };
   return {
     get info() { return info; },
-    async restore(picture, { onProgress, signal, mask, kernel, previewEvery = onProgress ? 1 : 0, ...options } = {}) {
-      if (closed) throw new ClosedError();
-      signal?.throwIfAborted();
-      const job: Job = { ...options, previewEvery, picture: await portable(picture) };
-      if (mask !== undefined) job.mask = await portable(mask);
-      if (kernel !== undefined) job.kernel = isKernel(kernel) ? { data: Float32Array.from(kernel.data), width: kernel.width, height: kernel.height } : await portable(kernel);
-      info = await backend.open(signal);
-      return restoration(await backend.restore(job, signal, onProgress));
+    restore: async (picture, options = {}) => restoration(await run(picture, options)),
+    async measure(picture, { task, measured, mask, kernel, border, fit, seed, sigmaY, signal } = {}) {
+      // One step of the prior alone: the measurement does not depend on what is made of it.
+      const given = Object.entries({ task, measured, mask, kernel, border, fit, seed, sigmaY, signal }).filter(([, v]) => v !== undefined);
+      const { measurement, truth } = await run(picture, { ...Object.fromEntries(given), steps: 1, method: "unconditional" });
+      return { measurement, ...(truth && { truth }) };
     },
     async close() {
       closed = true;
