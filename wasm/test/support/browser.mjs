@@ -9,7 +9,7 @@ export const binary = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/ch
 
 const flags = [
   "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-  "--enable-precise-memory-info", "--js-flags=--expose-gc",
+  "--enable-blink-features=ForceEagerMeasureMemory",
 ];
 const webgpu = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 const noWebgpu = ["--disable-features=WebGPU,WebGPUService", "--disable-gpu"];
