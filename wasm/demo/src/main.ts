@@ -91,8 +91,14 @@ function request(arm: Arm, signal: AbortSignal): RestoreOptions {
   };
 }
 
-async function restore(): Promise<void> {
+function stop(): void {
   running?.abort();
+  running = undefined;
+  stopButton.disabled = true;
+}
+
+async function restore(): Promise<void> {
+  stop();
   if (!picture) return;
   if ((task() === "mask" || task() === "kernel") && painter.isEmpty) {
     say(task() === "mask" ? "Paint over a part of the picture first." : "Draw the camera's path first.", true);
@@ -133,10 +139,7 @@ async function restore(): Promise<void> {
     bar.value = 1;
     say(`Done: ${names.dps} took ${seconds(results.get("dps")!)} and ${names.cmi} ${seconds(results.get("cmi")!)}.`);
   } catch (e) {
-    if (run.signal.aborted) {
-      if (running === run) say("Stopped.");
-      return;
-    }
+    if (run.signal.aborted) return;
     run.abort(); // the other one too
     say(e instanceof SolverError ? `It did not work: ${e.message}` : `It did not work: ${String(e)}`, true);
   } finally {
@@ -248,9 +251,9 @@ function listen(): void {
   document.addEventListener("dragover", () => drop.classList.add("over"));
   for (const type of ["dragleave", "drop"] as const) document.addEventListener(type, () => drop.classList.remove("over"));
   document.addEventListener("drop", (e) => { const f = e.dataTransfer?.files[0]; if (f) void own(f); });
-  $("#tasks").addEventListener("change", () => { offerPaint(); if ($("#painter").hidden) { watch(); void restore(); } });
+  $("#tasks").addEventListener("change", () => { offerPaint(); if ($("#painter").hidden) { watch(); void restore(); } else { stop(); say("Paint first, then restore."); } });
   form.addEventListener("submit", (e) => { e.preventDefault(); watch(); void restore(); });
-  stopButton.addEventListener("click", () => running?.abort());
+  stopButton.addEventListener("click", () => { stop(); say("Stopped."); });
   $("#clear").addEventListener("click", () => painter.clear());
   $("#dice").addEventListener("click", () => { field("seed").value = String(Math.floor(Math.random() * 1e6)); void restore(); });
   for (const id of ["steps", "eta"]) {

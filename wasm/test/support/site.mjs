@@ -11,6 +11,11 @@ export const dist = join(root, "wasm", "npm", "dist");
 const cleanups = [];
 after(async () => { for (const close of cleanups.reverse()) await close(); });
 
+/** cleanup does something after the last test of a file; `after` in a hook would do it after the hook. */
+export function cleanup(work) {
+  cleanups.push(work);
+}
+
 const page = `<!doctype html><html lang="en"><meta charset="utf-8"><title>test</title><script type="module" src="/test/page.js"></script>`;
 
 /** site serves the package under /pkg/ with headers of choice; folders adds or replaces. */

@@ -1,0 +1,39 @@
+// The engine in a worker, for tests that look below the package: conformance and speed.
+import { createEngine, type BenchRequest, type EngineOptions, type VerifyCase } from "../../../npm/src/engine.js";
+
+interface Work {
+  options: Pick<EngineOptions, "device" | "threads">;
+  verify?: { golden: string[]; quick: boolean };
+  bench?: { model: string; runs: BenchRequest[] };
+}
+
+addEventListener("message", async ({ data }: MessageEvent<Work>) => {
+  try {
+    postMessage({ result: await work(data) });
+  } catch (e) {
+    postMessage({ error: String(e) });
+  }
+});
+
+async function work({ options, verify, bench }: Work) {
+  const at = (name: string) => new URL(`/pkg/${name}`, location.href);
+  const engine = await createEngine({
+    ...options, wasm: at(verify ? "cmi-verify.wasm" : "cmi.wasm"), simd: { single: at("simd.wasm"), threads: at("simd-threads.wasm") },
+    poolWorker: () => new Worker("/pkg/pool.js", { type: "module" }),
+  });
+  try {
+    if (bench) {
+      await engine.loadModel(new Uint8Array(await (await fetch(bench.model)).arrayBuffer()));
+      const seconds = [];
+      for (const run of bench.runs) seconds.push((await engine.bench(run)).seconds);
+      return { info: engine.info, seconds };
+    }
+    const golden = new Map<string, Uint8Array>();
+    for (const name of verify?.golden ?? []) golden.set(name, new Uint8Array(await (await fetch("/golden/" + name)).arrayBuffer()));
+    const failures: VerifyCase[] = [];
+    const counts = await engine.verify({ golden, quick: verify?.quick ?? false }, { onCase: (c) => { if (c.status === "fail") failures.push(c); } });
+    return { info: engine.info, counts, failures };
+  } finally {
+    await engine.close();
+  }
+}
