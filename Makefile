@@ -16,6 +16,11 @@ bin/cmi-native: FORCE
 build-webgpu:
 	CGO_ENABLED=1 $(GO) build -trimpath -o bin/cmi-native ./cmd/native
 
+# The same binary for any Linux, Alpine and empty containers too: fully static, without the CUDA device.
+.PHONY: build-static
+build-static:
+	CGO_ENABLED=0 $(GO) build -trimpath -tags nocuda -o bin/cmi-native ./cmd/native
+
 FORCE:
 
 # Restore faces for four tasks, DPS beside CMI+DPS, and draw a grid into out/.

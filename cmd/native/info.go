@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -23,15 +24,7 @@ func infoCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			out := c.OutOrStdout()
 			if listDevices || len(args) == 0 {
-				for _, name := range keys(devices) {
-					dev, err := openDevice(c.Context(), name)
-					if err != nil {
-						fmt.Fprintf(out, "%s: not available: %v\n", name, err)
-						continue
-					}
-					fmt.Fprintf(out, "%s: %s\n", name, dev.Info().Description)
-					dev.Close()
-				}
+				listAll(c.Context(), out)
 				return nil
 			}
 			return describe(out, args[0], config, tensors)
@@ -41,6 +34,31 @@ func infoCommand() *cobra.Command {
 	c.Flags().BoolVar(&tensors, "tensors", false, "list every tensor")
 	c.Flags().StringVar(&config, "prior-config", "", "JSON `FILE` with what shapes can't tell")
 	return c
+}
+
+// listAll says of every device whether it is there, and why not.
+func listAll(ctx context.Context, out io.Writer) {
+	for _, name := range keys(devices) {
+		count := 1
+		if v, ok := variants[name]; ok {
+			if n, err := v.count(); err == nil { // an error comes again below
+				count = n
+			}
+		}
+		for i := range max(count, 1) {
+			each := name
+			if i > 0 {
+				each = fmt.Sprintf("%s:%d", name, i)
+			}
+			dev, err := openDevice(ctx, each)
+			if err != nil {
+				fmt.Fprintf(out, "%s: not available: %v\n", each, err)
+				continue
+			}
+			fmt.Fprintf(out, "%s: %s\n", each, dev.Info().Description)
+			dev.Close()
+		}
+	}
 }
 
 func describe(out io.Writer, name, config string, tensors bool) error {

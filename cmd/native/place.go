@@ -21,8 +21,10 @@ func (f *modelFlags) addFallback(c *cobra.Command) {
 // place opens the prior where work goes on when the device is lost. It says so on
 // standard error.
 func (f *modelFlags) place(ctx context.Context) (*sdk.Place, error) {
-	if _, known := devices[f.fallback]; f.fallback != "" && !known {
-		return nil, fmt.Errorf("--fallback %s: unknown device, this build has %v", f.fallback, keys(devices))
+	if f.fallback != "" {
+		if _, err := findDevice(f.fallback); err != nil {
+			return nil, fmt.Errorf("--fallback: %w", err)
+		}
 	}
 	device := f.device
 	return sdk.NewPlace(ctx, func(ctx context.Context, loss sdk.Loss) (prior.Model, func(), error) {

@@ -5,11 +5,13 @@ package libcuda
 import (
 	"errors"
 	"math"
+	"slices"
 	"testing"
 	"unsafe"
 
 	"github.com/cmi-diffusion/cmi/gpu/cuda"
 	"github.com/cmi-diffusion/cmi/gpu/cuda/fakecuda"
+	"github.com/cmi-diffusion/cmi/gpu/cuda/ptx"
 )
 
 // fake puts the fake driver in the place of NVIDIA's. At the test's end it must have
@@ -94,4 +96,19 @@ func ramp(n int) []byte {
 		f[i] = float32(3 * math.Sin(float64(i)))
 	}
 	return b
+}
+
+// modulesWith are the modules that hold a kernel, not yet loaded.
+func modulesWith(t *testing.T, kernel string) (found []*module) {
+	t.Helper()
+	all, err := ptx.Modules(8, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range all {
+		if slices.ContainsFunc(m.Kernels, func(k ptx.Kernel) bool { return k.Name == kernel }) {
+			found = append(found, &module{Module: m})
+		}
+	}
+	return found
 }
