@@ -53,10 +53,12 @@ bench: build
 	@if $(PYTHON) -c 'import torch, safetensors' 2>/dev/null; then $(PYTHON) tools/peers/forward.py --binary bin/cmi-native; \
 	else echo "comparison with PyTorch skipped: $(PYTHON) has no torch and safetensors (pip install torch numpy safetensors)"; fi
 
-# Forward and derivatives beside PyTorch and ONNX Runtime, in turn: many minutes.
+# Forward and derivatives beside PyTorch and ONNX Runtime, in turn, into docs/performance-cpu.md: an hour on an idle
+# machine. CELLS='faces64/2/.*' measures a part; what out/peers holds is not measured again.
+CELLS ?= .*
 bench-peers: build
-	@mkdir -p out
-	$(PYTHON) tools/peers/compare.py --binary bin/cmi-native --threads 1,2 --batch 1,8 --markdown out/peers.md
+	$(PYTHON) tools/peers/compare.py --binary bin/cmi-native --cells '$(CELLS)'
+	$(PYTHON) tools/peers/report.py
 
 clean:
 	rm -rf bin out test.log verify.log

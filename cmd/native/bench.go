@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/experiment"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
@@ -22,41 +24,59 @@ import (
 func benchCommand() *cobra.Command {
 	var model modelFlags
 	var batch, rounds int
-	var asJSON, forwardOnly bool
+	var shapes string
+	var only []string
+	var asJSON, inStep, memory bool
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Time network passes and sampler steps, as multiples of one forward",
 		Long: `bench times, in turn and over many rounds, the network's forward F and its derivatives, then whole
 DPS and CMI+DPS steps. A figure is the median over the rounds of the ratio to the forward of the
-same round; "passes" is the cost model: 2 F for a DPS step, 3 + K for CMI+DPS with one probe and K ≥ 1.`,
+same round; "passes" is the cost model: 2 F for a DPS step, 3 + K for CMI+DPS with one probe and K ≥ 1.
+
+With --memory it takes two steps of each kind instead and prints the most memory that the process
+has held so far, weights and loading included.`,
 		Example: `  cmi-native bench
   cmi-native bench --prior ffhq_10m.pt --rounds 3
-  cmi-native bench --json`,
+  cmi-native bench --shapes ffhq --memory
+  cmi-native bench --only forward,VJP --json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if batch < 1 || rounds < 1 {
 				return fmt.Errorf("--batch %d and --rounds %d, at least 1 of each is wanted", batch, rounds)
 			}
-			m, closeModel, err := model.open(c.Context())
+			m, closeModel, err := model.openShapes(c.Context(), shapes)
 			if err != nil {
 				return err
 			}
 			defer closeModel()
-			items, free, err := benchItems(m, batch)
+			all, free, err := benchItems(m, batch)
 			if err != nil {
 				return failed(err)
 			}
 			defer free()
-			if forwardOnly {
-				items = items[:1]
+			out := c.OutOrStdout()
+			if memory {
+				return failed(benchMemory(out, all))
+			}
+			items, err := choose(all, only)
+			if err != nil {
+				return err
+			}
+			// The first time allocates and transforms weights.
+			if err := timeRounds(c.Context(), items, 1); err != nil {
+				return failed(err)
+			}
+			if inStep {
+				return failed(benchInStep(c.Context(), c.InOrStdin(), out, items, rounds))
 			}
 			if err := timeRounds(c.Context(), items, rounds); err != nil {
 				return failed(err)
 			}
 			if asJSON {
-				return json.NewEncoder(c.OutOrStdout()).Encode(items)
+				return json.NewEncoder(out).Encode(items)
 			}
-			t := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+			t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 			fmt.Fprintf(t, "%s, batch %d\tmilliseconds\ttime / F\tspread\tpasses\n", m.Device().Info().Description, batch)
 			for _, i := range items {
 				fmt.Fprintf(t, "%s\t%.1f\t%.2f\t%.2f … %.2f\t%d\n", i.Name, i.Milliseconds, i.Ratio, i.Low, i.High, i.Passes)
@@ -65,11 +85,65 @@ same round; "passes" is the cost model: 2 F for a DPS step, 3 + K for CMI+DPS wi
 		},
 	}
 	model.add(c)
+	c.Flags().StringVar(&shapes, "shapes", "", "instead of --prior, a published network's shapes with made-up weights: "+strings.Join(keys(published), ", "))
 	c.Flags().IntVar(&batch, "batch", 1, "images at a time")
 	c.Flags().IntVar(&rounds, "rounds", 25, "rounds; the median is reported")
-	c.Flags().BoolVar(&forwardOnly, "forward-only", false, "time the forward alone")
+	c.Flags().StringSliceVar(&only, "only", nil, "what to time beside the forward: VJP, JVP, jet, DPS, CMI; `LIST` may be just forward (default all)")
 	c.Flags().BoolVar(&asJSON, "json", false, "machine-readable, with every round's time")
+	c.Flags().BoolVar(&inStep, "in-step", false, "for comparisons: so many rounds for each line of standard input, their times as JSON")
+	c.Flags().BoolVar(&memory, "memory", false, "print the memory that steps take (Linux)")
 	return c
+}
+
+// published is the networks of --shapes, by the preset that has them.
+var published = map[string]string{"ffhq": "paper-ffhq", "imagenet": "paper-imagenet"}
+
+// openShapes opens the prior, or a published network's shapes.
+func (f *modelFlags) openShapes(ctx context.Context, shapes string) (*unet.Model, func(), error) {
+	if shapes == "" {
+		return f.open(ctx)
+	}
+	preset, err := experiment.FindPreset(published[shapes])
+	if err != nil {
+		return nil, nil, fmt.Errorf("--shapes %s: there are %s", shapes, strings.Join(keys(published), ", "))
+	}
+	return f.openFormula(ctx, preset)
+}
+
+// openFormula opens the network of a preset with made-up weights.
+func (f *modelFlags) openFormula(ctx context.Context, preset experiment.Preset) (*unet.Model, func(), error) {
+	formula, config, err := preset.Formula()
+	if err != nil {
+		return nil, nil, err
+	}
+	dev, err := openDevice(ctx, f.device)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := unet.Load(dev, formula, config)
+	if err != nil {
+		dev.Close()
+		return nil, nil, failed(err)
+	}
+	return m, func() { m.Close(); dev.Close() }, nil
+}
+
+// choose is the forward and the items that --only names.
+func choose(all []*benchItem, only []string) ([]*benchItem, error) {
+	if len(only) == 0 {
+		return all, nil
+	}
+	items := all[:1:1]
+	for _, key := range only {
+		i := slices.IndexFunc(all, func(i *benchItem) bool { return i.key == key })
+		if i < 0 {
+			return nil, fmt.Errorf("--only %s: forward, VJP, JVP, jet, DPS and CMI are there", key)
+		}
+		if i > 0 {
+			items = append(items, all[i])
+		}
+	}
+	return items, nil
 }
 
 // benchItem is one thing that is timed.
@@ -81,12 +155,16 @@ type benchItem struct {
 	Low          float64   `json:"low"`   // quartiles
 	High         float64   `json:"high"`
 	Seconds      []float64 `json:"seconds"`
+	key          string
 	run          func() error
 }
 
 // timeRounds runs all items in turn; the first, the forward, is the unit.
 func timeRounds(ctx context.Context, items []*benchItem, rounds int) error {
-	for r := range rounds + 1 {
+	for _, i := range items {
+		i.Seconds = nil
+	}
+	for range rounds {
 		for _, i := range items {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -95,9 +173,7 @@ func timeRounds(ctx context.Context, items []*benchItem, rounds int) error {
 			if err := i.run(); err != nil {
 				return fmt.Errorf("%s: %w", i.Name, err)
 			}
-			if r > 0 { // the first round allocates
-				i.Seconds = append(i.Seconds, time.Since(start).Seconds())
-			}
+			i.Seconds = append(i.Seconds, time.Since(start).Seconds())
 		}
 	}
 	for _, i := range items {
@@ -133,18 +209,18 @@ func benchItems(m *unet.Model, batch int) (items []*benchItem, free func(), err 
 	}
 	t := slices.Repeat([]int{300}, batch)
 	var at prior.Point
-	add := func(name string, passes int, run func() error) {
-		items = append(items, &benchItem{Name: name, Passes: passes, run: func() error {
+	add := func(key, name string, passes int, run func() error) {
+		items = append(items, &benchItem{Name: name, Passes: passes, key: key, run: func() error {
 			if err := run(); err != nil {
 				return err
 			}
 			return dev.Sync()
 		}})
 	}
-	add("forward", 1, func() (err error) { at, err = m.At(x, t); return err })
-	add("VJP", 1, func() error { _, err := at.VJP(u); return err })
-	add("JVP", 1, func() error { _, err := at.JVP(x); return err })
-	add("second-order jet", 2, func() error { _, err := at.Second(x, x); return err })
+	add("forward", "forward", 1, func() (err error) { at, err = m.At(x, t); return err })
+	add("VJP", "VJP", 1, func() error { _, err := at.VJP(u); return err })
+	add("JVP", "JVP", 1, func() error { _, err := at.JVP(x); return err })
+	add("jet", "second-order jet", 2, func() error { _, err := at.Second(x, x); return err })
 
 	op, err := measure.NewSuperResolution(dev, c, h, w, 4)
 	if err != nil {
@@ -164,8 +240,9 @@ func benchItems(m *unet.Model, batch int) (items []*benchItem, free func(), err 
 			free()
 			return nil, nil, err
 		}
-		name, passes := "DPS step", 2
+		key, name, passes := "DPS", "DPS step", 2
 		if withCMI {
+			key = "CMI"
 			name, passes = fmt.Sprintf("CMI+DPS step, K = %d", o.CMI.Lanczos), 2+o.CMI.Lanczos+cmi.SecondPasses(o.CMI.Lanczos)
 		}
 		s, err := sdk.NewSolver(sdk.Problem{Prior: m, Operator: op, Y: y, N: batch, SigmaY: 0.05}, o)
@@ -176,7 +253,7 @@ func benchItems(m *unet.Model, batch int) (items []*benchItem, free func(), err 
 		before := free
 		free = func() { s.Close(); before() }
 		start := noise[:batch*c*h*w]
-		add(name, passes, func() error {
+		add(key, name, passes, func() error {
 			if err := s.SetState(start, 40); err != nil { // where the term is active
 				return err
 			}

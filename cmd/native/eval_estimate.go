@@ -19,19 +19,8 @@ func (f *evalFlags) evalModel(c *cobra.Command) (m *unet.Model, weights string, 
 		m, close, err = f.open(c.Context())
 		return m, f.prior, close, err
 	}
-	formula, config, err := f.experiment.Formula()
-	if err != nil {
-		return nil, "", nil, err
-	}
-	dev, err := openDevice(c.Context(), f.device)
-	if err != nil {
-		return nil, "", nil, err
-	}
-	if m, err = unet.Load(dev, formula, config); err != nil {
-		dev.Close()
-		return nil, "", nil, failed(err)
-	}
-	return m, "the network of " + f.experiment.Prior + " with made-up weights", func() { m.Close(); dev.Close() }, nil
+	m, close, err = f.openFormula(c.Context(), f.experiment)
+	return m, "the network of " + f.experiment.Prior + " with made-up weights", close, err
 }
 
 // evalEstimate times a few steps and extrapolates to the whole experiment.

@@ -106,6 +106,8 @@ func TestBadInput(t *testing.T) {
 		{"mixture", []string{"mixture", "--problems", "1"}, []string{"--problems"}},
 		{"mixture table", []string{"mixture", "--table", "9"}, []string{"9", "1, 2 and 3"}},
 		{"bench", []string{"bench", "--rounds", "0"}, []string{"--rounds"}},
+		{"bench what", []string{"bench", "--only", "VJP,all"}, []string{"--only all", "VJP, JVP, jet"}},
+		{"bench shapes", []string{"bench", "--shapes", "lsun"}, []string{"--shapes lsun", "ffhq, imagenet"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")

@@ -1,41 +1,27 @@
-"""Ours beside PyTorch and ONNX Runtime without a GPU, in one run on one machine:
+"""Ours beside PyTorch and ONNX Runtime without a GPU, cell by cell, each in one run with both sides in turn:
 
-    python3 compare.py --binary bin/cmi-native [--network faces64|ffhq|both] [--threads 1,2] [--batch 1,8] [--markdown FILE]
+    python3 compare.py --binary bin/cmi-native [--cells 'faces64/2/.*'] [--results out/peers] [--again] [--prepare]
 
-Both sides have float32, the same network shapes and number of threads. In a round every side runs in turn; a side's time
-is the fastest of its repetitions in the round, and a ratio is taken within a round. For a derivative both sides compute
-the value too. Speed does not depend on the weights, so ffhq (the released 256×256 network's shapes) has random ones.
+A cell is NETWORK/THREADS/BATCH/WORK. Cells that have a result are not measured again (--again: they are), so that the
+whole can be made in pieces; report.py makes the document of what is there. Both sides have float32, the same network
+shapes and number of threads. In a round every side runs in turn; a side's time is the fastest of its repetitions in the
+round, and a ratio is taken within a round. For a derivative both sides compute the value too. Speed does not depend on
+the weights: ours are the embedded prior's or made by formula, the peers' random. --prepare only compiles and exports.
 Needs torch, numpy, safetensors; onnxruntime, onnx and onnxscript for that peer; a C++ compiler for torch.compile.
 """
-import argparse, datetime, gc, io, json, os, statistics, subprocess, sys, tempfile, time, warnings
+import argparse, copy, datetime, json, os, platform, re, subprocess, sys, time, warnings
 import torch
-from safetensors.torch import load_file, save_file
 
 here = os.path.dirname(os.path.abspath(__file__))
-root = os.path.join(here, "..", "..")
-sys.path.insert(0, os.path.join(root, "tools", "train"))
+sys.path.insert(0, os.path.join(here, "..", "train"))
 from unet import UNet
 
 NETWORKS = {
-    "faces64": (64, dict()),
-    "ffhq": (256, dict(channels=128, mult=(1, 1, 2, 2, 4, 4), attention=(16,), head=64)),
+    "faces64": (64, dict(), []),
+    "ffhq": (256, dict(channels=128, mult=(1, 1, 2, 2, 4, 4), attention=(16,), head=64), ["--shapes", "ffhq"]),
 }
-# Ours is named by the items of `bench --json`; both sides are timed with the value.
-WORK = ["forward", "value + VJP", "value + JVP", "value + D²"]
-ITEMS = {"value + VJP": "VJP", "value + JVP": "JVP", "value + D²": "second-order jet"}
-
-p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-p.add_argument("--binary", required=True)
-p.add_argument("--network", default="both", choices=[*NETWORKS, "both"])
-p.add_argument("--threads", default=f"{os.cpu_count()}", help="numbers, separated by commas")
-p.add_argument("--batch", default="1", help="numbers, separated by commas")
-p.add_argument("--rounds", type=int, default=5)
-p.add_argument("--reps", type=int, default=0, help="repetitions of a side in a round (10 for faces64, 1 for ffhq)")
-p.add_argument("--forward-only", action="store_true")
-p.add_argument("--peers", default="eager,channels_last,compile,onnxruntime")
-p.add_argument("--markdown", help="append the table to FILE")
-a = p.parse_args()
-warnings.filterwarnings("ignore")
+WORK = {"forward": "forward", "vjp": "VJP", "jvp": "JVP", "d2": "jet"}  # and what it is called by `bench --only`
+CELLS = [f"{n}/{t}/{b}/{w}" for n in NETWORKS for t in (1, 2) for b in (1, 8) for w in WORK]
 
 
 def fastest(run, reps):
@@ -47,131 +33,140 @@ def fastest(run, reps):
     return best
 
 
-def ours(prior, threads, batch, reps):
-    """The fastest time of each kind of work, in seconds."""
-    command = [a.binary, "bench", "--json", "--prior", prior, "--batch", str(batch), "--rounds", str(reps)]
-    if a.forward_only:
-        command.append("--forward-only")
-    out = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "GOMAXPROCS": str(threads)}).stdout
-    seconds = {i["name"]: i["seconds"] for i in json.loads(out)}
-    times = {"forward": min(seconds["forward"])}
-    if not a.forward_only:
-        for work, item in ITEMS.items():
-            times[work] = min(f + d for f, d in zip(seconds["forward"], seconds[item]))
-    return times
+class Ours:
+    """The product's own benchmark, which waits for a line before each round."""
+
+    def __init__(self, binary, network, threads, batch, work, reps):
+        command = [binary, "bench", "--in-step", "--rounds", str(reps), "--batch", str(batch), "--only", WORK[work], *NETWORKS[network][2]]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "GOMAXPROCS": str(threads)})
+        self.item = WORK[work]
+
+    def round(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        seconds = json.loads(self.process.stdout.readline())
+        if self.item == "forward":
+            return min(seconds["forward"])
+        return min(f + d for f, d in zip(seconds["forward"], seconds[self.item]))
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
 
 
-def derivatives(model, x, t, u):
+def derivative(model, work, x, t, u):
     f = lambda z: model(z, t)
     def vjp():
         z = x.clone().requires_grad_()
         torch.autograd.grad(f(z), z, u)
     jvp = lambda z: torch.func.jvp(f, (z,), (x,))
-    return {"value + VJP": vjp, "value + JVP": lambda: jvp(x), "value + D²": lambda: torch.func.jvp(lambda z: jvp(z)[1], (x,), (x,))}
+    return {"vjp": vjp, "jvp": lambda: jvp(x), "d2": lambda: torch.func.jvp(lambda z: jvp(z)[1], (x,), (x,))}[work]
 
 
-def peers(model, size, batch):
-    """(peer, work, run) for all that can be had here."""
-    x, t, u = torch.randn(batch, 3, size, size), torch.full((batch,), 300), torch.randn(batch, 6, size, size)
-    wanted = a.peers.split(",")
-
-    def inference(m, x):
-        def run():
-            with torch.inference_mode():
-                m(x, t)
-        return run
-
-    for name in wanted:
-        try:
-            if name == "eager":
-                yield name, "forward", inference(model, x)
-                if not a.forward_only:
-                    for work, run in derivatives(model, x, t, u).items():
-                        yield name, work, run
-            elif name == "channels_last":
-                run = inference(model, x.contiguous(memory_format=torch.channels_last))
-                def last(run=run):
-                    model.to(memory_format=torch.channels_last)
-                    run()
-                yield name, "forward", last
-            elif name == "compile":
-                run = inference(torch.compile(model), x)
-                run()
-                yield name, "forward", run
-            elif name == "onnxruntime":
-                import onnxruntime
-                file = os.path.join(tempfile.mkdtemp(), "network.onnx")
-                torch.onnx.export(model, (x, t), file, input_names=["x", "t"], dynamo=True, external_data=True, verbose=False)
-                o = onnxruntime.SessionOptions()
-                o.intra_op_num_threads, o.inter_op_num_threads = torch.get_num_threads(), 1
-                session = onnxruntime.InferenceSession(file, o, providers=["CPUExecutionProvider"])
-                feed = {"x": x.numpy(), "t": t.numpy()}
-                yield name, "forward", lambda: session.run(None, feed)
-        except Exception as e:  # a peer that cannot run here is named, not hidden
-            print(f"{name}: left out: {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}", file=sys.stderr)
+def inference(model, x, t):
+    def run():
+        with torch.inference_mode():
+            model(x, t)
+    return run
 
 
-def compare(network, threads, batch):
-    size, shape = NETWORKS[network]
-    torch.set_num_threads(threads)
+def session(model, network, x, t, folder):
+    import onnxruntime
+    file = os.path.join(folder, f"{network}-{x.shape[0]}.onnx")
+    if not os.path.exists(file):
+        torch.onnx.export(model, (x, t), file, input_names=["x", "t"], dynamo=True, external_data=True, verbose=False)
+    o = onnxruntime.SessionOptions()
+    o.intra_op_num_threads, o.inter_op_num_threads = torch.get_num_threads(), 1
+    s = onnxruntime.InferenceSession(file, o, providers=["CPUExecutionProvider"])
+    feed = {"x": x.numpy(), "t": t.numpy()}
+    return lambda: s.run(None, feed)
+
+
+def peers(network, batch, work, folder):
+    """A function for each peer that can be had here."""
+    size, shape, _ = NETWORKS[network]
     torch.manual_seed(1)
-    model = UNet(**shape).eval()
-    for q in model.parameters():
-        q.requires_grad_(False)
-    prior, reps = network, a.reps or 10
-    if network != "faces64":
-        reps = a.reps or 1
-        prior = os.path.join(tempfile.gettempdir(), f"peers-{network}.safetensors")
-        if not os.path.exists(prior):
-            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, prior)
-    runs = list(peers(model, size, batch))
-    for name, work, run in runs:
-        fastest(run, 1)
-    model.to(memory_format=torch.contiguous_format)
-    mine, theirs = [], []
-    for _ in range(a.rounds):
-        mine.append(ours(prior, threads, batch, reps))
-        row = {}
-        for name, work, run in runs:
-            if name == "channels_last":
-                row[name, work] = fastest(run, reps)
-                model.to(memory_format=torch.contiguous_format)
-            else:
-                row[name, work] = fastest(run, reps)
-        theirs.append(row)
-    for work in WORK:
-        names = sorted({n for n, w in theirs[0] if w == work})
-        if not names:
-            continue
-        mid = {n: statistics.median(r[n, work] for r in theirs) for n in names}
-        best = min(mid, key=mid.get)
-        ratios = sorted(r[best, work] / m[work] for r, m in zip(theirs, mine))
-        others = ", ".join(f"{n} {1e3 * mid[n]:.1f}" for n in sorted(mid, key=mid.get) if n != best)
-        yield f"| {network} | {threads} | {batch} | {work} | {1e3 * statistics.median(m[work] for m in mine):.1f} | {best} {1e3 * mid[best]:.1f} | {ratios[0]:.2f} | {statistics.median(ratios):.2f} | {ratios[-1]:.2f} | {others} |"
+    model = UNet(**shape).eval().requires_grad_(False)
+    x, t, u = torch.randn(batch, 3, size, size), torch.full((batch,), 300), torch.randn(batch, 6, size, size)
+    last = lambda v: v.contiguous(memory_format=torch.channels_last)
+    last_model = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    if work != "forward":
+        return {"eager": derivative(model, work, x, t, u), "channels_last": derivative(last_model, work, last(x), t, last(u))}, {}
+    makers = {
+        "eager": lambda: inference(model, x, t),
+        "channels_last": lambda: inference(last_model, last(x), t),
+        "compile": lambda: inference(torch.compile(model), x, t),
+        "onnxruntime": lambda: session(model, network, x, t, folder),
+    }
+    made, missing = {}, {}
+    for name, make in makers.items():
+        try:
+            run = make()
+            run()
+            made[name] = run
+        except Exception as e:  # a peer that cannot run here is named, not hidden
+            missing[name] = f"{type(e).__name__}: {(str(e).splitlines() or [''])[0]}"
+            print(f"{name}: left out: {missing[name]}", file=sys.stderr)
+    return made, missing
 
 
-def processor():
+def measure(cell, a):
+    network, threads, batch, work = cell.split("/")
+    threads, batch = int(threads), int(batch)
+    torch.set_num_threads(threads)
+    reps = {1: 10, 8: 3}[batch] if network == "faces64" else 1
+    runs, missing = peers(network, batch, work, a.results)
+    if a.prepare:
+        return None
+    ours = Ours(a.binary, network, threads, batch, work, reps)
+    start, rounds = time.monotonic(), []
+    for r in range(a.rounds + 1):
+        row = {"ours": ours.round()}
+        for name, run in runs.items():
+            time.sleep(0.05)  # the other side's threads fall asleep
+            row[name] = fastest(run, reps)
+        if r > 0 or a.no_warm_up:
+            rounds.append(row)
+        if time.monotonic() - start > a.budget and rounds:
+            break
+    ours.close()
+    return {"cell": cell, "rounds": rounds, "missing": missing, "date": str(datetime.date.today()), "machine": machine(), "load": os.getloadavg()[0]}
+
+
+def machine():
+    import importlib.metadata
+    version = lambda p: importlib.metadata.version(p).split("+")[0]
     try:
         with open("/proc/cpuinfo") as f:
             info = dict(line.split(":", 1) for line in f.read().split("\n\n")[0].splitlines() if ":" in line)
         info = {k.strip(): v.strip() for k, v in info.items()}
-        return f"{info['model name']} (family {info['cpu family']}, model {info['model']})"
+        name = f"{info['model name']} (family {info['cpu family']}, model {info['model']})"
     except (OSError, KeyError):
-        import platform
-        return platform.processor()
+        name = platform.processor()
+    return {"processor": name, "processors": os.cpu_count(), "torch": version("torch"), "onnxruntime": version("onnxruntime")}
 
 
-lines = [f"{datetime.date.today()}, {processor()}, {os.cpu_count()} processors, PyTorch {torch.__version__}, load before {os.getloadavg()[0]:.1f}", "",
-         "| network | threads | batch | work | ours, ms | fastest peer, ms | ratio: min | median | max | other peers, ms |", "|---|---|---|---|---|---|---|---|---|---|"]
-print("\n".join(lines), flush=True)
-for network in NETWORKS if a.network == "both" else [a.network]:
-    for threads in map(int, a.threads.split(",")):
-        for batch in map(int, a.batch.split(",")):
-            for line in compare(network, threads, batch):
-                lines.append(line)
-                print(line, flush=True)
-            torch._dynamo.reset()
-            gc.collect()
-if a.markdown:
-    with open(a.markdown, "a") as f:
-        f.write("\n".join(lines) + "\n\n")
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--binary", required=True)
+    p.add_argument("--cells", default=".*", help="which: a regular expression")
+    p.add_argument("--results", default="out/peers", help="folder of the results")
+    p.add_argument("--rounds", type=int, default=7)
+    p.add_argument("--budget", type=float, default=120, help="seconds for the rounds of a cell, the last one may go over")
+    p.add_argument("--no-warm-up", action="store_true", help="count the first round too: for what takes minutes")
+    p.add_argument("--again", action="store_true")
+    p.add_argument("--prepare", action="store_true")
+    a = p.parse_args()
+    warnings.filterwarnings("ignore")
+    os.makedirs(a.results, exist_ok=True)
+    for cell in CELLS:
+        file = os.path.join(a.results, cell.replace("/", "-") + ".json")
+        if not re.fullmatch(a.cells, cell) or os.path.exists(file) and not a.again:
+            continue
+        result = measure(cell, a)
+        if result:
+            with open(file, "w") as f:
+                json.dump(result, f)
+            medians = {n: sorted(r[n] for r in result["rounds"])[len(result["rounds"]) // 2] for n in result["rounds"][0]}
+            print(cell, len(result["rounds"]), "rounds:", ", ".join(f"{n} {1e3 * v:.1f} ms" for n, v in medians.items()), flush=True)
+        torch._dynamo.reset()

@@ -35,7 +35,7 @@ def peer():
     return statistics.median(times)
 
 def ours():
-    out = subprocess.run([a.binary, "bench", "--forward-only", "--json", "--rounds", str(a.forwards)], check=True, capture_output=True, text=True).stdout
+    out = subprocess.run([a.binary, "bench", "--only", "forward", "--json", "--rounds", str(a.forwards)], check=True, capture_output=True, text=True).stdout
     return statistics.median(json.loads(out)[0]["seconds"])
 
 rows = [(ours(), peer()) for _ in range(a.rounds)]

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strconv"
+)
+
+// benchInStep times so many rounds for each line that comes in, so that another
+// program can time something else between them on a machine that is otherwise idle.
+func benchInStep(ctx context.Context, in io.Reader, out io.Writer, items []*benchItem, rounds int) error {
+	encoder := json.NewEncoder(out)
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		if err := timeRounds(ctx, items, rounds); err != nil {
+			return err
+		}
+		seconds := map[string][]float64{}
+		for _, i := range items {
+			seconds[i.key] = i.Seconds
+		}
+		if err := encoder.Encode(seconds); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// benchMemory prints the process's peak after two steps of each kind, the smaller first.
+func benchMemory(out io.Writer, items []*benchItem) error {
+	for _, i := range items {
+		if i.key != "DPS" && i.key != "CMI" {
+			continue
+		}
+		for range 2 {
+			if err := i.run(); err != nil {
+				return err
+			}
+		}
+		peak, err := peakMemory()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%s: %.2f GB\n", i.Name, float64(peak)/1e9)
+	}
+	return nil
+}
+
+var peakLine = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
+
+// peakMemory is the most bytes of memory that this process has held.
+func peakMemory() (int64, error) {
+	const file = "/proc/self/status"
+	status, err := os.ReadFile(file)
+	if err != nil {
+		return 0, fmt.Errorf("peak memory is known on Linux only: %w", err)
+	}
+	found := peakLine.FindSubmatch(status)
+	if found == nil {
+		return 0, fmt.Errorf("%s has no VmHWM, the peak of memory", file)
+	}
+	kB, err := strconv.ParseInt(string(found[1]), 10, 64)
+	return kB * 1024, err
+}
