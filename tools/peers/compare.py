@@ -82,7 +82,7 @@ def session(model, network, x, t, folder):
     return lambda: s.run(None, feed)
 
 
-def peers(network, batch, work, folder):
+def peers(network, batch, work, folder, without):
     """A function for each peer that can be had here."""
     size, shape, _ = NETWORKS[network]
     torch.manual_seed(1)
@@ -100,6 +100,9 @@ def peers(network, batch, work, folder):
     }
     made, missing = {}, {}
     for name, make in makers.items():
+        if name in without:
+            missing[name] = "left out"
+            continue
         try:
             run = make()
             run()
@@ -115,7 +118,7 @@ def measure(cell, a):
     threads, batch = int(threads), int(batch)
     torch.set_num_threads(threads)
     reps = {1: 10, 8: 3}[batch] if network == "faces64" else 1
-    runs, missing = peers(network, batch, work, a.results)
+    runs, missing = peers(network, batch, work, a.results, a.without.split(','))
     if a.prepare:
         return None
     ours = Ours(a.binary, network, threads, batch, work, reps)
@@ -154,6 +157,7 @@ if __name__ == "__main__":
     p.add_argument("--rounds", type=int, default=7)
     p.add_argument("--budget", type=float, default=120, help="seconds for the rounds of a cell, the last one may go over")
     p.add_argument("--no-warm-up", action="store_true", help="count the first round too: for what takes minutes")
+    p.add_argument("--without", default="", help="peers to leave out, such as compile, which takes minutes to compile ffhq")
     p.add_argument("--again", action="store_true")
     p.add_argument("--prepare", action="store_true")
     a = p.parse_args()
