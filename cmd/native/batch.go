@@ -26,6 +26,17 @@ func batches(all []*measured, size int) (cut []batch) {
 	return append(cut, all)
 }
 
+// apart is the batch without its operators, for another device to make them.
+func (b batch) apart() batch {
+	all := make(batch, len(b))
+	for i, one := range b {
+		other := *one
+		other.home, other.op, other.nonlinear = nil, nil, nil
+		all[i] = &other
+	}
+	return all
+}
+
 // problem is what the sampler is to solve. Its operator belongs to the batch's
 // measurements.
 func (b batch) problem(m prior.Model, sigmaY float64) (sdk.Problem, error) {

@@ -55,7 +55,10 @@ func openDevice(ctx context.Context, name string) (compute.Device, error) {
 }
 
 // modelFlags choose the prior and the device that it runs on.
-type modelFlags struct{ prior, config, device, fallback string }
+type modelFlags struct {
+	prior, config, device, fallback string
+	gpus                            []int
+}
 
 func (f *modelFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.prior, "prior", "faces64", "diffusion model: faces64 (built in) or a guided-diffusion checkpoint FILE (.pt, .safetensors)")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -55,6 +56,7 @@ one labelled grid of all, restored.png. Ctrl-C stops within one step and keeps w
 	}
 	f.modelFlags.add(c)
 	f.addFallback(c)
+	f.addGPUs(c)
 	f.samplingFlags.add(c, 100)
 	f.addGuidance(c)
 	fl := c.Flags()
@@ -107,18 +109,18 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	if f.batch < 1 {
 		return fmt.Errorf("--batch is %d, at least 1 is wanted", f.batch)
 	}
-	place, err := f.place(c.Context())
+	places, err := f.places(c.Context())
 	if err != nil {
 		return err
 	}
-	defer place.Close()
-	m := place.Prior()
+	defer closePlaces(places)
+	m := places[0].Prior()
 	o, err := f.options(m, f.task, f.method, f.cmi)
 	if err != nil {
 		return err
 	}
 	var cut []batch
-	if err := place.Do(c.Context(), func(m prior.Model) error {
+	if err := places[0].Do(c.Context(), func(m prior.Model) error {
 		subjects, err := f.subjects(m, pictures)
 		if err != nil {
 			return err
@@ -149,29 +151,39 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, failed(file.Close())) }()
-		diagnostics = file
+		diagnostics = &lockedWriter{to: file}
 	}
 
 	bar := newProgress(experiment.Passes(o) * len(cut))
 	label := termName(f.method, o.CMI)
 	grid := picture.Grid{Title: f.task + ", " + label, Smooth: true, CellSize: 144,
 		Note: fmt.Sprintf("σ_y = %g, %d steps, seed %d", f.sigmaY, f.steps, f.seed)}
-	for _, b := range cut {
+	rows := make([][]picture.Row, len(cut))
+	if err := share(c.Context(), places, len(cut), func(ctx context.Context, lane, k int) error {
+		b, o := cut[k], o
+		if lane > 0 { // the operators are on the first device
+			b = b.apart()
+			defer closeAll(b)
+		}
 		if f.noise == "poisson" {
 			o = b.poisson(o)
 		}
-		restored, err := b.restore(c.Context(), place, o, f.sigmaY, bar.run(fmt.Sprintf("%s %s", b.name(), label)), diagnostics)
+		restored, err := b.restore(ctx, places[lane], o, f.sigmaY, bar.run(fmt.Sprintf("%s %s", b.name(), label)), diagnostics)
 		if err != nil {
-			return failed(err)
+			return err
 		}
 		for i, s := range b {
 			row, err := f.save(s, restored[i], names[s.number])
 			if err != nil {
-				return failed(err)
+				return err
 			}
-			grid.Rows = append(grid.Rows, row)
+			rows[k] = append(rows[k], row)
 		}
+		return nil
+	}); err != nil {
+		return failed(err)
 	}
+	grid.Rows = slices.Concat(rows...)
 	grid.Columns = []string{"truth", "measurement", label}
 	if f.isMeasured {
 		grid.Columns = grid.Columns[1:]

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -31,31 +33,32 @@ func sampleCommand() *cobra.Command {
 			if size < 1 {
 				return fmt.Errorf("--batch is %d, at least 1 is wanted", size)
 			}
-			place, err := model.place(c.Context())
+			places, err := model.places(c.Context())
 			if err != nil {
 				return err
 			}
-			defer place.Close()
-			o, err := sampling.options(place.Prior(), "", "unconditional", false)
+			defer closePlaces(places)
+			o, err := sampling.options(places[0].Prior(), "", "unconditional", false)
 			if err != nil {
 				return err
 			}
 			if err := prepareFolder(out); err != nil {
 				return err
 			}
-			ch, h, w := place.Prior().Image()
-			bar := newProgress(experiment.Passes(o) * ((count + size - 1) / size))
+			ch, h, w := places[0].Prior().Image()
+			runs := (count + size - 1) / size
+			bar := newProgress(experiment.Passes(o) * runs)
 			grid := picture.Grid{Title: "Samples of the prior", Smooth: true, CellSize: 128, Note: fmt.Sprintf("%d steps, seed %d", sampling.steps, sampling.seed)}
-			const columns = 8
-			for from := 0; from < count; from += size {
-				n := min(size, count-from)
+			pictures := make([]picture.Image, count)
+			if err := share(c.Context(), places, runs, func(ctx context.Context, lane, k int) error {
+				from, n, o := k*size, min(size, count-k*size), o
 				report := bar.run(fmt.Sprintf("sample %d", from+1))
 				o.Images = nil
 				for i := range n {
 					o.Images = append(o.Images, uint64(from+i))
 				}
 				o.OnStep = func(p sdk.Progress) { report(p.Passes) }
-				x, err := place.Restore(c.Context(), func(m prior.Model) (sdk.Problem, func(), error) {
+				x, err := places[lane].Restore(ctx, func(m prior.Model) (sdk.Problem, func(), error) {
 					nothing, err := measure.NewIdentity(m.Device(), ch, h, w)
 					if err != nil {
 						return sdk.Problem{}, nil, err
@@ -63,19 +66,25 @@ func sampleCommand() *cobra.Command {
 					return sdk.Problem{Prior: m, Operator: nothing, Y: make([]float32, n*ch*h*w), N: n, SigmaY: 1}, nothing.Close, nil
 				}, o)
 				if err != nil {
-					return failed(err)
+					return err
 				}
 				for i := range n {
 					p := picture.Image{C: ch, H: h, W: w, Pix: x[i*ch*h*w : (i+1)*ch*h*w], Name: fmt.Sprintf("sample%03d", from+i+1)}
 					if err := p.SavePNG(filepath.Join(out, p.Name+".png")); err != nil {
-						return failed(err)
+						return err
 					}
-					if (from+i)%columns == 0 {
-						grid.Rows = append(grid.Rows, picture.Row{})
-					}
-					row := &grid.Rows[len(grid.Rows)-1]
-					row.Cells = append(row.Cells, picture.Cell{Image: p})
+					pictures[from+i] = p
 				}
+				return nil
+			}); err != nil {
+				return failed(err)
+			}
+			for row := range slices.Chunk(pictures, 8) {
+				var cells []picture.Cell
+				for _, p := range row {
+					cells = append(cells, picture.Cell{Image: p})
+				}
+				grid.Rows = append(grid.Rows, picture.Row{Cells: cells})
 			}
 			if err := bar.bar.Finish(); err != nil {
 				return failed(err)
@@ -85,6 +94,7 @@ func sampleCommand() *cobra.Command {
 	}
 	model.add(c)
 	model.addFallback(c)
+	model.addGPUs(c)
 	sampling.add(c, 100)
 	c.Flags().StringVar(&out, "out", "out", "`DIR` for the pictures")
 	c.Flags().IntVar(&count, "count", 8, "how many")

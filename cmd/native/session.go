@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -21,6 +22,7 @@ import (
 
 // progress shows passes through the network, done and to come, with an ETA.
 type progress struct {
+	lock sync.Mutex
 	bar  *progressbar.ProgressBar
 	done int
 }
@@ -36,13 +38,18 @@ func newProgress(passes int) *progress {
 	return &progress{bar: progressbar.NewOptions(passes, opts...)}
 }
 
-// run reports on one run; its passes count from zero.
+// run reports on one run; its passes count from zero. Several may be under way.
 func (p *progress) run(label string) func(passes int) {
+	p.lock.Lock()
+	defer p.lock.Unlock()
 	p.bar.Describe(label)
-	start := p.done
+	before := 0
 	return func(passes int) {
-		_ = p.bar.Set(min(start+passes, p.bar.GetMax())) // a bar that can't be drawn is no reason to stop
-		p.done = start + passes
+		p.lock.Lock()
+		defer p.lock.Unlock()
+		p.done += passes - before
+		before = passes
+		_ = p.bar.Set(min(p.done, p.bar.GetMax())) // a bar that can't be drawn is no reason to stop
 	}
 }
 
