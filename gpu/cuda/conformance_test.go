@@ -27,7 +27,7 @@ func TestPrecisions(t *testing.T) {
 		p       Precision
 		network float64 // looser than a convolution's: the error grows through twenty layers
 		bound   float64
-	}{{TF32, 2e-2, 1e-3}, {BF16, 2e-1, 1e-2}, {TF32x3, 0, 0}} {
+	}{{TF32, 2e-3, 5e-4}, {BF16, 1.5e-2, 4e-3}, {TF32x3, 0, 0}} {
 		t.Run(c.p.String(), func(t *testing.T) {
 			d := emulated(t, c.p)
 			cases := computetest.Ops(true)

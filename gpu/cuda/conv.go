@@ -56,7 +56,7 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 		p.partial = d.temporary(4 * ranges * dst.N * dst.Len())
 	}
 	name := fmt.Sprintf("conv%d_%v_%d", w.shape.Kernel, d.precision, l.outs)
-	launch(d, name, grid, row(threads), d.convShared(w.shape.Kernel, int(p.tile), l.outs), &p)
+	launch(d, name, grid, row(d.convThreads(l.outs)), d.convShared(w.shape.Kernel, int(p.tile), l.outs), &p)
 	if ranges > 1 {
 		p.units = int32(ranges)
 		launch(d, "conv_sum", over(dst.Len(), dst.N, 0), row(threads), 0, &p)
@@ -93,6 +93,14 @@ func pairs(width int, ts ...compute.Tensor) int32 {
 // still fill the GPU.
 func (d *Device) ranges(blocks, units int) int {
 	return max(1, min(2*d.info.SMs/blocks, units/6, 16))
+}
+
+// convThreads is the threads of a block that computes so many channels.
+func (d *Device) convThreads(outs int) int {
+	if outs == 128 && (d.precision == TF32 || d.precision == BF16) {
+		return 128
+	}
+	return threads
 }
 
 // convShared is the shared memory of a block, see Shape in conv.h.

@@ -37,13 +37,16 @@ PARAMS(Conv, CONV)
 enum Mode { tf32, f32, bf16, tf32x3 };
 
 template <Mode M, int K, int MI> struct Shape {
-    static const int threads = 256, pixels = 128, stages = 3;
+    // A warp on tensor cores computes 16·MI channels of 8·nj pixels: the larger, the
+    // fewer words of shared memory for a product.
+    static const int nj = MI == 4 && (M == tf32 || M == bf16) ? 8 : 4;
+    static const int threads = nj == 8 ? 128 : 256, pixels = 128, stages = 3;
     static const int depth = M == bf16 ? 16 : 8;   // channels of a step
     static const int steps = K == 3 ? 3 : 2;       // of a unit
     static const int channels = K == 3 ? depth : depth * steps;
     static const int outs = 32 * MI;
     static const int weights = steps * outs * 8;   // words of a unit
-    static const int chunks = K == 3 ? depth / 4 : channels / 8; // 16-byte pieces of pixels a thread copies, at most
+    static const int chunks = (K == 3 ? 64 : 32) * channels / threads; // 16-byte pieces of pixels a thread copies, at most
 };
 
 // Floats from one channel to the next in shared memory.
@@ -123,11 +126,11 @@ template <Mode M, int K, int MI> struct Conv2d {
 
     // Where pixel n of the tile lies in a channel of a stage, for tap 0.
     DEVICE int pixel(int n) const { return K == 3 ? n / p.tile * (p.tile + 8) + n % p.tile + 3 : n; }
-    // How much further the pixel is that lies j·each after one whose number is a
-    // multiple of 32, or less than 16 more for each = 16: two numbers, not j of them.
+    // How much further the pixel is that lies j·each after one whose number has no such
+    // bits: three numbers that the whole block shares, not j of each thread.
     DEVICE int jump(int j, int each) const {
-        int one = pixel(each) - pixel(0), two = pixel(2 * each) - pixel(0);
-        return j % 2 * one + j / 2 * two;
+        int one = pixel(each) - pixel(0), two = pixel(2 * each) - pixel(0), four = pixel(4 * each) - pixel(0);
+        return j % 2 * one + j / 2 % 2 * two + j / 4 * four;
     }
     // What a step of a unit adds to that.
     DEVICE int step(int s) const { return K == 3 ? s : s * S::depth * pitch; }
@@ -179,44 +182,48 @@ template <Mode M, int K, int MI> struct Conv2d {
     }
 };
 
-// Tensor cores: 8 warps, 2 over the channels and 4 over the pixels.
+// Tensor cores: 2 warps over the channels, the others over the pixels.
 template <Mode M, int K, int MI> DEVICE void conv_mma(const Conv &p) {
     SHARED(float, memory);
     using S = Shape<M, K, MI>;
+    const int nj = S::nj;
     Conv2d<M, K, MI> c(p, memory);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    int out0 = warp % 2 * 16 * MI, pixel0 = warp / 2 * 32;
+    int out0 = warp % 2 * 16 * MI, pixel0 = warp / 2 * 8 * nj;
     int offset = c.pixel(pixel0) + g + t * c.pitch;
-    float sum[MI][4][4];
+    float sum[MI][nj][4];
 #pragma unroll
     for (int i = 0; i < MI; i++)
 #pragma unroll
-        for (int j = 0; j < 4; j++)
+        for (int j = 0; j < nj; j++)
 #pragma unroll
             for (int r = 0; r < 4; r++) sum[i][j][r] = 0;
-    for (int u = 0; u < S::stages - 1; u++) c.fetch(u);
-    for (int u = 0; u < c.count; u++) {
-        copy_wait<S::stages - 2>();
-        block_sync();
+#pragma unroll 1
+    for (int u = 1 - S::stages; u < c.count; u++) { // the first rounds only start copies
+        if (u >= 0) {
+            copy_wait<S::stages - 2>();
+            block_sync();
+        }
         c.fetch(u + S::stages - 1);
+        if (u < 0) continue;
         const float *stage = memory + u % S::stages * c.stage_words;
         const float *pixels = stage + S::weights;
         // Tensor cores cut sums off instead of rounding them: the precise mode adds
         // each unit's sum by itself.
-        float part[MI][4][4];
+        float part[MI][nj][4];
         if (M == tf32x3) {
 #pragma unroll
             for (int i = 0; i < MI; i++)
 #pragma unroll
-                for (int j = 0; j < 4; j++)
+                for (int j = 0; j < nj; j++)
 #pragma unroll
                     for (int r = 0; r < 4; r++) part[i][j][r] = 0;
         }
 #pragma unroll 1
         for (int s = 0; s < S::steps; s++) {
-            unsigned b[4][2], small_b[4][2];
+            unsigned b[nj][2], small_b[nj][2];
 #pragma unroll
-            for (int j = 0; j < 4; j++) {
+            for (int j = 0; j < nj; j++) {
                 const float *x = pixels + offset + c.step(s) + c.jump(j, 8);
 #pragma unroll
                 for (int r = 0; r < 2; r++) {
@@ -242,14 +249,14 @@ template <Mode M, int K, int MI> DEVICE void conv_mma(const Conv &p) {
                         small[r] = to_tf32(v - from_bits(a[r]));
                     }
 #pragma unroll
-                    for (int j = 0; j < 4; j++) {
+                    for (int j = 0; j < nj; j++) {
                         mma_tf32(part[i][j], small, b[j]);
                         mma_tf32(part[i][j], a, small_b[j]);
                         mma_tf32(part[i][j], a, b[j]);
                     }
                 } else {
 #pragma unroll
-                    for (int j = 0; j < 4; j++) {
+                    for (int j = 0; j < nj; j++) {
                         if (M == bf16) mma_bf16(sum[i][j], a, b[j]);
                         else mma_tf32(sum[i][j], a, b[j]);
                     }
@@ -260,14 +267,14 @@ template <Mode M, int K, int MI> DEVICE void conv_mma(const Conv &p) {
 #pragma unroll
             for (int i = 0; i < MI; i++)
 #pragma unroll
-                for (int j = 0; j < 4; j++)
+                for (int j = 0; j < nj; j++)
 #pragma unroll
                     for (int r = 0; r < 4; r++) sum[i][j][r] += part[i][j][r];
         }
     }
     out0 += blockIdx.y * S::outs;
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
+    for (int j = 0; j < nj; j++) {
         auto spot = c.spot(pixel0 + 8 * j + 2 * t, 2);
 #pragma unroll
         for (int i = 0; i < MI; i++) {
@@ -290,11 +297,14 @@ template <int K, int MI> DEVICE void conv_fma(const Conv &p) {
     for (int i = 0; i < outs; i++)
 #pragma unroll
         for (int j = 0; j < 8; j++) sum[i][j] = 0;
-    for (int u = 0; u < S::stages - 1; u++) c.fetch(u);
-    for (int u = 0; u < c.count; u++) {
-        copy_wait<S::stages - 2>();
-        block_sync();
+#pragma unroll 1
+    for (int u = 1 - S::stages; u < c.count; u++) { // the first rounds only start copies
+        if (u >= 0) {
+            copy_wait<S::stages - 2>();
+            block_sync();
+        }
         c.fetch(u + S::stages - 1);
+        if (u < 0) continue;
         const float *stage = memory + u % S::stages * c.stage_words;
 #pragma unroll 1
         for (int s = 0; s < S::steps; s++) {

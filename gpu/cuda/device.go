@@ -87,8 +87,9 @@ func (d *Device) owns(b compute.Buffer) bool {
 	return ok && d.live[a]
 }
 
-// maxFloats bounds one array: the kernels count the values of an image in 32 bits.
-const maxFloats = 1 << 38
+// maxFloats bounds one array, 8 GiB: kernels count the values of an image, and from
+// one image to the next, in 32 bits.
+const maxFloats = 1<<31 - 1
 
 // Alloc implements [compute.Memory].
 func (d *Device) Alloc(floats int) (compute.Buffer, error) {
