@@ -99,6 +99,7 @@ template <Order O> struct Attend {
                 }
             }
             block_sync();
+#pragma unroll 2
             for (int c = 0; c < depth; c++) {
                 float qs[sets][4], ks[sets][2];
 #pragma unroll
@@ -185,6 +186,7 @@ DEVICE void bring(const Attention &p, float *tile, const float *v, int c0, int s
     block_sync();
 }
 DEVICE void collect(float (&sum)[8], const float *weights, const float *tile, int warp, int lane) {
+#pragma unroll 4
     for (int s = 0; s < others; s++) {
         float w = weights[lane * (others + 1) + s];
         const float *v = tile + s * value_pitch + 8 * warp;

@@ -5,8 +5,10 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"unsafe"
 
@@ -43,17 +45,24 @@ var loadEmulation = sync.OnceValues(func() (*emulation, error) {
 	return e, nil
 })
 
-// fakeGPU is a Driver on the emulation. Memory is the process's own.
+// fakeGPU is a Driver on the emulation. Memory is the process's own, between pages that
+// nothing may touch: a kernel that reads or writes beyond an array ends the test.
 type fakeGPU struct {
 	*emulation
 	names    []string
-	memory   map[Ptr][]uint64
+	memory   map[Ptr]piece
 	most     int // bytes that can be allocated in all
 	inUse    int
 	err      error
 	captured []func()
 	capture  bool
 	graphs   map[Graph][]func()
+}
+
+// piece is memory with its fences.
+type piece struct {
+	whole []byte
+	bytes int
 }
 
 func newFake(t testing.TB) *fakeGPU {
@@ -64,7 +73,7 @@ func newFake(t testing.TB) *fakeGPU {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fakeGPU{emulation: e, memory: map[Ptr][]uint64{}, graphs: map[Graph][]func(){}}
+	return &fakeGPU{emulation: e, memory: map[Ptr]piece{}, graphs: map[Graph][]func(){}}
 }
 
 func (f *fakeGPU) Info() DriverInfo {
@@ -76,16 +85,33 @@ func (f *fakeGPU) Alloc(bytes int) (Ptr, error) {
 		return 0, compute.ErrMemory
 	}
 	f.inUse += bytes
-	b := make([]uint64, bytes/8+32)
-	for i := range b {
-		b[i] = 0x7fc00000_7fc00000 // NaN
+	page := os.Getpagesize()
+	size := (bytes + page - 1) / page * page
+	whole, err := syscall.Mmap(-1, 0, size+2*page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		return 0, err
 	}
-	p := Ptr(uintptr(unsafe.Pointer(&b[0]))+255) &^ 255
-	f.memory[p] = b
+	for _, fence := range [][]byte{whole[:page], whole[page+size:]} {
+		if err := syscall.Mprotect(fence, syscall.PROT_NONE); err != nil {
+			return 0, err
+		}
+	}
+	from := page // right after the fence, or the next time right before it
+	if len(f.memory)%2 == 1 {
+		from += size - bytes
+	}
+	words := unsafe.Slice((*uint32)(unsafe.Pointer(&whole[from])), bytes/4)
+	for i := range words {
+		words[i] = 0x7fc00000 // NaN
+	}
+	p := Ptr(uintptr(unsafe.Pointer(&words[0])))
+	f.memory[p] = piece{whole, bytes}
 	return p, nil
 }
+
 func (f *fakeGPU) Free(p Ptr) {
-	f.inUse -= 8 * (len(f.memory[p]) - 32)
+	f.inUse -= f.memory[p].bytes
+	syscall.Munmap(f.memory[p].whole)
 	delete(f.memory, p)
 }
 
