@@ -51,10 +51,10 @@ func decode(text string, to any) error {
 	err := d.Decode(to)
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
-		return fmt.Errorf("%s is %s, %s is wanted", strings.ToLower(wrong.Field), wrong.Value, wanted[wrong.Type.Kind().String()])
+		return fmt.Errorf("%s is %s, %s is wanted", strings.ToLower(wrong.Field), strings.TrimPrefix(wrong.Value, "number "), wanted[wrong.Type.Kind().String()])
 	}
 	if err != nil {
-		return fmt.Errorf("the request: %w", err)
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil
 }
