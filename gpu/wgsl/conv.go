@@ -6,6 +6,7 @@ import "github.com/cmi-diffusion/cmi/sdk/compute"
 type convolution struct {
 	dst, src, add compute.Tensor
 	w, bias       *block
+	perImage      int // weights between one image's and the next's, where each has its own
 	params        []parameter
 }
 
@@ -32,6 +33,12 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 	if w.shape.Kernel == 1 && src.H*src.W == 1 {
 		d.linear(&c)
 		return
+	}
+	if w.shape.Kernel == 3 {
+		if kind := d.winogradFor(src.C, dst.C, dst.H, dst.W); kind >= 0 {
+			d.convWinograd(&c, schemes[kind], w.transformed(kind, mode.Adjoint))
+			return
+		}
 	}
 	if v := d.variant(&c, w.shape.Kernel); d.Err() == nil {
 		v.run(d, &c, v)
@@ -147,7 +154,7 @@ func (d *Device) conv1(c *convolution, v *variant) {
 	tiles := ceil(pixels, v.size[1])
 	d.invocations(call{
 		kernel: "conv", entry: "conv1", ints: v.ints, args: c.args(in("x", c.src)),
-		params: append([]parameter{u("tiles", tiles), u("images", c.dst.N), u("pixels", pixels)}, c.params...),
+		params: append([]parameter{u("tiles", tiles), u("images", c.dst.N), u("pixels", pixels), u("w_image", c.perImage)}, c.params...),
 	}, tiles*c.dst.N*ceil(ceil(c.dst.C, 4), v.quads), float64(2*4*v.quads*v.size[1]*c.src.C))
 }
 
@@ -186,7 +193,7 @@ func (d *Device) convTiled(c *convolution, v *variant) {
 			count := min(some, blocks-b)
 			d.run(call{
 				kernel: "conv_tiled", entry: entry, ints: v.ints, args: shared.args(in("x", shared.src)),
-				params: append([]parameter{u("first", b), u("across", across), u("width", w), u("height", h), u("pixels", w)}, c.params...),
+				params: append([]parameter{u("first", b), u("w_first", n*c.perImage), u("w_image", c.perImage), u("across", across), u("width", w), u("height", h), u("pixels", w)}, c.params...),
 				groups: [3]int{tiles, count, last - n}, work: perBlock * float64(count*(last-n)),
 			})
 		}

@@ -113,7 +113,7 @@ fn conv1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) s
   let x${c} = min(x + ${c}u, p.pixels - 1u);
 #end
 #for q < QUADS
-  let w${q} = (quad + ${q}u) * p.inputs;
+  let w${q} = n * p.w_image + (quad + ${q}u) * p.inputs;
 #for c < WIDE
   var a${q}_${c} = vec4<f32>(0.0, 0.0, 0.0, 0.0);
 #end

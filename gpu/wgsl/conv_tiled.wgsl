@@ -121,7 +121,7 @@ fn tiled1(@builtin(local_invocation_index) id: u32, @builtin(workgroup_id) g: ve
       let q = block + j / ${CHUNK}u;
       var w = vec4<f32>(0.0, 0.0, 0.0, 0.0);
       if (i < p.inputs && q < p.quads) {
-        w = $w[q * p.inputs + i];
+        w = $w[p.w_first + n * p.w_image + q * p.inputs + i];
       }
       taps[j] = w;
     }

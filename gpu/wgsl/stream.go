@@ -152,6 +152,15 @@ func (s *stream) flush() {
 	s.commands, s.data, s.work = s.commands[:0], s.data[:0], 0
 }
 
+// now queues what calls calls at once, also while a recording is made.
+func (d *Device) now(calls func()) {
+	outer := d.stream
+	d.stream = d.immediate
+	calls()
+	d.stream.flush()
+	d.stream = outer
+}
+
 // recording implements [compute.Recording].
 type recording struct {
 	dev      *Device

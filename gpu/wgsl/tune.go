@@ -39,20 +39,12 @@ const (
 
 // trial times variants on scratch arrays of the convolution's shape. Its
 // dispatches go to the adapter at once, also while a recording is made.
-func (d *Device) trial(c *convolution, possible []*variant) *variant {
-	outer := d.stream
-	own, err := d.newStream(false)
-	if err != nil {
-		d.Fail(err)
-		return possible[0]
-	}
-	d.stream = own
-	defer func() {
-		own.flush()
-		d.stream = outer
-		d.unbind(own.uniform)
-		d.gpu.DestroyBuffer(own.uniform.id)
-	}()
+func (d *Device) trial(c *convolution, possible []*variant) (best *variant) {
+	d.now(func() { best = d.tried(c, possible) })
+	return best
+}
+
+func (d *Device) tried(c *convolution, possible []*variant) *variant {
 	blank := func(t compute.Tensor) compute.Tensor {
 		b, err := d.acquire(4 * t.N * t.Len())
 		if err != nil {

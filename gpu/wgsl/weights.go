@@ -2,6 +2,7 @@ package wgsl
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
@@ -13,7 +14,8 @@ type weights struct {
 	shape  compute.ConvShape
 	host   []float32
 	bias   *block
-	direct [2]*block // forward and adjoint, see quads
+	direct [2]*block               // forward and adjoint, see quads
+	tiled  [len(schemes)][2]*block // transformed for winograd.go, each when first used
 }
 
 // Shape implements [compute.Weights].
@@ -21,7 +23,7 @@ func (w *weights) Shape() compute.ConvShape { return w.shape }
 
 // Free implements [compute.Weights].
 func (w *weights) Free() {
-	for _, b := range append(w.direct[:], w.bias) {
+	for _, b := range append(slices.Concat(w.direct[:], w.tiled[0][:], w.tiled[1][:]), w.bias) {
 		if b != nil {
 			w.dev.release(b)
 		}

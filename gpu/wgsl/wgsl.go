@@ -10,6 +10,7 @@ package wgsl
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -28,6 +29,8 @@ type Device struct {
 	variants  map[int][]*variant // of convolutions, by kernel size
 	tuned     map[class]*variant
 	tuneFrom  float64
+	tiles     bool    // convolutions in tiles where they pay
+	immediate *stream // the stream when nothing is recorded
 }
 
 var (
@@ -49,6 +52,7 @@ func New(gpu webgpu.GPU) (*Device, error) {
 	if d.stream, err = d.newStream(false); err != nil {
 		return nil, err
 	}
+	d.immediate, d.tiles = d.stream, os.Getenv("CMI_WINOGRAD") != "off"
 	d.tuned, d.tuneFrom = map[class]*variant{}, hardwareTune
 	if d.limits.Software {
 		d.tuneFrom = softwareTune
