@@ -1,9 +1,10 @@
 // Runs a test binary of this package in a worker of Chromium: node run_test.mjs BINARY ARGUMENT…
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 
-const wasm = join(import.meta.dirname, "../../../../wasm");
+const wasm = join(dirname(fileURLToPath(import.meta.url)), "../../../../wasm");
 const { build } = await import(join(wasm, "npm/node_modules/esbuild/lib/main.js"));
 const { launch, open } = await import(join(wasm, "test/support/browser.mjs"));
 const { serve } = await import(join(wasm, "test/support/server.mjs"));
