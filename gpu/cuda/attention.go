@@ -16,7 +16,7 @@ type attentionParams struct {
 // attend queues the two passes of attention.cu: the rows' sums, then each of the
 // kernels of the second pass with so many kinds of scores and of weights.
 func (d *Device) attend(rows string, kernels []string, images int, out compute.Tensor, h compute.Heads, sets, weights int, p *attentionParams) {
-	const own, others, depth, wide, pitch = 32, 64, 16, 64, 68
+	const own, wide = 32, 64
 	ch, tokens := out.C/h.Count, out.H*out.W
 	for _, v := range []*view{&p.dst, &p.x, &p.a, &p.b, &p.ab, &p.dy} {
 		v.count = max(v.count, 1)
@@ -24,13 +24,21 @@ func (d *Device) attend(rows string, kernels []string, images int, out compute.T
 	p.rows = d.temporary(4 * images * h.Count * 4 * tokens)
 	p.heads, p.ch, p.tokens, p.split = int32(h.Count), int32(ch), int32(tokens), flag(h.Split)
 	p.scale = float32(1 / math.Sqrt(float64(ch)))
-	scores := sets * depth * (own + others)
+	shared, sharedRows := attentionShared(sets, weights)
 	grid := [3]uint32{uint32(ceil(tokens, own)), uint32(h.Count), uint32(images)}
-	launch(d, rows, grid, row(threads), 4*scores, p)
+	launch(d, rows, grid, row(threads), sharedRows, p)
 	grid[1] *= uint32(ceil(ch, wide))
 	for _, k := range kernels {
-		launch(d, k, grid, row(threads), 4*(weights*own*(others+1)+4+max(scores, others*pitch)), p)
+		launch(d, k, grid, row(threads), shared, p)
 	}
+}
+
+// attentionShared is the shared memory of a block of the second and of the first
+// pass.
+func attentionShared(sets, weights int) (second, first int) {
+	const own, others, depth, pitch = 32, 64, 16, 68
+	scores := sets * depth * (own + others)
+	return 4 * (weights*own*(others+1) + max(scores, others*pitch)), 4 * scores
 }
 
 // Attention implements [compute.Nonlinear].

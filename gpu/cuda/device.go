@@ -49,12 +49,17 @@ func New(driver Driver, o Options) (*Device, error) {
 // Info implements [compute.Device]. A sixteenth of what was free when the device
 // was opened is left for the driver and for scratch.
 func (d *Device) Info() compute.Info {
+	spare := int64(0)
+	for bytes, all := range d.spare {
+		spare += int64(bytes * len(all))
+	}
 	return compute.Info{
 		Name: "cuda",
 		Description: fmt.Sprintf("%s, compute capability %d.%d, %d multiprocessors, driver %s, %s",
 			d.info.Name, d.info.Major, d.info.Minor, d.info.SMs, d.info.Driver, d.precision),
 		Software: d.info.Software,
-		Memory:   d.info.Free / 16 * 15,
+		Memory:   max(1, d.info.Free/16*15-d.used+spare),
+		Rounding: d.precision.rounding(),
 	}
 }
 

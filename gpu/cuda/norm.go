@@ -5,6 +5,9 @@ import "github.com/cmi-diffusion/cmi/sdk/compute"
 // normPiece is norm_piece of groupnorm.cu.
 const normPiece = 8192
 
+// normShared is the shared memory of a block: 8 sums of each of 32 warps.
+const normShared = 8 * 8 * 32
+
 type normParams struct {
 	dst, x, stats, a, b, ab, gamma, beta, scale, shift            view
 	sums                                                          Ptr
@@ -27,16 +30,15 @@ func (d *Device) norm(kernel string, dst, x, stats compute.Tensor, p compute.Nor
 			*v = viewOf(c[i])
 		}
 	}
-	const shared = 8 * 32 * 8
 	grid := [3]uint32{uint32(pieces * p.Groups), uint32(dst.N), 1}
 	if pieces == 1 {
 		q.pass = 2
-		launch(d, kernel, grid, row(threads), shared, &q)
+		launch(d, kernel, grid, row(threads), normShared, &q)
 		return
 	}
 	q.sums = d.temporary(8 * 8 * dst.N * p.Groups * pieces)
 	for q.pass = range int32(2) {
-		launch(d, kernel, grid, row(threads), shared, &q)
+		launch(d, kernel, grid, row(threads), normShared, &q)
 	}
 }
 

@@ -141,8 +141,8 @@ func (d *Device) Mul(dst, a, b compute.Tensor) {
 	launch(d, "mul", over(b.Len(), dst.N, p.wide), row(threads), 0, &p)
 }
 
-// dotPiece is dot_piece of dot.cu.
-const dotPiece = 8192
+// dotPiece is dot_piece of dot.cu; dotShared a sum of each of 32 warps.
+const dotPiece, dotShared = 8192, 8 * 32
 
 type dotParams struct {
 	a, b           view
@@ -159,9 +159,8 @@ func (d *Device) Dot(a, b compute.Tensor) ([]float64, error) {
 	pieces := ceil(a.Len(), dotPiece)
 	out := make([]float64, images)
 	p := dotParams{viewOf(a), viewOf(b), d.temporary(8 * images * (pieces + 1)), int32(a.Len()), int32(pieces)}
-	const shared = 32 * 8
-	launch(d, "dot", [3]uint32{uint32(pieces), uint32(images), 1}, row(threads), shared, &p)
-	launch(d, "dot_sum", [3]uint32{uint32(images), 1, 1}, row(threads), shared, &p)
+	launch(d, "dot", [3]uint32{uint32(pieces), uint32(images), 1}, row(threads), dotShared, &p)
+	launch(d, "dot_sum", [3]uint32{uint32(images), 1, 1}, row(threads), dotShared, &p)
 	if d.Err() == nil {
 		d.Fail(d.driver.Download(bytesOf(out), p.sums+8*Ptr(images*pieces)))
 	}
