@@ -26,13 +26,15 @@ func benchCommand() *cobra.Command {
 	var batch, rounds int
 	var shapes string
 	var only []string
-	var asJSON, inStep, memory bool
+	var asJSON, inStep, memory, convs bool
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Time network passes and sampler steps, as multiples of one forward",
 		Long: `bench times, in turn and over many rounds, the network's forward F and its derivatives, then whole
 DPS and CMI+DPS steps. A figure is the median over the rounds of the ratio to the forward of the
 same round; "passes" is the cost model: 2 F for a DPS step, 3 + K for CMI+DPS with one probe and K ≥ 1.
+
+With --convs it times the convolutions of the released 256×256 networks, each alone, in TFLOP/s.
 
 With --memory it takes two steps of each kind instead and prints the most memory that the process
 has held so far, weights and loading included.`,
@@ -44,6 +46,9 @@ has held so far, weights and loading included.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if batch < 1 || rounds < 1 {
 				return fmt.Errorf("--batch %d and --rounds %d, at least 1 of each is wanted", batch, rounds)
+			}
+			if convs {
+				return benchConvsOn(c, model.device, batch, rounds, asJSON)
 			}
 			m, closeModel, err := model.openShapes(c.Context(), shapes)
 			if err != nil {
@@ -89,6 +94,7 @@ has held so far, weights and loading included.`,
 	c.Flags().IntVar(&batch, "batch", 1, "images at a time")
 	c.Flags().IntVar(&rounds, "rounds", 25, "rounds; the median is reported")
 	c.Flags().StringSliceVar(&only, "only", nil, "what to time beside the forward: VJP, JVP, jet, DPS, CMI; `LIST` may be just forward (default all)")
+	c.Flags().BoolVar(&convs, "convs", false, "time the heavy convolutions instead; no prior is needed")
 	c.Flags().BoolVar(&asJSON, "json", false, "machine-readable, with every round's time")
 	c.Flags().BoolVar(&inStep, "in-step", false, "for comparisons: so many rounds for each line of standard input, their times as JSON")
 	c.Flags().BoolVar(&memory, "memory", false, "print the memory that steps take (Linux)")

@@ -8,11 +8,10 @@ activations in bfloat16, ours keeps activations in float32 and multiplies in bf1
 value too. Steps: super-resolution × 4, one probe, Lanczos steps as in `bench`. Beside them PyTorch's best 8192³ matrix
 product in each precision, and what share of it the forward's arithmetic reaches.
 Speed does not depend on the weights, so they are random. `--device cpu --network faces64` tries the program without a GPU.
-Needs torch, numpy, safetensors; a C++ compiler for torch.compile.
+Needs torch and numpy; a C++ compiler for torch.compile.
 """
-import argparse, datetime, gc, json, os, statistics, subprocess, sys, tempfile, time, warnings
+import argparse, datetime, gc, json, os, statistics, subprocess, sys, time, warnings
 import torch
-from safetensors.torch import save_file
 
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(here, "..", "train"))
@@ -76,10 +75,11 @@ def matmul_rate(precision):
     return 2e-12 * n**3 / best
 
 
-def ours(prior, batch, precision):
+def ours(network, batch, precision):
     """The times of each kind of work in each round, in seconds."""
     device = f"cuda:{precision}" if on_gpu else "cpu"
-    command = [a.binary, "bench", "--json", "--device", device, "--prior", prior, "--batch", str(batch), "--rounds", str(a.reps)]
+    shapes = [] if network == "faces64" else ["--shapes", network]
+    command = [a.binary, "bench", "--json", "--device", device, *shapes, "--batch", str(batch), "--rounds", str(a.reps)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     items = {i["name"]: i["seconds"] for i in json.loads(done.stdout)}
     times = {"forward": min(items["forward"])}
@@ -138,20 +138,21 @@ def peer_runs(network, batch, precision, lanczos):
                 print(f"{network}, batch {batch}, {precision}: PyTorch {variant}: {work}: left out: {type(e).__name__}: {line[:160]}", file=sys.stderr)
 
 
+def conv_rates(batch, precision):
+    """TFLOP/s of our convolutions of the released networks, each alone."""
+    device = f"cuda:{precision}" if on_gpu else "cpu"
+    command = [a.binary, "bench", "--convs", "--json", "--device", device, "--batch", str(batch), "--rounds", str(a.reps)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def compare(network, batch, precision, rate):
     size, shape, gflop = NETWORKS[network]
-    prior = network
-    if network != "faces64":
-        prior = os.path.join(tempfile.gettempdir(), f"peers-{network}.safetensors")
-        if not os.path.exists(prior):
-            torch.manual_seed(1)
-            save_file({k: v.contiguous() for k, v in UNet(**shape).state_dict().items()}, prior)
-    first, lanczos = ours(prior, batch, precision)
+    first, lanczos = ours(network, batch, precision)
     mine, theirs = [first], []
     runs = list(peer_runs(network, batch, precision, lanczos))
     for r in range(a.rounds):
         if r:
-            mine.append(ours(prior, batch, precision)[0])
+            mine.append(ours(network, batch, precision)[0])
         theirs.append({(w, v): seconds(run, a.reps) for w, v, run in runs})
     for work in WORK:
         m = statistics.median(x[work] for x in mine)
@@ -190,6 +191,14 @@ def main():
                 gc.collect()
                 if on_gpu:
                     torch.cuda.empty_cache()
+    lines += ["", "| batch | precision | convolution | map | TFLOP/s | of the matrix product |", "|---|---|---|---|---|---|"]
+    print("\n".join(lines[-3:]), flush=True)
+    for batch in map(int, a.batch.split(",")):
+        for precision in precisions:
+            for r in conv_rates(batch, precision):
+                shape = f"{r['kernel']}×{r['kernel']}, {r['in']} → {r['out']} at {r['side']}²"
+                lines.append(f"| {batch} | {precision} | {shape} | {r['map']} | {r['tflops']:.2f} | {100 * r['tflops'] / rates[precision]:.0f} % |")
+                print(lines[-1], flush=True)
     if a.markdown:
         with open(a.markdown, "a") as f:
             f.write("\n".join(lines) + "\n\n")

@@ -45,7 +45,11 @@ func report(o options) error {
 			assembled[arch] = append(assembled[arch], kernels...)
 		}
 	}
-	table := tabulate(assembled)
+	most, err := launches()
+	if err != nil {
+		return err
+	}
+	table := tabulate(assembled, most)
 	if o.doc == "-" {
 		fmt.Print(table)
 		return spills
@@ -129,19 +133,23 @@ func parse(file, text string) (all []usage, err error) {
 	return all, err
 }
 
-func tabulate(assembled map[string][]usage) string {
+func tabulate(assembled map[string][]usage, most map[string]launch) string {
 	var b strings.Builder
-	b.WriteString("| kernel | file |")
+	b.WriteString("| kernel | file | threads a block | shared memory, bytes a block |")
 	for _, arch := range architectures {
 		fmt.Fprintf(&b, " %s: registers | spilled bytes |", arch)
 	}
-	b.WriteString("\n|---|---|" + strings.Repeat("---|---|", len(architectures)) + "\n")
+	b.WriteString("\n|---|---|---|---|" + strings.Repeat("---|---|", len(architectures)) + "\n")
 	byName := func(a, b usage) int { return cmp.Compare(a.kernel, b.kernel) }
 	for _, arch := range architectures {
 		slices.SortFunc(assembled[arch], byName)
 	}
 	for i, k := range assembled[architectures[0]] {
-		fmt.Fprintf(&b, "| `%s` | %s.cu |", k.kernel, k.file)
+		launched := "not launched | |"
+		if l, ok := most[k.kernel]; ok {
+			launched = fmt.Sprintf("%d | %d |", l.threads, int(l.shared)+k.shared)
+		}
+		fmt.Fprintf(&b, "| `%s` | %s.cu | %s", k.kernel, k.file, launched)
 		for _, arch := range architectures {
 			k := assembled[arch][i]
 			fmt.Fprintf(&b, " %d | %d |", k.registers, k.spill)
