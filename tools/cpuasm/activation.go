@@ -106,8 +106,16 @@ func (v *isa) sigmoid(z reg.VecVirtual) reg.VecVirtual {
 	VSUBPS(z, minus, minus)
 	e := v.exp(minus)
 	VADDPS(v.constants["one"], e, e)
-	g := v.copyOf("one")
-	VDIVPS(e, g, g)
+	if !v.wide() {
+		g := v.copyOf("one")
+		VDIVPS(e, g, g)
+		return g
+	}
+	// A step of Newton on 14 bits is less work than a division: g ← g + g(1 − e·g).
+	g, rest := v.vec(), v.copyOf("one")
+	VRCP14PS(e, g)
+	VFNMADD231PS(e, g, rest)
+	VFMADD231PS(rest, g, g)
 	return g
 }
 

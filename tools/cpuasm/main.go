@@ -19,6 +19,9 @@ func main() {
 		v.activations()
 		v.columns()
 		v.winograd()
+		if !v.wide() {
+			v.resample()
+		}
 	}
 	Generate()
 }

@@ -18,7 +18,7 @@ func available() (all []*kernels) {
 
 var avx512 = &kernels{
 	name: "avx512",
-	tile: tile512, sum: sum512, cdot: cdot512, mul: mul512, fma: fma512, exp: exp512, panel: panel512,
+	tile: tile512, sum: sum512, cdot: cdot512, mul: mul512, fma: fma512, exp: exp512, panel: panel512, up2: up2Vector, down2: down2Vector,
 	sums:   func(s *[3]float32, a, b []float32) { sums512(&s[0], a, b) },
 	dots:   func(s *[3]float32, x, a, b []float32, k *[3]float32) { dots512(&s[0], x, a, b, &k[0]) },
 	affine: func(dst, x []float32, k *act) { affine512(dst, x, &k.mu) },
@@ -48,7 +48,7 @@ var avx512 = &kernels{
 
 var avx2 = &kernels{
 	name: "avx2",
-	tile: tile256, sum: sum256, cdot: cdot256, mul: mul256, fma: fma256, exp: exp256, panel: panel256,
+	tile: tile256, sum: sum256, cdot: cdot256, mul: mul256, fma: fma256, exp: exp256, panel: panel256, up2: up2Vector, down2: down2Vector,
 	sums:   func(s *[3]float32, a, b []float32) { sums256(&s[0], a, b) },
 	dots:   func(s *[3]float32, x, a, b []float32, k *[3]float32) { dots256(&s[0], x, a, b, &k[0]) },
 	affine: func(dst, x []float32, k *act) { affine256(dst, x, &k.mu) },
@@ -104,4 +104,18 @@ func tile256(c []float32, ldc int, a, b []float32, outer, bStride int, offs []in
 			tile3x256(&c[24], ldc, &a[r], &b[24], outer, bStride, &offs[0], len(offs), acc)
 		}
 	}
+}
+
+// up2Vector and down2Vector leave the last values of a row, less than a vector, to Go.
+func up2Vector(dst, src []float32, scale float32) {
+	n := len(src) &^ 3
+	up2256(dst[:2*n], src, scale)
+	up2Go(dst[2*n:], src[n:], scale)
+}
+
+func down2Vector(dst, top, bottom []float32, scale float32) {
+	n := len(dst) &^ 7
+	top, bottom = top[:2*len(dst)], bottom[:2*len(dst)]
+	down2256(dst[:n], top, bottom, scale)
+	down2Go(dst[n:], top[2*n:], bottom[2*n:], scale)
 }

@@ -4,7 +4,7 @@ import "math"
 
 var generic = &kernels{
 	name: "generic",
-	tile: tileGo, sum: sumGo, cdot: cdotGo, sums: sumsGo, dots: dotsGo, mul: mulGo, fma: fmaGo, exp: expGo, panel: panelGo,
+	tile: tileGo, sum: sumGo, cdot: cdotGo, sums: sumsGo, dots: dotsGo, mul: mulGo, fma: fmaGo, exp: expGo, panel: panelGo, up2: up2Go, down2: down2Go,
 	affine: affineGo, silu: siluGo, linear: linearGo, tangent: tangentGo, second: secondGo,
 	softmax: softmaxGo, centre: centreGo,
 	winograd: [len(schemes)]transforms{{tileIn4Go, tileOut4Go}, {tileIn2Go, tileOut2Go}},
@@ -101,6 +101,21 @@ func expGo(dst, x []float32, scale, shift float32) {
 	x = x[:len(dst)]
 	for i, v := range x {
 		dst[i] = exp32(scale*v + shift)
+	}
+}
+
+func up2Go(dst, src []float32, scale float32) {
+	for x, v := range src {
+		v *= scale
+		pair := dst[2*x : 2*x+2 : 2*x+2]
+		pair[0], pair[1] = v, v
+	}
+}
+
+func down2Go(dst, top, bottom []float32, scale float32) {
+	for x := range dst {
+		t, b := top[2*x:2*x+2:2*x+2], bottom[2*x:2*x+2:2*x+2]
+		dst[x] = scale * ((t[0] + b[0]) + (t[1] + b[1]))
 	}
 }
 

@@ -22,6 +22,11 @@ type kernels struct {
 	// panel is 8 rows of A, interleaved, times a vector: dst[r] = Σ_i A[i][r]·x[i].
 	panel func(dst, a, x []float32)
 
+	// up2 doubles values, dst[2x] = dst[2x + 1] = scale·src[x]; down2 is the sum over
+	// 2×2 cells of two rows, times scale.
+	up2   func(dst, src []float32, scale float32)
+	down2 func(dst, top, bottom []float32, scale float32)
+
 	// The fused passes over one channel, with the coefficients of act.
 	affine  func(dst, x []float32, k *act)              // z
 	silu    func(dst, x []float32, k *act)              // z·σ(z)

@@ -62,6 +62,8 @@ func TestVectorKernelsAreTheirTwins(t *testing.T) {
 			c := random(5, 14)
 			co := &act{c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9], c[10], c[11], c[12], c[13]}
 			for name, run := range map[string]func(k *kernels, dst []float32){
+				"up2":         func(k *kernels, dst []float32) { k.up2(dst[:n/2*2], x[:n/2], 0.3) },
+				"down2":       func(k *kernels, dst []float32) { k.down2(dst[:n/2], a[:n/2*2], b[:n/2*2], 0.3) },
 				"mul":         func(k *kernels, dst []float32) { k.mul(dst, a, b) },
 				"fma":         func(k *kernels, dst []float32) { k.fma(dst, a, b) },
 				"exp":         func(k *kernels, dst []float32) { k.exp(dst, x, 3, -1) },

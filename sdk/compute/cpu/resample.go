@@ -5,7 +5,7 @@ import "github.com/cmi-diffusion/cmi/sdk/compute"
 // resampleCall is a Resample being run.
 type resampleCall struct {
 	dst, src   compute.Tensor
-	rows       func(dst, src []float32, w, y int, scale float32)
+	rows       func(k *kernels, dst, src []float32, w, y int, scale float32)
 	scale      float32
 	accumulate bool
 }
@@ -15,7 +15,7 @@ func (d *Device) Resample(dst, src compute.Tensor, kind compute.Resampling, scal
 	if !d.ResampleFits(dst, src, kind) {
 		return
 	}
-	rows := [...]func(dst, src []float32, w, y int, scale float32){up2, sumDown2, subsample2, zeroInsert2}[kind]
+	rows := [...]func(k *kernels, dst, src []float32, w, y int, scale float32){up2, sumDown2, subsample2, zeroInsert2}[kind]
 	d.resample = resampleCall{dst, src, rows, scale, accumulate}
 	d.batches(dst.N*dst.C, dst.H*dst.W, func(d *Device, wk *worker, i int) {
 		r := &d.resample
@@ -28,10 +28,10 @@ func (d *Device) Resample(dst, src compute.Tensor, kind compute.Resampling, scal
 			row := to[y*w : (y+1)*w]
 			if r.accumulate {
 				add := wk.floats(w)
-				r.rows(add, from, r.src.W, y, r.scale)
+				r.rows(d.k, add, from, r.src.W, y, r.scale)
 				d.k.linear(row, row, add, &wk.act, false)
 			} else {
-				r.rows(row, from, r.src.W, y, r.scale)
+				r.rows(d.k, row, from, r.src.W, y, r.scale)
 			}
 		}
 	})
@@ -39,30 +39,22 @@ func (d *Device) Resample(dst, src compute.Tensor, kind compute.Resampling, scal
 
 // Each of these computes row y of the result from a channel src of rows of w.
 
-func up2(dst, src []float32, w, y int, scale float32) {
-	for x, v := range src[y/2*w : (y/2+1)*w] {
-		v *= scale
-		pair := dst[2*x : 2*x+2 : 2*x+2]
-		pair[0], pair[1] = v, v
-	}
+func up2(k *kernels, dst, src []float32, w, y int, scale float32) {
+	k.up2(dst, src[y/2*w:(y/2+1)*w], scale)
 }
 
-func sumDown2(dst, src []float32, w, y int, scale float32) {
-	top, bottom := src[2*y*w:][:w], src[(2*y+1)*w:][:w]
-	for x := range dst {
-		t, b := top[2*x:2*x+2:2*x+2], bottom[2*x:2*x+2:2*x+2]
-		dst[x] = scale * ((t[0] + t[1]) + (b[0] + b[1]))
-	}
+func sumDown2(k *kernels, dst, src []float32, w, y int, scale float32) {
+	k.down2(dst, src[2*y*w:][:w], src[(2*y+1)*w:][:w], scale)
 }
 
-func subsample2(dst, src []float32, w, y int, scale float32) {
+func subsample2(_ *kernels, dst, src []float32, w, y int, scale float32) {
 	from := src[2*y*w:][:w]
 	for x := range dst {
 		dst[x] = scale * from[2*x]
 	}
 }
 
-func zeroInsert2(dst, src []float32, w, y int, scale float32) {
+func zeroInsert2(_ *kernels, dst, src []float32, w, y int, scale float32) {
 	clear(dst)
 	if y%2 == 0 {
 		for x, v := range src[y/2*w : (y/2+1)*w] {

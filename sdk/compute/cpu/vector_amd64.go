@@ -259,3 +259,13 @@ func tileOut2x256(y *float32, width int, at *int, groups int, m *float32, stride
 //
 //go:noescape
 func tileOut2xAdd256(y *float32, width int, at *int, groups int, m *float32, stride int, tmp *float32, bias *float32, add *float32)
+
+// up2256 is kernels.up2, of whole vectors of dst.
+//
+//go:noescape
+func up2256(dst []float32, src []float32, scale float32)
+
+// down2256 is kernels.down2, of whole vectors of dst.
+//
+//go:noescape
+func down2256(dst []float32, top []float32, bottom []float32, scale float32)

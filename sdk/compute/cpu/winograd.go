@@ -46,8 +46,9 @@ var schemes = [2]scheme{
 	}},
 }
 
-// winogradStage bounds the transformed pixels staged at a time, in values.
-const winogradStage = 3 << 19
+// stageOf bounds the transformed pixels staged at a time, in values: a core's second
+// cache, or as much as the weights that every stage reads again.
+func (s *scheme) stageOf(in, out int) int { return max(3<<16, min(2*s.points*in*out, 3<<19)) }
 
 // sizes is the least size, in·out·pixels of an image, of a convolution in tiles
 // of each scheme. F(2×2) is more exact than the direct sum, F(4×4) less: the
@@ -165,7 +166,7 @@ func (d *Device) convTiled(c *convolution, kind int, weights []float32) {
 	d.tiles = tiling{convolution: c, scheme: s, kernel: d.k.winograd[kind], weights: weights, perImage: c.src.H * w / s.cell}
 	t := &d.tiles
 	all := c.src.N * t.perImage
-	stages := ceil(all, max(blockGroups, winogradStage/(s.points*tileGroup*c.in)))
+	stages := ceil(all, max(blockGroups, s.stageOf(c.in, c.out)/(s.points*tileGroup*c.in)))
 	perStage := ceil(all, stages)
 	t.vPoint = c.in*(blockGroups+1)*tileGroup + 16 // off powers of two
 	t.vBlock = s.points * t.vPoint
