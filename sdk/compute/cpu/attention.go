@@ -43,8 +43,9 @@ func (h *heads) width() int {
 type attentionCall struct {
 	heads
 	dst        compute.Tensor
-	xs         [4]compute.Tensor // of the value and its derivatives: x, a, b, ab
+	xs         [4]compute.Tensor // of the value and its derivatives: x, a, b, ab; or x, a = b, ab
 	inputs     int               // how many of them
+	products   [][][2]int        // leibniz, or square
 	accumulate bool
 	width      int // columns of a task
 	blocks     int // tasks of a head
@@ -55,23 +56,35 @@ type attentionCall struct {
 // Attention implements [compute.Nonlinear].
 func (d *Device) Attention(dst, x compute.Tensor, h compute.Heads) {
 	if d.AttentionFits(dst, x, h) {
-		d.attend(attentionCall{dst: dst, xs: [4]compute.Tensor{x}, inputs: 1}, h)
+		d.attend(attentionCall{dst: dst, xs: [4]compute.Tensor{x}, inputs: 1, products: leibniz}, h)
 	}
 }
 
 // AttentionTangent implements [compute.Nonlinear].
 func (d *Device) AttentionTangent(dst, x, a compute.Tensor, h compute.Heads) {
 	if d.AttentionFits(dst, x, h, a) {
-		d.attend(attentionCall{dst: dst, xs: [4]compute.Tensor{x, a}, inputs: 2}, h)
+		d.attend(attentionCall{dst: dst, xs: [4]compute.Tensor{x, a}, inputs: 2, products: leibniz}, h)
 	}
 }
 
 // AttentionSecond implements [compute.Nonlinear].
 func (d *Device) AttentionSecond(dst, x, a, b, ab compute.Tensor, h compute.Heads) {
-	if d.AttentionFits(dst, x, h, a, b, ab) {
-		d.attend(attentionCall{dst: dst, xs: [4]compute.Tensor{x, a, b, ab}, inputs: 4}, h)
+	if !d.AttentionFits(dst, x, h, a, b, ab) {
+		return
 	}
+	if a == b {
+		d.attend(attentionCall{dst: dst, xs: [4]compute.Tensor{x, a, ab}, inputs: 3, products: square}, h)
+		return
+	}
+	d.attend(attentionCall{dst: dst, xs: [4]compute.Tensor{x, a, b, ab}, inputs: 4, products: leibniz}, h)
 }
+
+// The products that a derivative (K·Q)_m is the sum of. Along one direction the
+// two mixed ones are equal: the first of the last counts twice.
+var (
+	leibniz = [][][2]int{{{0, 0}}, {{1, 0}, {0, 1}}, {{2, 0}, {0, 2}}, {{3, 0}, {2, 1}, {1, 2}, {0, 3}}}
+	square  = [][][2]int{{{0, 0}}, {{1, 0}, {0, 1}}, {{1, 1}, {2, 0}, {0, 2}}}
+)
 
 // attend computes the attention's highest derivative: of one input the value, of
 // x and a the tangent, of x, a, b and ab the second. Input m is the derivative
@@ -117,25 +130,32 @@ func (d *Device) attendBlock(w *worker, i int) {
 	s := held[:c.inputs]
 	for m := range s {
 		s[m], scratch = scratch[:size:size], scratch[size:]
-		for u := m; u >= 0; u-- { // every u ⊆ m, m first
-			if u&^m == 0 {
-				k, _, _ := c.part(i, u)
-				_, _, q := c.part(i, m&^u)
-				d.k.gemm(s[m], cols, k, c.t, q[t:], c.tp, c.ch, cols, u != m)
-			}
+		for j, p := range c.products[m] {
+			k, _, _ := c.part(i, p[0])
+			_, _, q := c.part(i, p[1])
+			d.k.gemm(s[m], cols, k, c.t, q[t:], c.tp, c.ch, cols, j > 0)
+			c.twice(d.k, w, s[m], p)
 		}
 		s[m] = s[m][:c.t*cols]
 	}
 	out, stat := scratch[:c.c8*cols], scratch[c.c8*cols:]
 	d.softmaxDerivatives(s, stat, c.t, cols)
-	top := c.inputs - 1
-	for u := top; u >= 0; u-- { // all are subsets of the top
-		_, v, _ := c.part(i, u)
-		d.k.gemm(out, cols, v, c.ch, s[top&^u], cols, c.t, cols, u != top)
+	for j, p := range c.products[c.inputs-1] {
+		_, v, _ := c.part(i, p[0])
+		d.k.gemm(out, cols, v, c.ch, s[p[1]], cols, c.t, cols, j > 0)
+		c.twice(d.k, w, out[:c.c8*cols], p)
 	}
 	to := image(c.dst, i/c.Count)[i%c.Count*c.ch*c.t:]
 	for k := range c.ch {
 		copy(to[k*c.t+t:k*c.t+min(t+cols, c.t)], out[k*cols:])
+	}
+}
+
+// twice doubles the product of first derivatives along one direction.
+func (c *attentionCall) twice(k *kernels, w *worker, s []float32, product [2]int) {
+	if product == [2]int{1, 1} {
+		w.act = act{m: 2}
+		k.affine(s, s, &w.act)
 	}
 }
 
@@ -147,134 +167,12 @@ func (d *Device) softmaxDerivatives(s [][]float32, stat []float32, rows, cols in
 	for m := 1; m < len(s); m++ {
 		if m == 3 {
 			d.k.fma(s[3], s[1], s[2])
+		} else if m == 2 && len(s) == 3 { // a = b
+			d.k.fma(s[2], s[1], s[1])
 		}
 		d.k.centre(s[m], s[0], stat, rows, cols)
 	}
 	for m := 1; m < len(s); m++ {
 		d.k.mul(s[m], s[m], s[0])
-	}
-}
-
-// AttentionAdjoint implements [compute.Nonlinear]. With dP = Vᵀ dO and
-// dS = P∘(dP − D), D = ⟨P, dP⟩: dQ = K dS, dK = Q dSᵀ, dV = dO Pᵀ. A first pass
-// over blocks of t gives dQ, log-sums and D; a second over blocks of s computes
-// P and dS again, the other way round, for dK and dV (Dao, FlashAttention-2).
-func (d *Device) AttentionAdjoint(dx, x, dy compute.Tensor, layout compute.Heads, accumulate bool) {
-	if !d.AttentionAdjointFits(dx, x, dy, layout) {
-		return
-	}
-	c := attentionCall{heads: headsOf(dy, layout), dst: dx, xs: [4]compute.Tensor{x, dy}, accumulate: accumulate}
-	c.each = 4*c.t8*c.ch + 3*c.c8*c.t + 4*c.ch*c.tp + 3*c.tp
-	c.width = c.heads.width()
-	c.blocks = ceil(c.tp, c.width)
-	c.stage = d.staged(dy.N * c.Count * c.each)
-	d.attention = c
-	d.parallel(dy.N*c.Count, (*Device).packAdjoint)
-	d.parallel(dy.N*c.Count*c.blocks, (*Device).attentionQueries)
-	d.parallel(dy.N*c.Count*c.blocks, (*Device).attentionKeys)
-}
-
-// packAdjoint packs the operands of head i.
-func (d *Device) packAdjoint(_ *worker, i int) {
-	c := &d.attention
-	x, dy := c.xs[0], c.xs[1]
-	q, k, v := c.qkv(x, i/c.Count, i%c.Count)
-	o := image(dy, i/c.Count)[i%c.Count*c.ch*c.t:][:c.ch*c.t]
-	p := c.adjointParts(i)
-	for _, m := range [...]struct {
-		rowsT, rowsC, wide, src []float32
-		scale                   float32
-	}{{p.qT, p.qC, p.q, q, c.scale}, {p.kT, p.kC, p.k, k, c.scale}, {p.vT, nil, p.v, v, 1}, {p.oT, p.oC, p.o, o, 1}} {
-		packColumns(m.rowsT, m.src, c.t, c.ch, m.scale)
-		if m.rowsC != nil {
-			packRows(m.rowsC, m.src, c.ch, c.t, c.t)
-		}
-		pad(m.wide, m.src, c.ch, c.t, c.tp)
-	}
-}
-
-// adjointBlock is a task of the adjoint: columns from of a head, and scratch.
-type adjointBlock struct {
-	head, from, cols   int
-	scores, grads, out []float32
-	adjointParts
-}
-
-func (c *attentionCall) adjointBlock(w *worker, i int) (b adjointBlock) {
-	b.head, b.from = i/c.blocks, i%c.blocks*c.width
-	b.cols = min(c.width, c.tp-b.from)
-	b.adjointParts = c.adjointParts(b.head)
-	size := c.t8 * b.cols
-	s := w.floats(2*size + c.c8*b.cols)
-	b.scores, b.grads, b.out = s[:size], s[size:2*size], s[2*size:]
-	return b
-}
-
-// store writes a block of a gradient.
-func (c *attentionCall) store(k *kernels, w *worker, to []float32, b *adjointBlock, scale float32) {
-	w.act = act{m: scale, p: scale, q: 1}
-	for ch := range c.ch {
-		row := to[ch*c.t+b.from : ch*c.t+min(b.from+b.cols, c.t)]
-		if c.accumulate {
-			k.linear(row, row, b.out[ch*b.cols:][:len(row)], &w.act, false)
-		} else {
-			k.affine(row, b.out[ch*b.cols:][:len(row)], &w.act)
-		}
-	}
-}
-
-// attentionQueries is the adjoint's first pass: columns of dQ.
-func (d *Device) attentionQueries(w *worker, i int) {
-	c := &d.attention
-	b := c.adjointBlock(w, i)
-	cols, t, n := b.cols, b.from, c.t*b.cols
-	d.k.gemm(b.scores, cols, b.kT, c.t, b.q[t:], c.tp, c.ch, cols, false)
-	d.k.softmax(b.scores, b.top[t:t+cols], b.sum[t:t+cols], c.t, cols)
-	d.k.gemm(b.grads, cols, b.vT, c.t, b.o[t:], c.tp, c.ch, cols, false)
-	d.k.centre(b.grads, b.scores, b.mean[t:t+cols], c.t, cols)
-	d.k.mul(b.grads[:n], b.grads[:n], b.scores[:n])
-	d.k.gemm(b.out, cols, b.kC, c.ch, b.grads, cols, c.t, cols, false)
-	q, _, _ := c.qkv(c.dst, b.head/c.Count, b.head%c.Count)
-	c.store(d.k, w, q, &b, c.scale)
-}
-
-// attentionKeys is the second: columns of dK and dV.
-func (d *Device) attentionKeys(w *worker, i int) {
-	c := &d.attention
-	b := c.adjointBlock(w, i)
-	cols, s, n := b.cols, b.from, c.t*b.cols
-	d.k.gemm(b.scores, cols, b.qT, c.t, b.k[s:], c.tp, c.ch, cols, false)
-	d.k.gemm(b.grads, cols, b.oT, c.t, b.v[s:], c.tp, c.ch, cols, false)
-	for t := range c.t {
-		row := b.scores[t*cols : (t+1)*cols]
-		d.k.exp(row, row, 1, -b.top[t]-float32(math.Log(float64(b.sum[t]))))
-		w.act = act{mu: b.mean[t], m: 1}
-		d.k.affine(b.grads[t*cols:(t+1)*cols], b.grads[t*cols:(t+1)*cols], &w.act)
-	}
-	d.k.mul(b.grads[:n], b.grads[:n], b.scores[:n])
-	_, dk, dv := c.qkv(c.dst, b.head/c.Count, b.head%c.Count)
-	d.k.gemm(b.out, cols, b.oC, c.ch, b.scores, cols, c.t, cols, false)
-	c.store(d.k, w, dv, &b, 1)
-	d.k.gemm(b.out, cols, b.qC, c.ch, b.grads, cols, c.t, cols, false)
-	c.store(d.k, w, dk, &b, c.scale)
-}
-
-// adjointParts is the packed operands of one head: rows of tokens, rows of
-// channels, and as they are.
-type adjointParts struct {
-	qT, kT, vT, oT []float32
-	qC, kC, oC     []float32
-	q, k, v, o     []float32
-	top, sum, mean []float32
-}
-
-// adjointParts is head i's part of the stage.
-func (c *attentionCall) adjointParts(i int) adjointParts {
-	rowsT, rowsC, wide := c.t8*c.ch, c.c8*c.t, c.ch*c.tp
-	s := c.stage[i*c.each:][:c.each]
-	cut := func(n int) (c []float32) { c, s = s[:n:n], s[n:]; return c }
-	return adjointParts{
-		cut(rowsT), cut(rowsT), cut(rowsT), cut(rowsT), cut(rowsC), cut(rowsC), cut(rowsC),
-		cut(wide), cut(wide), cut(wide), cut(wide), cut(c.tp), cut(c.tp), cut(c.tp),
 	}
 }

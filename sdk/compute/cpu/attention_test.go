@@ -74,6 +74,10 @@ func TestAttentionAndItsDerivatives(t *testing.T) {
 			near(t, part(want, jetA), tangent, 1e-6, name)
 			d.AttentionSecond(dst, xt, at, put(b), put(ab), c.heads)
 			near(t, part(want, jetAB), values(t, d, dst), 1e-6, name)
+			d.AttentionSecond(dst, xt, at, put(a), put(ab), c.heads)
+			twice := values(t, d, dst)
+			d.AttentionSecond(dst, xt, at, at, put(ab), c.heads)
+			like(t, twice, values(t, d, dst), len(twice), 1e-6, "along one direction", name)
 
 			d.Write(dst, dy)
 			dx := empty(t, d, many, 3*c.ch, c.h, c.w)
