@@ -128,3 +128,8 @@ web-test: wasm web-tools
 
 web-tools:
 	cd wasm/test && { test node_modules/.package-lock.json -nt package-lock.json || npm ci --no-audit --no-fund; }
+
+# Ours beside onnxruntime-web in one browser, on an idle machine: minutes. Python with torch, onnx and onnxscript writes the peers' files.
+bench-web: wasm web-tools
+	$(PYTHON) tools/peers/export_onnx.py out/onnx
+	cd wasm/test && node bench.mjs ../../out/onnx --demo --markdown ../../out/bench-web.md

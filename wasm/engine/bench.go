@@ -46,8 +46,17 @@ func bench(ctx context.Context, e *engine, args []js.Value) (any, error) {
 		}
 		return e.dev.Sync()
 	}
-	if work != "forward" && work != "step" {
-		return nil, badInput{fmt.Errorf("unknown work %q: forward or step", work)}
+	switch work {
+	case "forward", "step":
+	case "conv":
+		c, err := newConvolution(e.dev, ws, batch)
+		if err != nil {
+			return nil, err
+		}
+		defer c.weights.Free()
+		run = c.run
+	default:
+		return nil, badInput{fmt.Errorf("unknown work %q: forward, step or conv", work)}
 	}
 	seconds := []any{}
 	for i := range warmup + rounds {
@@ -64,4 +73,34 @@ func bench(ctx context.Context, e *engine, args []js.Value) (any, error) {
 		}
 	}
 	return map[string]any{"seconds": seconds}, nil
+}
+
+// convolution is the one that peers are compared by: 3×3, 128 channels to 128, at 64×64.
+type convolution struct {
+	dev      compute.Device
+	weights  compute.Weights
+	dst, src compute.Tensor
+}
+
+func newConvolution(dev compute.Device, ws *compute.Workspace, batch int) (*convolution, error) {
+	shape := compute.ConvShape{Out: 128, In: 128, Kernel: 3}
+	dense := func(n int) []float32 {
+		out := make([]float32, n)
+		for i := range out {
+			out[i] = float32(math.Sin(float64(i) * 1.7))
+		}
+		return out
+	}
+	c := &convolution{dev: dev, dst: ws.New(batch, shape.Out, 64, 64), src: ws.FromHost(dense(batch*shape.In*64*64), batch, shape.In, 64, 64)}
+	if err := ws.Err(); err != nil {
+		return nil, err
+	}
+	var err error
+	c.weights, err = dev.PrepareConv(shape, dense(shape.Out*shape.In*9), dense(shape.Out))
+	return c, err
+}
+
+func (c *convolution) run() error {
+	c.dev.Conv(c.dst, c.src, c.weights, compute.ConvMode{Bias: true})
+	return c.dev.Sync()
 }

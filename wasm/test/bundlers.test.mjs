@@ -8,7 +8,8 @@ import { after, before, test } from "node:test";
 import { brotliCompressSync, constants } from "node:zlib";
 import { open } from "./support/browser.mjs";
 import { isolation, serve } from "./support/server.mjs";
-import { browser, dist, root } from "./support/site.mjs";
+import { dist, root } from "./support/paths.mjs";
+import { browser } from "./support/site.mjs";
 
 const folder = mkdtempSync(join(tmpdir(), "cmi-bundlers-"));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 import { open } from "./support/browser.mjs";
 import { serve } from "./support/server.mjs";
-import { browser, cleanup, root } from "./support/site.mjs";
+import { root } from "./support/paths.mjs";
+import { browser, cleanup } from "./support/site.mjs";
 
 let server;
 before(async () => {
@@ -19,6 +20,9 @@ before(async () => {
 });
 
 const done = (page) => page.waitForFunction(() => /^(Done|It did not work)/.test(document.querySelector("#status").textContent), null, { timeout: 120_000 });
+
+/** opened waits until the device is known, not for the pictures. */
+const opened = (page) => page.waitForFunction(() => /WebAssembly|WebGPU/.test(document.querySelector("#device").textContent), null, { timeout: 60_000 });
 
 /** fewer steps than a visitor's, for the tests' time. */
 async function fewSteps(page) {
@@ -36,10 +40,10 @@ test("a visit: the first face is restored, another task and face, a download, th
   assert.equal(await page.locator("#residual path.line").count(), 2);
 
   await fewSteps(page);
-  await page.getByLabel("One pixel in ten").check();
+  await page.getByRole("radio", { name: /One pixel in ten/ }).check();
   await page.waitForFunction(() => !/^Done/.test(document.querySelector("#status").textContent));
   await done(page);
-  await page.getByLabel("Sample face 4").check();
+  await page.getByRole("radio", { name: "Sample face 4" }).check();
   await page.waitForFunction(() => !/^Done/.test(document.querySelector("#status").textContent));
   await done(page);
   const [file] = await Promise.all([page.waitForEvent("download"), page.locator("figure[data-view=cmi] button").click()]);
@@ -84,7 +88,7 @@ test("everything that is operated has a name, and text has contrast", async () =
   for (const colorScheme of ["light", "dark"]) {
     const context = await browser({ colorScheme });
     const page = await open(context, server.url + "/");
-    await done(page);
+    await opened(page);
     await page.evaluate(() => { document.querySelector("details").open = true; document.querySelector("#painter").hidden = false; });
     const problems = await page.evaluate(() => {
       const out = [];
@@ -114,7 +118,7 @@ test("everything that is operated has a name, and text has contrast", async () =
 test("on a phone nothing is cut off, and targets are large enough", async () => {
   const context = await browser({ viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true });
   const page = await open(context, server.url + "/");
-  await done(page);
+  await opened(page);
   const r = await page.evaluate(() => ({
     over: document.documentElement.scrollWidth - innerWidth,
     outside: [...document.querySelectorAll("main *")].filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1 && !e.closest("svg")).map((e) => e.outerHTML.slice(0, 80)),
@@ -137,7 +141,7 @@ test("after the first visit it works offline", async () => {
 test("without WebGPU, and with a software adapter, it says what computes", async () => {
   const context = await browser({ gpu: false });
   const page = await open(context, server.url + "/");
-  await done(page);
+  await opened(page);
   assert.match(await page.textContent("#notice"), /no WebGPU|WebGPU finds no graphics hardware/);
   assert.equal(await page.locator("#notice").isVisible(), true);
   assert.match(await page.textContent("#device"), /WebAssembly SIMD/);

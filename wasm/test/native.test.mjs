@@ -5,7 +5,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test, before, afterEach } from "node:test";
-import { browser, ready, root, site } from "./support/site.mjs";
+import { root } from "./support/paths.mjs";
+import { browser, ready, site } from "./support/site.mjs";
 
 const folder = mkdtempSync(join(tmpdir(), "cmi-native-"));
 const tool = join(folder, "cmi-native");

@@ -39,7 +39,6 @@ export class Painter {
     const keep = this.sheet?.size === sheet.size && this.sheet.ink === sheet.ink;
     this.sheet = sheet;
     this.help.textContent = sheet.help;
-    this.canvas.setAttribute("aria-label", "Painting area");
     if (!keep) this.clear();
     this.draw();
   }

@@ -170,8 +170,8 @@ export interface VerifyCase {
 }
 
 export interface BenchRequest {
-  /** "forward", or "step", a step of DPS. */
-  work?: "forward" | "step";
+  /** "forward"; "step", a step of DPS; or "conv", a 3×3 convolution of 128 channels to 128 at 64×64. */
+  work?: "forward" | "step" | "conv";
   batch?: number;
   rounds?: number;
   /** Untimed runs before. */

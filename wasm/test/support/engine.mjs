@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { options } from "../../npm/build.mjs";
-import { root } from "./site.mjs";
+import { root } from "./paths.mjs";
 
 /** bundle builds the worker into a folder, to be served as /engine/; remove deletes it. */
 export async function bundle() {

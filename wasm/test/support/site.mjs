@@ -1,12 +1,9 @@
 // What most tests share: a server with the package, sample faces and an empty page, and a browser.
 import { after } from "node:test";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { launch, open } from "./browser.mjs";
+import { dist, root } from "./paths.mjs";
 import { serve } from "./server.mjs";
-
-export const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "..");
-export const dist = join(root, "wasm", "npm", "dist");
 
 const cleanups = [];
 after(async () => { for (const close of cleanups.reverse()) await close(); });

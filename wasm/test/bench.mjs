@@ -1,0 +1,133 @@
+// Ours beside onnxruntime-web, in turn, in one browser: node bench.mjs ONNX_FOLDER [--rounds N] [--markdown FILE]
+//
+// The folder holds what tools/peers/export_onnx.py writes. In a round every side runs once warm and then a few times; a
+// side's time is the fastest of those, and a ratio is taken within a round. Ratios above 1: ours is faster. The picture
+// at the end is the demo's first, from the page's load, with one thread and a cold cache.
+import { execFileSync } from "node:child_process";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { cpus, loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { launch, open } from "./support/browser.mjs";
+import { bundle, work } from "./support/engine.mjs";
+import { isolation, serve } from "./support/server.mjs";
+import { dist, root } from "./support/paths.mjs";
+
+const { values: flags, positionals: [onnx] } = parseArgs({
+  allowPositionals: true,
+  options: { rounds: { type: "string", default: "5" }, markdown: { type: "string" }, device: { type: "string", default: "wasm1,wasm2,webgpu" }, demo: { type: "boolean", default: false } },
+});
+const here = join(root, "wasm", "test");
+const { version: ortVersion } = JSON.parse(readFileSync(join(here, "node_modules", "onnxruntime-web", "package.json"), "utf8"));
+const sides = { wasm1: { device: "cpu", provider: "wasm", threads: 1, reps: 8 }, wasm2: { device: "cpu", provider: "wasm", threads: 2, reps: 8 }, webgpu: { device: "webgpu", provider: "webgpu", threads: 1, reps: 1 } };
+const works = { conv: { name: "conv 3×3, 128→128, 64×64", gflop: (2 * 9 * 128 * 128 * 64 * 64) / 1e9 }, forward: { name: "forward of the face model" } };
+
+const lines = [];
+const line = (text) => { lines.push(text); console.log(text); };
+
+/** peer times onnxruntime-web and says how far its network is from PyTorch's. */
+async function peer(page, { provider, threads, reps }) {
+  return page.evaluate(async ({ provider, threads, reps }) => {
+    const ort = await import(provider === "webgpu" ? "/ort/ort.webgpu.min.mjs" : "/ort/ort.wasm.min.mjs");
+    ort.env.wasm.numThreads = threads;
+    ort.env.logLevel = "error";
+    const reference = await (await fetch("/onnx/network.json")).json();
+    const feeds = {
+      conv: { x: new ort.Tensor("float32", Float32Array.from({ length: 128 * 4096 }, (_, i) => Math.sin(i * 1.7)), [1, 128, 64, 64]) },
+      forward: { x: new ort.Tensor("float32", Float32Array.from(reference.x), [1, 3, 64, 64]), t: new ort.Tensor("int64", [300n], [1]) },
+    };
+    const out = {};
+    for (const [work, file] of [["conv", "conv"], ["forward", "network"]]) {
+      const gpu = provider === "webgpu";
+      const session = await ort.InferenceSession.create(`/onnx/${file}.onnx`, { executionProviders: [provider], ...(gpu && { preferredOutputLocation: "gpu-buffer" }) });
+      const device = gpu ? await ort.env.webgpu.device : undefined;
+      let y;
+      const run = async () => {
+        y?.dispose();
+        ({ y } = await session.run(feeds[work]));
+        await device?.queue.onSubmittedWorkDone();
+      };
+      await run();
+      const seconds = [];
+      for (let i = 0; i < reps; i++) {
+        const start = performance.now();
+        await run();
+        seconds.push((performance.now() - start) / 1000);
+      }
+      out[work] = Math.min(...seconds);
+      if (work === "forward") {
+        let [d, n] = [0, 0];
+        (await y.getData()).forEach((v, i) => { d += (v - reference.y[i]) ** 2; n += reference.y[i] ** 2; });
+        out.error = Math.sqrt(d / n);
+      }
+      await session.release();
+    }
+    return out;
+  }, { provider, threads, reps });
+}
+
+async function ours(page, { device, threads, reps }) {
+  const { info, seconds } = await work(page, { options: { device, threads }, bench: { model: "/pkg/faces64.safetensors", runs: ["conv", "forward"].map((w) => ({ work: w, rounds: reps, warmup: 1 })) } });
+  if (info.device !== device || info.threads !== threads) throw new Error(`${device} with ${threads} threads was asked for, got ${JSON.stringify(info)}`);
+  return { info, conv: Math.min(...seconds[0]), forward: Math.min(...seconds[1]) };
+}
+
+const { folder: engine, remove } = await bundle();
+const server = await serve({ "/pkg/": dist, "/engine/": engine, "/onnx/": onnx, "/ort/": join(here, "node_modules", "onnxruntime-web", "dist"), "/": () => ({ body: "<!doctype html><title>bench</title>" }) }, isolation);
+const context = await launch();
+const median = (all) => { const s = [...all].sort((a, b) => a - b); return (s[(s.length - 1) >> 1] + s[s.length >> 1]) / 2; };
+try {
+  const version = (await context.browser()?.version()) ?? (await (await open(context, server.url)).evaluate(() => navigator.userAgent.match(/Chrome\/(\S+)/)[1]));
+  line(`${new Date().toISOString().slice(0, 10)}, ${cpus()[0].model}, ${cpus().length} processors, Chromium ${version}, onnxruntime-web ${ortVersion}, load before ${loadavg()[0].toFixed(1)}, ${flags.rounds} rounds`);
+  line("");
+  line("| work | device | ours, ms | onnxruntime-web, ms | ratio: min | median | max |");
+  line("|---|---|---|---|---|---|---|");
+  for (const name of flags.device.split(",")) {
+    const side = sides[name];
+    const rounds = [];
+    for (let r = 0; r < Number(flags.rounds); r++) {
+      const one = {};
+      for (const [who, run] of r % 2 ? [["peer", peer], ["ours", ours]] : [["ours", ours], ["peer", peer]]) {
+        const page = await open(context, server.url);
+        one[who] = await run(page, side);
+        await page.close();
+      }
+      if (!(one.peer.error < 1e-3)) throw new Error(`the peer's network is ${one.peer.error} from PyTorch's`);
+      rounds.push(one);
+    }
+    const label = side.device === "cpu" ? `WebAssembly, ${side.threads} thread${side.threads > 1 ? "s" : ""}` : `WebGPU (${rounds[0].ours.info.description})`;
+    for (const [w, { name: what, gflop }] of Object.entries(works)) {
+      const ratios = rounds.map((r) => r.peer[w] / r.ours[w]).sort((a, b) => a - b);
+      const ms = (who) => { const s = median(rounds.map((r) => r[who][w])); return `${(1e3 * s).toFixed(1)}${gflop ? ` (${(gflop / s).toFixed(1)} GFLOP/s)` : ""}`; };
+      line(`| ${what} | ${label} | ${ms("ours")} | ${ms("peer")} | ${ratios[0].toFixed(2)} | ${median(ratios).toFixed(2)} | ${ratios.at(-1).toFixed(2)} |`);
+    }
+  }
+  if (flags.demo) await demo();
+} finally {
+  await context.close();
+  await server.close();
+  remove();
+}
+if (flags.markdown) appendFileSync(flags.markdown, lines.join("\n") + "\n\n");
+
+/** demo times the demo page from its load to its first pictures, without isolation and with nothing in any cache. */
+async function demo() {
+  const out = mkdtempSync(join(tmpdir(), "cmi-demo-"));
+  execFileSync(process.execPath, [join(root, "wasm", "demo", "build.mjs"), out]);
+  const plain = await serve({ "/": out });
+  const times = [];
+  try {
+    for (let r = 0; r < 3; r++) {
+      const fresh = await launch({ gpu: false });
+      const page = await open(fresh, plain.url + "/");
+      const shown = (view) => page.waitForFunction((view) => (/dB/.test(document.querySelector(`figure[data-view=${view}] figcaption span`).textContent) ? performance.now() / 1000 : 0), view, { polling: 50, timeout: 120_000 }).then((h) => h.jsonValue());
+      times.push(await Promise.all([shown("dps"), shown("cmi")]));
+      await fresh.close();
+    }
+  } finally {
+    await plain.close();
+    rmSync(out, { recursive: true, force: true });
+  }
+  line("");
+  line(`The demo's first pictures, seconds from the page's load, one thread each, both at once: DPS ${times.map((t) => t[0].toFixed(1)).join(", ")}; CMI+DPS ${times.map((t) => t[1].toFixed(1)).join(", ")}.`);
+}
