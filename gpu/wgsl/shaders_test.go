@@ -2,9 +2,6 @@ package wgsl
 
 import (
 	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -66,8 +63,8 @@ func (l *listing) CreateBindGroup(webgpu.Pipeline, []webgpu.Range) (webgpu.BindG
 
 func (l *listing) DestroyBindGroup(webgpu.BindGroup) {}
 
-// shaders is the text of the kernels as the conformance suite needs them, for
-// software and other adapters, every variant of a convolution included.
+// shaders is the text of the kernels as the conformance suite and the embedded prior
+// need them, for software and other adapters, every variant of a convolution included.
 func shaders(t *testing.T) map[string]string {
 	all := map[string]string{}
 	for _, software := range []bool{true, false} {
@@ -80,48 +77,14 @@ func shaders(t *testing.T) map[string]string {
 		d.tuneFrom = 0
 		cases := slices.Concat(computetest.Ops(true), computetest.Networks(true))
 		computetest.Run(context.Background(), d, cases, nil) // with wrong results
+		for _, images := range []int{1, 4} {
+			everyPass(t, d, images)
+		}
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return all
-}
-
-// Compilers accept every shader: those that CMI_WGSL_COMPILERS lists, commands
-// separated by commas that take a file (the native library's dialect is that of
-// naga-cli 0.13), or naga and tint where they are installed.
-func TestCompilers(t *testing.T) {
-	all := shaders(t)
-	if len(all) < 80 {
-		t.Errorf("%d shaders only", len(all))
-	}
-	var compilers []string
-	if list := os.Getenv("CMI_WGSL_COMPILERS"); list != "" {
-		compilers = strings.Split(list, ",")
-	} else {
-		for _, command := range []string{"naga", "tint --format wgsl"} {
-			if _, err := exec.LookPath(strings.Fields(command)[0]); err == nil {
-				compilers = append(compilers, command)
-			}
-		}
-	}
-	if compilers == nil {
-		t.Skip("no WGSL compiler: naga (cargo install naga-cli) or tint is wanted")
-	}
-	dir := t.TempDir()
-	for label, text := range all {
-		file := filepath.Join(dir, strings.ReplaceAll(label, " ", "_")+".wgsl")
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		for _, c := range compilers {
-			words := strings.Fields(c)
-			if said, err := exec.Command(words[0], append(words[1:], file)...).CombinedOutput(); err != nil {
-				t.Errorf("%s: %s: %v\n%s", c, label, err, said)
-			}
-		}
-	}
-	t.Logf("%d shaders, %s", len(all), strings.Join(compilers, " and "))
 }
 
 // Arrays, prepared weights and recordings give their memory back.
