@@ -58,18 +58,18 @@ func doesNotGrow(t *testing.T, g webgpu.GPU) {
 	for range 100 {
 		round()
 	}
-	before := resident()
+	before := Resident()
 	for range 1000 {
 		round()
 	}
-	if grown := resident() - before; before > 0 {
+	if grown := Resident() - before; before > 0 {
 		assert.Less(t, grown, int64(24<<20), "bytes after 1000 submissions")
 		t.Logf("resident memory %d MiB, grown by %d KiB in 1000 submissions", before>>20, grown>>10)
 	}
 }
 
-// resident is the memory of the process and its children; 0 where nobody says.
-func resident() int64 {
+// Resident is the memory of the process and its children; 0 where nobody says.
+func Resident() int64 {
 	total := int64(0)
 	for _, pid := range append(Children(os.Getpid()), os.Getpid()) {
 		text, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
