@@ -35,6 +35,7 @@ test: vet
 	@if grep -A1 '^ *--- SKIP' test.log; then test -z "$$CMI_NO_SKIP"; fi
 	$(GO) run ./cmd/native verify --golden testdata/golden > verify.log || { grep -v '^pass' verify.log; exit 1; }
 	@tail -1 verify.log
+	@$(MAKE) --no-print-directory test-webgpu
 
 vet:
 	@test -z "$$(gofmt -l cmd examples sdk tools)" || { echo "not formatted:"; gofmt -l cmd examples sdk tools; exit 1; }
@@ -61,7 +62,7 @@ bench-peers: build
 	$(PYTHON) tools/peers/report.py
 
 clean:
-	rm -rf bin out test.log verify.log
+	rm -rf bin out test.log verify.log webgpu.log verify-webgpu.log
 
 # A window that shows a restoration while it runs: OpenGL. Needs a C compiler and, on Debian, libgl1-mesa-dev xorg-dev.
 viewer:
@@ -133,3 +134,22 @@ web-tools:
 bench-web: wasm web-tools
 	$(PYTHON) tools/peers/export_onnx.py out/onnx
 	cd wasm/test && node bench.mjs ../../out/onnx --demo --markdown ../../out/bench-web.md
+
+# WebGPU: the driver needs a C compiler, so its tests are built apart; they run on any adapter, software ones too
+# (mesa-vulkan-drivers, version 25 or newer is three times as fast as 22). `make shader-tools` fetches the compilers
+# that the shaders are tried on.
+.PHONY: test-webgpu shader-tools
+CC ?= cc
+WEBGPU_TESTS = $(GO) test -timeout 9m -v -run
+test-webgpu:
+	@if ! command -v $(CC) > /dev/null; then echo "WebGPU tests skipped: no C compiler ($(CC))"; test -z "$$CMI_NO_SKIP"; exit; fi; \
+	export CGO_ENABLED=1; { $(WEBGPU_TESTS) . ./gpu/wgsl ./gpu/wgsl/webgpu/native ./gpu/wgsl/webgpu/child ./gpu/wgsl/webgpu/faulty && $(WEBGPU_TESTS) 'Driver|WebGPU|SamePicture' ./cmd/native; } > webgpu.log 2>&1 \
+	|| { grep -vE '^ *(=== |--- PASS|PASS)' webgpu.log; exit 1; }; \
+	grep '^ok' webgpu.log; if grep -A1 '^ *--- SKIP' webgpu.log; then test -z "$$CMI_NO_SKIP"; exit; fi; \
+	$(GO) run ./cmd/native verify --device webgpu --golden testdata/golden --quick > verify-webgpu.log || { grep -v '^pass' verify-webgpu.log; exit 1; }; \
+	head -1 verify-webgpu.log; tail -1 verify-webgpu.log
+
+shader-tools:
+	test -x .tools/naga-0.13/bin/naga || cargo install --quiet --locked naga-cli --version 0.13.0 --root .tools/naga-0.13
+	test -x .tools/naga-newest/bin/naga || cargo install --quiet --locked naga-cli --root .tools/naga-newest
+	test -d .tools/dawn/node_modules/webgpu || npm install --silent --prefix .tools/dawn webgpu@0.6.2

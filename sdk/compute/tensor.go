@@ -73,7 +73,10 @@ func FromHost(d Device, values []float32, n, c, h, w int) (Tensor, error) {
 // ToHost reads a tensor into a new slice, dense NCHW.
 func ToHost(d Device, t Tensor) ([]float32, error) {
 	out := make([]float32, t.N*t.Len())
-	return out, d.Read(out, t)
+	if err := d.Read(out, t); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // Workspace allocates a computation's tensors together and frees them together.
