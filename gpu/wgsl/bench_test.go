@@ -1,3 +1,5 @@
+//go:build cgo && ((linux && amd64 && !android) || darwin || (windows && amd64))
+
 package wgsl_test
 
 import (
