@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -62,6 +63,7 @@ scaled. Pictures are the outermost loop, so --report-only makes the tables of wh
 	}
 	f.modelFlags.add(c)
 	f.addFallback(c)
+	f.addGPUs(c)
 	f.samplingFlags.add(c, 0)
 	f.addGuidance(c)
 	fl := c.Flags()
@@ -150,12 +152,12 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 			return fmt.Errorf("--statistics: %w", err)
 		}
 	}
-	place, err := f.place(c.Context())
+	places, err := f.places(c.Context())
 	if err != nil {
 		return err
 	}
-	defer place.Close()
-	m := place.Prior()
+	defer closePlaces(places)
+	m := places[0].Prior()
 	channels, h, w := m.Image()
 	if channels != 3 || h != f.experiment.Side || w != f.experiment.Side {
 		return fmt.Errorf("the prior's images are %d×%d with %d channels, the preset %s is for %d×%d with 3", w, h, channels, f.preset, f.experiment.Side, f.experiment.Side)
@@ -198,8 +200,8 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	defer func() { err = errors.Join(err, failed(folder.Close())) }()
 
 	if !f.reportOnly {
-		r := experiment.Runner{Place: place, Truth: pictures.open, Seed: f.seed, SigmaY: f.sigmaY, Perceptual: judges.perceptual,
-			Options: func(c experiment.Cell) (sdk.Options, error) { return f.options(place.Prior(), c.Task, c.Method, c.CMI) }}
+		r := experiment.Runner{Place: places[0], More: places[1:], Truth: pictures.open, Seed: f.seed, SigmaY: f.sigmaY, Perceptual: judges.perceptual,
+			Options: func(c experiment.Cell) (sdk.Options, error) { return f.options(m, c.Task, c.Method, c.CMI) }}
 		if err := runGrid(c.Context(), r, folder, grid, planned); err != nil {
 			return failed(err)
 		}
@@ -233,11 +235,17 @@ func runGrid(ctx context.Context, r experiment.Runner, folder *experiment.Folder
 		return nil
 	}
 	bar := newProgress(left)
-	var now experiment.Job
-	var step func(int)
+	number := folder.Done()
+	var lock sync.Mutex // several GPUs report
+	steps := map[experiment.Job]func(int){}
 	r.OnStep = func(j experiment.Job, p sdk.Progress) {
-		if j != now {
-			now, step = j, bar.run(fmt.Sprintf("%d/%d %s %s %s", folder.Done()+1, g.Len(), j.Name, j.Task, j.Arm()))
+		lock.Lock()
+		defer lock.Unlock()
+		step := steps[j]
+		if step == nil {
+			number++
+			step = bar.run(fmt.Sprintf("%d/%d %s %s %s", number, g.Len(), j.Name, j.Task, j.Arm()))
+			steps[j] = step
 		}
 		step(p.Passes)
 	}

@@ -25,12 +25,13 @@ type Perceptual interface {
 // Runner runs the jobs of a folder's grid.
 type Runner struct {
 	Place      *sdk.Place                             // where to run; when its device is lost, work goes on on its next one
+	More       []*sdk.Place                           // further places of the same prior that share the work; results don't depend on them
 	Truth      func(image int) (picture.Image, error) // of the prior's size
 	Options    func(Cell) (sdk.Options, error)        // how to sample a cell; Seed, Images and OnStep are the runner's
 	Seed       uint64
 	SigmaY     float64 // standard deviation of the measurement noise, images on [−1, 1]
 	Perceptual Perceptual
-	OnStep     func(Job, sdk.Progress) // may be nil
+	OnStep     func(Job, sdk.Progress) // may be nil; with More, called by several goroutines
 	OnDone     func(Job)               // may be nil
 }
 
@@ -41,6 +42,9 @@ type Runner struct {
 // place, x_T and all noise of the sampler on the seed, the place and the sample: all
 // cells of a picture have the same, so that they can be compared in pairs.
 func (r *Runner) Run(ctx context.Context, f *Folder) error {
+	if len(r.More) > 0 {
+		return r.runShared(ctx, f)
+	}
 	var now *problem
 	defer func() { r.release(now) }()
 	for k := f.done; k < f.grid.Len(); k++ {
@@ -58,8 +62,12 @@ func (r *Runner) Run(ctx context.Context, f *Folder) error {
 				return fmt.Errorf("%v: %w", job, err)
 			}
 		}
-		if err := r.finish(ctx, f, now, job); err != nil {
-			return fmt.Errorf("%v: %w", job, err)
+		s := r.sample(ctx, now, job)
+		if s.err == nil {
+			s.err = r.keep(f, s)
+		}
+		if s.err != nil {
+			return fmt.Errorf("%v: %w", job, s.err)
 		}
 		if r.OnDone != nil {
 			r.OnDone(job)
@@ -154,11 +162,11 @@ func (f *Folder) savePicture(name string, p picture.Image, keep []float32) (pict
 	return picture.From(drawn), picture.SavePNG(path, drawn)
 }
 
-// finish runs one job and puts its picture and its line into the folder.
-func (r *Runner) finish(ctx context.Context, f *Folder, p *problem, j Job) error {
+// sample runs the sampler for one job.
+func (r *Runner) sample(ctx context.Context, p *problem, j Job) sampled {
 	o, err := r.Options(j.Cell)
 	if err != nil {
-		return err
+		return sampled{job: j, err: err}
 	}
 	result := &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, LPIPSName: r.Perceptual.Name()}
 	// Samples of one picture differ in the upper half of the number that keys their noise.
@@ -174,16 +182,18 @@ func (r *Runner) finish(ctx context.Context, f *Folder, p *problem, j Job) error
 		err := r.settle(p, m)
 		return sdk.Problem{Prior: m, Operator: p.op, Y: p.y, N: 1, SigmaY: r.SigmaY}, func() {}, err
 	}, o)
+	return sampled{j, p.truth, result, x, time.Since(start).Seconds(), err}
+}
+
+// keep puts a job's picture and its line into the folder.
+func (r *Runner) keep(f *Folder, s sampled) error {
+	j, restored := s.job, s.truth
+	restored.Pix = s.x
+	restored, err := f.savePicture(j.picturePath(), restored, nil)
 	if err != nil {
 		return err
 	}
-	seconds := time.Since(start).Seconds()
-	restored := p.truth
-	restored.Pix = x
-	if restored, err = f.savePicture(j.picturePath(), restored, nil); err != nil {
-		return err
-	}
-	if err := r.judge(result, restored, p.truth); err != nil {
+	if err := r.judge(s.result, restored, s.truth); err != nil {
 		return err
 	}
 	if j.Sample > 1 {
@@ -197,9 +207,9 @@ func (r *Runner) finish(ctx context.Context, f *Folder, p *problem, j Job) error
 		if err := r.judge(&apart, restored, other); err != nil {
 			return err
 		}
-		result.Apart = &Apart{apart.MSE, apart.LPIPS}
+		s.result.Apart = &Apart{apart.MSE, apart.LPIPS}
 	}
-	return f.add(result, seconds)
+	return f.add(s.result, s.seconds)
 }
 
 // add takes a step's progress.

@@ -46,8 +46,8 @@ func (brightness) Features(x []float32, n, c, h, w int) ([]float32, int, error) 
 	return []float32{mean, x[0]}, 2, nil
 }
 
-// runner is one on the trained 16×16 network of the golden vectors, two steps a run.
-func runner(t testing.TB) *Runner {
+// tiny is the trained 16×16 network of the golden vectors.
+func tiny(t testing.TB) *unet.Model {
 	t.Helper()
 	const folder = "../../testdata/golden/tiny16/"
 	dev := cpu.New(2)
@@ -60,7 +60,13 @@ func runner(t testing.TB) *Runner {
 	m, err := unet.Load(dev, file, override)
 	require.NoError(t, err)
 	t.Cleanup(m.Close)
+	return m
+}
 
+// runner is one on that network, two steps a run.
+func runner(t testing.TB) *Runner {
+	t.Helper()
+	m := tiny(t)
 	betas, err := diffusion.Linear(m.Steps())
 	require.NoError(t, err)
 	schedule, err := diffusion.New(betas, 2)
