@@ -3,6 +3,33 @@
 // output channels. Invocations are numbered tiles first, then output channels,
 // from p.first to p.last.
 
+// transposed lays out the weights of the adjoint: channels swapped, taps reversed.
+// An invocation makes the TAPS vectors of four of its outputs and one of its inputs.
+#entry transposed
+@compute @workgroup_size(64)
+fn transposed(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) size: vec3<u32>) {
+  let id = p.first + g.x + g.y * size.x * 64u;
+  if (id >= p.last) {
+    return;
+  }
+  let o = id % p.outputs;
+  let i = id / p.outputs * 4u;
+#for t < TAPS
+  var v${t} = vec4<f32>(0.0, 0.0, 0.0, 0.0);
+#end
+#for k < 4
+  if (i + ${k}u < p.inputs) {
+    let at = (o / 4u * p.inputs + i + ${k}u) * ${TAPS}u;
+#for t < TAPS
+    v${t}[${k}] = $w[at + ${TAPS - 1 - t}u][o % 4u];
+#end
+  }
+#end
+#for t < TAPS
+  $to[id * ${TAPS}u + ${t}u] = v${t};
+#end
+}
+
 // stage copies channel images into planes with a border of zeros, so that conv3
 // reads without bounds. Workgroups: 8×8 runs of four values, channel images.
 #entry stage

@@ -91,18 +91,17 @@ fn fold(@builtin(global_invocation_id) g: vec3<u32>) {
     }
   }
 #else
-  // The pixel itself and its reflections at both ends, each where there is one.
-  let ys = array<i32, 3>(i32(g.y), -i32(g.y), i32(2u * p.height) - 2 - i32(g.y));
-  let xs = array<i32, 3>(i32(g.x), -i32(g.x), i32(2u * p.width) - 2 - i32(g.x));
+  // The pixel itself and its reflections at both ends; −1 where there is none.
+  let y = i32(g.y);
+  let x = i32(g.x);
+  let before = vec2<i32>(i32(p.before_x), i32(p.before_y));
+  let last = vec2<i32>(i32(p.width) - 1, i32(p.height) - 1);
+  let ys = array<i32, 3>(before.y + y, select(before.y - y, -1, y == 0), select(before.y + 2 * last.y - y, -1, y == last.y));
+  let xs = array<i32, 3>(before.x + x, select(before.x - x, -1, x == 0), select(before.x + 2 * last.x - x, -1, x == last.x));
 #for i < 3
 #for j < 3
-  {
-    let y = ys[${i}] + i32(p.before_y);
-    let x = xs[${j}] + i32(p.before_x);
-    let inside = y >= 0 && x >= 0 && y < i32(p.rows) && x < i32(p.row);
-    if (inside && ${1 - (i == 0)} * (ys[${i}] - ys[0]) + ${i == 0} != 0 && ${1 - (j == 0)} * (xs[${j}] - xs[0]) + ${j == 0} != 0) {
-      sum += $wide[src + u32(y) * p.row + u32(x)];
-    }
+  if (ys[${i}] >= 0 && xs[${j}] >= 0 && ys[${i}] < i32(p.rows) && xs[${j}] < i32(p.row)) {
+    sum += $wide[src + u32(ys[${i}]) * p.row + u32(xs[${j}])];
   }
 #end
 #end

@@ -7,12 +7,11 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-// weights is a prepared convolution. The host keeps the weights as they came,
-// from which the adapter's layouts are made when first used.
+// weights is a prepared convolution. Layouts beside the first are made on the
+// adapter when first used.
 type weights struct {
 	dev    *Device
 	shape  compute.ConvShape
-	host   []float32
 	bias   *block
 	direct [2]*block               // forward and adjoint, see quads
 	tiled  [len(schemes)][2]*block // transformed for winograd.go, each when first used
@@ -36,56 +35,57 @@ func (d *Device) PrepareConv(shape compute.ConvShape, weight, bias []float32) (c
 	if err := errors.Join(d.PrepareConvFits(shape, weight, bias), d.Err()); err != nil {
 		return nil, err
 	}
-	w := &weights{dev: d, shape: shape, host: append([]float32(nil), weight...)}
+	w := &weights{dev: d, shape: shape}
 	padded := make([]float32, ceil(shape.Out, 8)*8)
 	copy(padded, bias)
 	var err error
 	if w.bias, err = d.uploaded(padded); err != nil {
 		return nil, err
 	}
-	if w.direct[0], err = d.uploaded(w.quads(false)); err != nil {
+	if w.direct[0], err = d.uploaded(quads(shape, weight)); err != nil {
 		w.Free()
 		return nil, err
 	}
 	return w, nil
 }
 
-// quads is the weights as [out/4][in][taps][4], an even number of quads; of the
-// adjoint, channels swapped and taps reversed.
-func (w *weights) quads(adjoint bool) []float32 {
-	in, out, taps := w.shape.In, w.shape.Out, w.shape.Kernel*w.shape.Kernel
-	if adjoint {
-		in, out = out, in
-	}
-	q := make([]float32, ceil(out, 8)*8*in*taps)
-	for o := range out {
-		for i := range in {
-			to := q[(o/4*in+i)*taps*4+o%4:]
-			for t := range taps {
-				if adjoint {
-					to[4*t] = w.host[(i*w.shape.In+o)*taps+taps-1-t]
-				} else {
-					to[4*t] = w.host[(o*in+i)*taps+t]
-				}
+// quads is weights as [out/4][in][taps][4], an even number of quads.
+func quads(shape compute.ConvShape, weight []float32) []float32 {
+	taps := shape.Kernel * shape.Kernel
+	q := make([]float32, ceil(shape.Out, 8)*8*shape.In*taps)
+	for o := range shape.Out {
+		for i := range shape.In {
+			to := q[(o/4*shape.In+i)*taps*4+o%4:]
+			for t, v := range weight[(o*shape.In+i)*taps:][:taps] {
+				to[4*t] = v
 			}
 		}
 	}
 	return q
 }
 
-// directly is the weights for the direct kernels; nil after a failure.
+// directly is the weights for the direct kernels, those of the adjoint made when
+// first used; nil after a failure.
 func (w *weights) directly(adjoint bool) *block {
-	which := 0
-	if adjoint {
-		which = 1
+	if !adjoint {
+		return w.direct[0]
 	}
-	if w.direct[which] == nil {
-		b, err := w.dev.uploaded(w.quads(adjoint))
-		if err != nil {
-			w.dev.Fail(err)
-			return nil
-		}
-		w.direct[which] = b
+	if w.direct[1] != nil {
+		return w.direct[1]
 	}
-	return w.direct[which]
+	taps, count := w.shape.Kernel*w.shape.Kernel, ceil(w.shape.In, 8)*2*w.shape.Out
+	b, err := w.dev.acquire(16 * taps * count)
+	if err != nil {
+		w.dev.Fail(err)
+		return nil
+	}
+	w.dev.now(func() {
+		w.dev.invocations(call{
+			kernel: "conv", entry: "transposed", ints: []integer{{"TAPS", taps}},
+			args:   []argument{{name: "to", block: b, vectors: true, writes: true}, {name: "w", block: w.direct[0], vectors: true}},
+			params: []parameter{u("inputs", w.shape.In), u("outputs", w.shape.Out)},
+		}, count, float64(8*taps*pointwiseWork))
+	})
+	w.direct[1] = b
+	return b
 }
