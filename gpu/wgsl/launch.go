@@ -214,8 +214,8 @@ func (d *Device) run(c call) {
 		return
 	}
 	which, blocks := c.bindings()
-	if len(blocks) > d.limits.MaxStorageBuffers {
-		d.Fail(fmt.Errorf("kernel %s needs %d arrays, the adapter binds %d", c.entry, len(blocks), d.limits.MaxStorageBuffers))
+	if len(blocks) > min(maxBlocks, d.limits.MaxStorageBuffers) {
+		d.Fail(fmt.Errorf("kernel %s needs %d arrays, %d can be bound", c.entry, len(blocks), min(maxBlocks, d.limits.MaxStorageBuffers)))
 		return
 	}
 	p, err := d.pipelineOf(&c, which, len(blocks))
