@@ -3,11 +3,14 @@ package wgsl
 // scheme is one m of Winograd's F(m×m, 3×3), see winograd.wgsl.
 type scheme struct {
 	size, points int
-	least        int // of in·out·pixels: F(4×4) is less exact than the direct sum, and small networks gain too little
 	most         int // of in·out for each pixel of an image: more weights are too much memory for the time they save
 }
 
-var schemes = [...]scheme{{4, 6, 1<<20 + 1, 512}, {2, 4, 0, 2048}}
+var schemes = [...]scheme{{4, 6, 512}, {2, 4, 2048}}
+
+// leastTiled is the least in·out·pixels of a convolution in tiles: a small one gains
+// nothing from fewer multiplications and more dispatches.
+const leastTiled = 1<<20 + 1
 
 func (s scheme) ints() []integer { return []integer{{"SIZE", s.size}, {"POINTS", s.points}} }
 
@@ -24,7 +27,7 @@ func (d *Device) winogradFor(in, out, h, w int) int {
 	}
 	best, least := -1, 0.9*float64(9*in*out*h*w)
 	for i, s := range schemes {
-		if !d.tiles || in*out*h*w < s.least || in*out > s.most*h*w {
+		if !d.tiles || in*out*h*w < leastTiled || in*out > s.most*h*w {
 			continue
 		}
 		tiles := ceil(h, s.size) * ceil(w, s.size)
