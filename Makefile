@@ -16,6 +16,11 @@ bin/cmi-native: FORCE
 build-webgpu:
 	CGO_ENABLED=1 $(GO) build -trimpath -o bin/cmi-native ./cmd/native
 
+# The same without a C compiler, over a young WebGPU library in Go alone; it and the CUDA binding bring the same symbol.
+.PHONY: build-gogpu
+build-gogpu:
+	CGO_ENABLED=0 $(GO) build -trimpath -tags gogpu,nocuda -o bin/cmi-native ./cmd/native
+
 # The same binary for any Linux, Alpine and empty containers too: fully static, without the CUDA device.
 .PHONY: build-static
 build-static:
@@ -147,7 +152,8 @@ test-webgpu:
 	|| { grep -vE '^ *(=== |--- PASS|PASS)' webgpu.log; exit 1; }; \
 	grep '^ok' webgpu.log; if grep -A1 '^ *--- SKIP' webgpu.log; then test -z "$$CMI_NO_SKIP"; exit; fi; \
 	$(GO) run ./cmd/native verify --device webgpu --golden testdata/golden --quick > verify-webgpu.log || { grep -v '^pass' verify-webgpu.log; exit 1; }; \
-	head -1 verify-webgpu.log; tail -1 verify-webgpu.log
+	head -1 verify-webgpu.log; tail -1 verify-webgpu.log; \
+	CGO_ENABLED=0 $(GO) test -timeout 5m -tags gogpu ./gpu/wgsl/webgpu/gogpu
 
 shader-tools:
 	test -x .tools/naga-0.13/bin/naga || cargo install --quiet --locked naga-cli --version 0.13.0 --root .tools/naga-0.13

@@ -11,6 +11,7 @@ import (
 	"github.com/cmi-diffusion/cmi/gpu/wgsl"
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu"
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/child"
+	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/gogpu"
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/native"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
@@ -36,6 +37,9 @@ func openWebGPU(context.Context) (compute.Device, error) {
 }
 
 func openDriver() (webgpu.GPU, error) {
+	if !native.Available && gogpu.Available { // it returns its errors, and needs no other process
+		return gogpu.Open()
+	}
 	if !native.Available {
 		return native.Open() // says what this build lacks
 	}

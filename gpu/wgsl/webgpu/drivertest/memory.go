@@ -22,7 +22,7 @@ func tooMuch(t *testing.T, g webgpu.GPU) {
 	if info.Memory > 0 {
 		var got []webgpu.Buffer
 		left := info.Memory
-		for err = nil; err == nil && left > 0; {
+		for err = nil; err == nil && left >= 0; {
 			n := min(int64(info.MaxBuffer), left+4)
 			var b webgpu.Buffer
 			if b, err = g.CreateBuffer(int(n), webgpu.Storage); err == nil {
