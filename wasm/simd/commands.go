@@ -3,6 +3,7 @@
 package simd
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -119,8 +120,10 @@ func (d *Device) check(code int32) {
 	case 0:
 	case 1:
 		d.Fail(fmt.Errorf("scratch of a kernel: %w", compute.ErrMemory))
+	case 2:
+		d.Fail(errors.New("the kernels' module does not know a command: it belongs to another version"))
 	default:
-		d.Fail(fmt.Errorf("the kernels' module answers %d: it belongs to another version", code))
+		d.Fail(errors.New("a kernel was stopped by a trap, which the console names"))
 	}
 }
 

@@ -22,9 +22,9 @@ func open(t testing.TB) *Device {
 }
 
 func TestConformance(t *testing.T) {
-	devicetest.Ops(t, open(t), false)
+	devicetest.Ops(t, open(t), testing.Short())
 	devicetest.Errors(t, func() (compute.Device, error) { return New("test") })
-	devicetest.Cases(t, open(t), computetest.Networks(false))
+	devicetest.Cases(t, open(t), computetest.Networks(testing.Short()))
 }
 
 // Arrays are freed for good: a thousand rounds of allocation need no more memory

@@ -7,7 +7,7 @@ import "unsafe"
 // The module's functions, and copies between its memory and Go's.
 
 // run executes so many words of commands: 0, 1 where a kernel found no memory, 2
-// where a command is unknown.
+// where a command is unknown, 3 where a kernel was trapped.
 //
 //go:wasmimport cmi run
 func run(commands address, words int32) int32

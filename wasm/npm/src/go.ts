@@ -72,7 +72,13 @@ export async function startGo(program: WebAssembly.Module, gpu: GPU | undefined,
   const exited = new Promise<unknown>((resolve) => { exit = resolve; });
   const channel = new MessageChannel();
   const waiting: (() => void)[] = [];
-  channel.port1.onmessage = () => waiting.shift()?.();
+  channel.port1.onmessage = () => {
+    try {
+      waiting.shift()?.();
+    } catch (e) {
+      exit({ code: "INTERNAL", message: `the program stopped: ${String(e)}` });
+    }
+  };
   const host: Host = {
     gpu: gpu?.bridge,
     threads: simd?.threads ?? 1,

@@ -68,7 +68,14 @@ export async function startSIMD(sources: SIMDSources, o: SIMDOptions): Promise<S
     threads,
     description: `WebAssembly SIMD, ${threads === 1 ? "1 thread" : `${threads} threads`}`,
     imports: (program) => ({
-      run: (commands, words) => kernels.run(commands, words),
+      run: (commands, words) => {
+        try {
+          return kernels.run(commands, words);
+        } catch (e) {
+          console.error(e);
+          return 3; // a trap: the kernels' state is lost
+        }
+      },
       alloc: (bytes) => kernels.alloc(bytes),
       free: (at) => { kernels.free(at); return 0; },
       // Views are made anew: both memories grow.

@@ -196,7 +196,9 @@ static void multiply(void *p, int i, int thread) {
     }
 }
 
-enum { STAGE = 3 << 19, GROUP = 4, PRODUCTS = 1 << 15 };
+// Values of the pixels staged at a time, blocks of a task, and values of its products:
+// what the second cache holds.
+enum { STAGE = 1 << 18, GROUP = 4, PRODUCTS = 1 << 15 };
 
 void winograd_run(const struct conv_args *a) {
   struct winograd s = {.a = a, .size = a->scheme ? 2 : 4, .edge = a->scheme ? 4 : 6};

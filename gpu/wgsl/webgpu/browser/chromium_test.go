@@ -3,6 +3,7 @@
 package browser_test
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,7 @@ func TestInChromium(t *testing.T) {
 			t.Skipf("needs wasm/%s: run make wasm, and npm ci in wasm/test", folder)
 		}
 	}
+	depend(t, ".", "..", "../../../../wasm/npm/src", "../../../../wasm/test/support")
 	binary := filepath.Join(t.TempDir(), "driver.test")
 	build := exec.Command("go", "test", "-c", "-o", binary, ".")
 	build.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm", "CGO_ENABLED=0")
@@ -37,4 +39,20 @@ func TestInChromium(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Log(strings.Count(string(out), "--- PASS"), "tests passed")
+}
+
+// depend looks at all files of folders, so that go test does not take its
+// remembered result where one has changed: what other programs read it does not see.
+func depend(t *testing.T, folders ...string) {
+	for _, folder := range folders {
+		err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+			if err == nil {
+				_, err = os.Stat(path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
