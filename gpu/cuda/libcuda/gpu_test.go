@@ -327,3 +327,31 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// Memory is freed when the work queued before is done, and what a launch is given may
+// be used again at once.
+func TestQueuedWorkIsSafe(t *testing.T) {
+	fake(t)
+	g := open(t)
+	k, err := g.Kernel("clamp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 64
+	a, b := alloc(t, g, n), alloc(t, g, n)
+	g.Upload(a, ramp(n))
+	p := clamp{dst: view{b, n, 1}, a: view{a, n, 1}, b: view{count: 1}, c: view{count: 1}, d: view{count: 1}, length: n, hi: 2, lo: -1}
+	hold := make(chan bool)
+	g.thread.post(func() { <-hold }) // the launch waits for its turn
+	g.Launch(k, [3]uint32{1, 1, 1}, [3]uint32{256, 1, 1}, 0, bytes(&p))
+	p = clamp{}
+	close(hold)
+	g.Free(a)
+	got := make([]byte, 4*n)
+	if err := g.Download(got, b); err != nil {
+		t.Fatal(err)
+	}
+	if top := slices.Max(floats(got)); top != 2 {
+		t.Errorf("the largest value is %v, want 2", top)
+	}
+}
