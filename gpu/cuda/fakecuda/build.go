@@ -68,7 +68,7 @@ func Library(root string) (string, error) {
 	if include := os.Getenv(IncludeVariable); include != "" {
 		arguments = append(arguments, "-I"+include)
 	}
-	base, err := sum(append(arguments, version), headers)
+	base, err := sum(append(arguments, compiler, version), headers)
 	if err != nil {
 		return "", err
 	}
