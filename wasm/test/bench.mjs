@@ -82,7 +82,7 @@ try {
   line("");
   line("| work | device | ours, ms | onnxruntime-web, ms | ratio: min | median | max |");
   line("|---|---|---|---|---|---|---|");
-  for (const name of flags.device.split(",")) {
+  for (const name of flags.device.split(",").filter(Boolean)) {
     const side = sides[name];
     const rounds = [];
     for (let r = 0; r < Number(flags.rounds); r++) {
