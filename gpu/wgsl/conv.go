@@ -140,12 +140,11 @@ func (d *Device) conv3(c *convolution, v *variant) {
 			work: 2 * pointwiseWork * float64(some*perImage),
 		}, ceil(row, 4), rows, some*c.src.C)
 		tiles := some * down * across
-		block, blocks := min(tiles, workgroup), ceil(ceil(c.dst.C, 4), v.quads)
 		d.invocations(call{
 			kernel: "conv", entry: "conv3", ints: v.ints, args: c.args(argument{name: "padded", block: padded}),
 			params: append([]parameter{u("image", n), u("tiles", tiles), u("across", across), u("down", down),
-				u("row", row), u("plane", rows*row), u("width", w), u("height", h), u("block", block), u("blocks", blocks)}, c.params...),
-		}, ceil(tiles, block)*block*blocks, float64(18*4*v.quads*v.size[0]*v.size[1]*c.src.C))
+				u("row", row), u("plane", rows*row), u("width", w), u("height", h)}, c.params...),
+		}, tiles*ceil(ceil(c.dst.C, 4), v.quads), float64(18*4*v.quads*v.size[0]*v.size[1]*c.src.C))
 	}
 }
 
@@ -153,11 +152,10 @@ func (d *Device) conv3(c *convolution, v *variant) {
 func (d *Device) conv1(c *convolution, v *variant) {
 	pixels := c.dst.H * c.dst.W
 	tiles := ceil(pixels, v.size[1])
-	block, blocks := min(tiles*c.dst.N, workgroup), ceil(ceil(c.dst.C, 4), v.quads)
 	d.invocations(call{
 		kernel: "conv", entry: "conv1", ints: v.ints, args: c.args(in("x", c.src)),
-		params: append([]parameter{u("tiles", tiles), u("images", c.dst.N), u("pixels", pixels), u("w_image", c.perImage), u("block", block), u("blocks", blocks)}, c.params...),
-	}, ceil(tiles*c.dst.N, block)*block*blocks, float64(2*4*v.quads*v.size[1]*c.src.C))
+		params: append([]parameter{u("tiles", tiles), u("images", c.dst.N), u("pixels", pixels), u("w_image", c.perImage)}, c.params...),
+	}, tiles*c.dst.N*ceil(ceil(c.dst.C, 4), v.quads), float64(2*4*v.quads*v.size[1]*c.src.C))
 }
 
 // linear queues a 1×1 convolution of single pixels.

@@ -1,8 +1,7 @@
 // Convolutions with stride 1, in registers alone: an invocation computes 4·QUADS
 // output channels at some pixels. Weights are [out/4][in][taps] vectors of four
-// output channels. Invocations are numbered from p.first to p.last: p.block tiles, the
-// p.blocks blocks of output channels, then the next tiles, so that caches hold what
-// is read again.
+// output channels. Invocations are numbered tiles first, then output channels,
+// from p.first to p.last.
 
 // transposed lays out the weights of the adjoint: channels swapped, taps reversed.
 // An invocation makes the TAPS vectors of four of its outputs and one of its inputs.
@@ -66,11 +65,8 @@ fn conv3(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) s
   if (id >= p.last) {
     return;
   }
-  let tile = id % p.block + id / (p.block * p.blocks) * p.block;
-  let quad = id / p.block % p.blocks * ${QUADS}u;
-  if (tile >= p.tiles) {
-    return;
-  }
+  let tile = id % p.tiles;
+  let quad = id / p.tiles * ${QUADS}u;
   let each = p.across * p.down;
   let n = tile / each;
   let y = tile % each / p.across * ${HIGH}u;
@@ -134,11 +130,9 @@ fn conv1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) s
   if (id >= p.last) {
     return;
   }
-  let tile = id % p.block + id / (p.block * p.blocks) * p.block;
-  let quad = id / p.block % p.blocks * ${QUADS}u;
-  if (tile >= p.tiles * p.images) {
-    return;
-  }
+  let all = p.tiles * p.images;
+  let tile = id % all;
+  let quad = id / all * ${QUADS}u;
   let n = tile / p.tiles;
   let x = tile % p.tiles * ${WIDE}u;
   var at = x_image(n);

@@ -3,6 +3,8 @@
 package wgsl_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cmi-diffusion/cmi/gpu/wgsl"
@@ -68,4 +70,8 @@ func TestHardwareKernels(t *testing.T) {
 	defer d.Close()
 	devicetest.Ops(t, d, true)
 	devicetest.Cases(t, d, computetest.Networks(true))
+	// convolutions large enough for Winograd's tiles, whose products are tiled too
+	devicetest.Cases(t, d, slices.DeleteFunc(computetest.Ops(false), func(c computetest.Case) bool {
+		return !strings.HasPrefix(c.Name, "64→96 k3 on 1×24×24")
+	}))
 }
