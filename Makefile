@@ -43,7 +43,7 @@ test: vet
 	@$(MAKE) --no-print-directory test-webgpu
 
 vet:
-	@test -z "$$(gofmt -l cmd examples sdk tools)" || { echo "not formatted:"; gofmt -l cmd examples sdk tools; exit 1; }
+	@test -z "$$(gofmt -l cmd examples gpu sdk tools wasm)" || { echo "not formatted:"; gofmt -l cmd examples gpu sdk tools wasm; exit 1; }
 	$(GO) vet ./...
 
 # The core for the other targets: it must compile there.

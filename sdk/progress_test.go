@@ -11,6 +11,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
@@ -244,4 +245,25 @@ func TestCancel(t *testing.T) {
 	_, err = sdk.Restore(ctx, p, o)
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Zero(t, steps)
+}
+
+// The published 1000 steps: DPS takes two passes a step, DSG guides every 20th step
+// but the last, and one probe with K = 2 costs three more where the term acts.
+func TestForetoldPasses(t *testing.T) {
+	betas, err := diffusion.Linear(1000)
+	require.NoError(t, err)
+	schedule, err := diffusion.New(betas, 1000)
+	require.NoError(t, err)
+	o := sdk.Options{Schedule: schedule, Method: guide.DPS{Scale: 0.3}}
+	assert.Equal(t, 2000, total(o))
+	o.Method = guide.DSG{Interval: 20, Rate: 0.2}
+	assert.Equal(t, 1000+49, total(o))
+	o.Method = guide.Unconditional{}
+	o.CMI = &cmi.Options{Probes: 1, Lanczos: 2, MaxAlphaBar: 1, First: 1, Last: 100, Every: 2}
+	assert.Equal(t, 1000+50*3, total(o))
+}
+
+func total(o sdk.Options) int {
+	method, term := sdk.Passes(o)
+	return method + term
 }

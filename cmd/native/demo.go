@@ -10,7 +10,6 @@ import (
 
 	"github.com/cmi-diffusion/cmi/examples/faces"
 	"github.com/cmi-diffusion/cmi/sdk"
-	"github.com/cmi-diffusion/cmi/sdk/experiment"
 	"github.com/cmi-diffusion/cmi/sdk/metric"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -99,7 +98,7 @@ func demo(c *cobra.Command, place *sdk.Place, truths []picture.Image, f sampling
 		if err != nil {
 			return err
 		}
-		total += experiment.Passes(o) * len(truths) * len(demoTasks)
+		total += passes(o) * len(truths) * len(demoTasks)
 	}
 	grid := picture.Grid{
 		Title:   "Restored by diffusion posterior sampling, without and with mutual-information guidance",

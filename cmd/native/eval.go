@@ -13,6 +13,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/metric/fid"
 	"github.com/cmi-diffusion/cmi/sdk/metric/lpips"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -73,7 +74,7 @@ scaled. Pictures are the outermost loop, so --report-only makes the tables of wh
 	fl.StringVar(&f.images, "images", "", "`DIR` of pictures; for faces64 eight faces are built in")
 	fl.IntVar(&f.limit, "limit", 0, "take the first so many pictures only; 0 takes all")
 	fl.StringSliceVar(&f.tasks, "tasks", []string{"all"}, "tasks: all (the paper's: "+strings.Join(experiment.Tasks, ", ")+"), or a list")
-	fl.StringSliceVar(&f.methods, "methods", experiment.Methods, "methods, of "+strings.Join(keys(methods), ", "))
+	fl.StringSliceVar(&f.methods, "methods", experiment.Methods, "methods, of "+strings.Join(keys(guide.Named), ", "))
 	fl.StringVar(&f.cmi, "cmi", "both", "arms: off (without the information term), on (with it) or both")
 	fl.IntVar(&f.samples, "samples", 1, "samples for each measurement; 2 give the exchangeability ratio")
 	fl.StringVar(&f.metrics.lpips, "lpips", "", "torchvision weights `FILE` of the network that LPIPS runs on; without, an LPIPS-like distance")
@@ -108,8 +109,8 @@ func (f *evalFlags) check(c *cobra.Command) (err error) {
 		}
 	}
 	for _, method := range f.methods {
-		if _, ok := methods[method]; !ok {
-			return fmt.Errorf("unknown method %q: known are %s", method, strings.Join(keys(methods), ", "))
+		if _, ok := guide.Named[method]; !ok {
+			return fmt.Errorf("unknown method %q: known are %s", method, strings.Join(keys(guide.Named), ", "))
 		}
 	}
 	if f.arms = map[string][]bool{"off": {false}, "on": {true}, "both": {false, true}}[f.cmi]; f.arms == nil {
@@ -217,7 +218,7 @@ func (f *evalFlags) planned(m prior.Model, g experiment.Grid) (map[experiment.Ce
 		if err != nil {
 			return nil, err
 		}
-		planned[cell] = experiment.Passes(o)
+		planned[cell] = passes(o)
 	}
 	if !(f.sigmaY > 0) {
 		return nil, fmt.Errorf("--sigma-y is %v, a positive number is wanted (0.05 in the paper)", f.sigmaY)

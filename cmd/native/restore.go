@@ -15,7 +15,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
-	"github.com/cmi-diffusion/cmi/sdk/experiment"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -61,7 +61,7 @@ one labelled grid of all, restored.png. Ctrl-C stops within one step and keeps w
 	f.addGuidance(c)
 	fl := c.Flags()
 	fl.StringVar(&f.task, "task", "sr4", "what to restore from: "+strings.Join(taskNames(), ", "))
-	fl.StringVar(&f.method, "method", "dps", "sampling method: "+strings.Join(keys(methods), ", "))
+	fl.StringVar(&f.method, "method", "dps", "sampling method: "+strings.Join(keys(guide.Named), ", "))
 	fl.BoolVar(&f.cmi, "cmi", false, "add the gradient of the conditional mutual information")
 	fl.StringVar(&f.out, "out", "out", "`DIR` for the results")
 	fl.StringVar(&f.mask, "mask", "", "for --task mask: a picture `FILE`, white where the image is known")
@@ -154,7 +154,7 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		diagnostics = &lockedWriter{to: file}
 	}
 
-	bar := newProgress(experiment.Passes(o) * len(cut))
+	bar := newProgress(passes(o) * len(cut))
 	label := termName(f.method, o.CMI)
 	grid := picture.Grid{Title: f.task + ", " + label, Smooth: true, CellSize: 144,
 		Note: fmt.Sprintf("σ_y = %g, %d steps, seed %d", f.sigmaY, f.steps, f.seed)}

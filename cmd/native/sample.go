@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/sdk"
-	"github.com/cmi-diffusion/cmi/sdk/experiment"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -47,7 +46,7 @@ func sampleCommand() *cobra.Command {
 			}
 			ch, h, w := places[0].Prior().Image()
 			runs := (count + size - 1) / size
-			bar := newProgress(experiment.Passes(o) * runs)
+			bar := newProgress(passes(o) * runs)
 			grid := picture.Grid{Title: "Samples of the prior", Smooth: true, CellSize: 128, Note: fmt.Sprintf("%d steps, seed %d", sampling.steps, sampling.seed)}
 			pictures := make([]picture.Image, count)
 			if err := share(c.Context(), places, runs, func(ctx context.Context, lane, k int) error {

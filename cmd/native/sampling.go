@@ -95,11 +95,11 @@ func (f *samplingFlags) options(model prior.Model, task, method string, withCMI 
 		one := 1.0
 		o.DDIM = &one
 	}
-	make, ok := methods[method]
+	make, ok := guide.Named[method]
 	if !ok {
-		return o, fmt.Errorf("unknown method %q: known are %v", method, keys(methods))
+		return o, fmt.Errorf("unknown method %q: known are %v", method, keys(guide.Named))
 	}
-	o.Method = make(f, task)
+	o.Method = make(guide.Settings{Task: task, Steps: f.steps, Scale: f.scale, Lanczos: f.term.Lanczos, GuidedMean: f.guidedMean, Curvature: f.curvatureTerm()})
 	if withCMI {
 		term := f.term
 		term.Weighting, term.Estimator = cmi.Weighting(f.weight), cmi.Estimator(f.estimate)
@@ -111,39 +111,10 @@ func (f *samplingFlags) options(model prior.Model, task, method string, withCMI 
 	return o, nil
 }
 
-// methods makes a sampling method for a task.
-var methods = map[string]func(f *samplingFlags, task string) guide.Method{
-	"dps":  func(f *samplingFlags, task string) guide.Method { return f.dps(task, 0) },
-	"dps+": func(f *samplingFlags, task string) guide.Method { return f.dps(task, 5) },
-	"mcg":  func(*samplingFlags, string) guide.Method { return guide.MCG{} },
-	"dsg": func(f *samplingFlags, task string) guide.Method {
-		m := guide.DSGFor(task, f.steps)
-		if f.scale != 0 {
-			m.Rate = f.scale
-		}
-		return m
-	},
-	"pigdm": func(f *samplingFlags, task string) guide.Method {
-		m := guide.PiGDMFor(task)
-		m.Scale, m.GuidedMean, m.Curvature = f.scaleOr(1), f.guidedMean, f.curvatureTerm()
-		return m
-	},
-	"evidence": func(f *samplingFlags, task string) guide.Method {
-		return guide.Evidence{Scale: f.scaleOr(1), Lanczos: max(f.term.Lanczos, 1), Curvature: f.curvatureTerm()}
-	},
-	"projection":    func(*samplingFlags, string) guide.Method { return guide.Projection{} },
-	"unconditional": func(*samplingFlags, string) guide.Method { return guide.Unconditional{} },
-}
-
-func (f *samplingFlags) dps(task string, copies int) guide.Method {
-	return guide.DPS{Scale: f.scaleOr(guide.DPSScale(task, f.steps)), Copies: copies}
-}
-
-func (f *samplingFlags) scaleOr(usual float64) float64 {
-	if f.scale != 0 {
-		return f.scale
-	}
-	return usual
+// passes is how many network passes a run will take.
+func passes(o sdk.Options) int {
+	method, term := sdk.Passes(o)
+	return method + term
 }
 
 // curvatureTerm is the innovation curvature, guarded as the information term is.

@@ -7,46 +7,11 @@ import (
 	"time"
 
 	"github.com/cmi-diffusion/cmi/sdk"
-	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
-
-// Passes is how many network passes a run will take, in units of one forward, with a
-// prior that keeps directions ([prior.Keeper]), as networks do.
-func Passes(o sdk.Options) int {
-	base, extra := passes(o)
-	return base + extra
-}
-
-// passes are those of the method and those of the information term.
-func passes(o sdk.Options) (base, extra int) {
-	for i := range o.Schedule.Len() {
-		base++
-		guides := guided(o.Method, i)
-		if guides {
-			base += o.Method.Passes()
-		}
-		// A term whose length is tied to the guidance rests where there is none.
-		if o.CMI != nil && (guides || o.CMI.TrustGuidance == 0) && o.CMI.Active(o.Schedule.Len()-i, o.Schedule.AlphaBar(i)) {
-			extra += o.CMI.Probes * (o.CMI.Lanczos + cmi.SecondPasses(o.CMI.Lanczos))
-		}
-	}
-	return base, extra
-}
-
-// guided says whether a method guides the step of that index.
-func guided(m guide.Method, index int) bool {
-	switch m := m.(type) {
-	case guide.Unconditional:
-		return false
-	case guide.DSG: // no noise to steer in the last step
-		return index > 0 && index%max(m.Interval, 1) == 0
-	}
-	return true
-}
 
 // Cost is what one image of an arm takes, as the mean over tasks.
 type Cost struct {
@@ -101,7 +66,7 @@ func Estimate(ctx context.Context, m prior.Model, tasks, methods []string, optio
 				if o, err = options(Cell{task, method, withCMI}); err != nil {
 					return nil, err
 				}
-				base, extra := passes(o)
+				base, extra := sdk.Passes(o)
 				cost.Passes += float64(base+extra) / float64(len(tasks))
 				cost.Seconds += (float64(base)*perPass[0] + float64(extra)*perPass[1]) / float64(len(tasks))
 			}

@@ -121,3 +121,9 @@ func same(t testing.TB, want, got map[string]string) {
 		assert.Contains(t, want, name, "left behind")
 	}
 }
+
+// passes is how many network passes a run takes.
+func passes(o sdk.Options) int {
+	method, term := sdk.Passes(o)
+	return method + term
+}

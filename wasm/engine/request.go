@@ -84,39 +84,6 @@ func (r *request) term() (*cmi.Options, error) {
 	return &o, o.Validate()
 }
 
-// methods makes a sampling method; a scale of 0 is the usual one.
-var methods = map[string]func(r *request, lanczos int) guide.Method{
-	"dps":  func(r *request, _ int) guide.Method { return r.dps(0) },
-	"dps+": func(r *request, _ int) guide.Method { return r.dps(5) },
-	"mcg":  func(*request, int) guide.Method { return guide.MCG{} },
-	"dsg": func(r *request, _ int) guide.Method {
-		m := guide.DSGFor(r.Task, r.Steps)
-		m.Rate = r.scaleOr(m.Rate)
-		return m
-	},
-	"pigdm": func(r *request, _ int) guide.Method {
-		m := guide.PiGDMFor(r.Task)
-		m.Scale = r.scaleOr(1)
-		return m
-	},
-	"evidence": func(r *request, lanczos int) guide.Method {
-		return guide.Evidence{Scale: r.scaleOr(1), Lanczos: max(lanczos, 1)}
-	},
-	"projection":    func(*request, int) guide.Method { return guide.Projection{} },
-	"unconditional": func(*request, int) guide.Method { return guide.Unconditional{} },
-}
-
-func (r *request) dps(copies int) guide.Method {
-	return guide.DPS{Scale: r.scaleOr(guide.DPSScale(r.Task, r.Steps)), Copies: copies}
-}
-
-func (r *request) scaleOr(usual float64) float64 {
-	if r.Scale != 0 {
-		return r.Scale
-	}
-	return usual
-}
-
 // options are the sampler's.
 func (r *request) options(m *unet.Model) (sdk.Options, error) {
 	o, err := sdk.Defaults(m, r.Task, r.Steps)
@@ -129,15 +96,15 @@ func (r *request) options(m *unet.Model) (sdk.Options, error) {
 	if o.CMI, err = r.term(); err != nil {
 		return o, err
 	}
-	method, ok := methods[r.Method]
+	method, ok := guide.Named[r.Method]
 	if !ok {
-		return o, fmt.Errorf("unknown method %q: known are %s", r.Method, strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
+		return o, fmt.Errorf("unknown method %q: known are %s", r.Method, strings.Join(slices.Sorted(maps.Keys(guide.Named)), ", "))
 	}
 	lanczos := cmi.Defaults().Lanczos
 	if o.CMI != nil {
 		lanczos = o.CMI.Lanczos
 	}
-	o.Method, o.DDIM = method(r, lanczos), r.DDIM
+	o.Method, o.DDIM = method(guide.Settings{Task: r.Task, Steps: r.Steps, Scale: r.Scale, Lanczos: lanczos}), r.DDIM
 	if r.Method == "pigdm" && o.DDIM == nil { // published on DDIM with η = 1
 		one := 1.0
 		o.DDIM = &one

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/cmi-diffusion/cmi/sdk"
-	"github.com/cmi-diffusion/cmi/sdk/guide"
 )
 
 // restore(request, pixels, mask, kernel, onStep) is what engine.ts promises.
@@ -41,7 +40,8 @@ func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
 		return nil, badInput{fmt.Errorf("previewEvery is %d, a number from 0 is wanted", r.PreviewEvery)}
 	}
 	o.Preview = r.PreviewEvery > 0
-	total, passes := passesOf(o), 0
+	method, term := sdk.Passes(o)
+	passes, total := 0, method+term
 	o.OnStep = func(p sdk.Progress) {
 		passes = p.Passes
 		if onStep := args[4]; onStep.Type() == js.TypeFunction {
@@ -83,31 +83,4 @@ func step(p sdk.Progress, total, previewEvery int) map[string]any {
 		out["preview"] = float32Array(p.Preview)
 	}
 	return out
-}
-
-// passesOf is how many network passes a run will take, in units of one forward.
-func passesOf(o sdk.Options) (total int) {
-	for i := range o.Schedule.Len() {
-		total++
-		guides := guided(o.Method, i)
-		if guides {
-			total += o.Method.Passes()
-		}
-		// A term whose length is tied to the guidance rests where there is none.
-		if o.CMI != nil && (guides || o.CMI.TrustGuidance == 0) && o.CMI.Active(o.Schedule.Len()-i, o.Schedule.AlphaBar(i)) {
-			total += o.CMI.Probes * (o.CMI.Lanczos + 2)
-		}
-	}
-	return total
-}
-
-// guided says whether a method guides the step of that index.
-func guided(m guide.Method, index int) bool {
-	switch m := m.(type) {
-	case guide.Unconditional:
-		return false
-	case guide.DSG: // no noise to steer in the last step
-		return index > 0 && index%max(m.Interval, 1) == 0
-	}
-	return true
 }

@@ -1,0 +1,45 @@
+package guide
+
+// Settings are what a method is made from by its name.
+type Settings struct {
+	Task    string  // decides published constants
+	Steps   int     // of the reverse process, likewise
+	Scale   float64 // of the data guidance; 0 takes the usual one
+	Lanczos int     // evidence: Krylov steps
+	// PiGDM: guide the base sampler's mean instead of the published DDIM form.
+	GuidedMean bool
+	Curvature  Curvature // PiGDM and evidence
+}
+
+func (s Settings) scaleOr(usual float64) float64 {
+	if s.Scale != 0 {
+		return s.Scale
+	}
+	return usual
+}
+
+func (s Settings) dps(copies int) Method {
+	return DPS{Scale: s.scaleOr(DPSScale(s.Task, s.Steps)), Copies: copies}
+}
+
+// Named makes each method from its settings.
+var Named = map[string]func(Settings) Method{
+	"dps":  func(s Settings) Method { return s.dps(0) },
+	"dps+": func(s Settings) Method { return s.dps(5) },
+	"mcg":  func(Settings) Method { return MCG{} },
+	"dsg": func(s Settings) Method {
+		m := DSGFor(s.Task, s.Steps)
+		m.Rate = s.scaleOr(m.Rate)
+		return m
+	},
+	"pigdm": func(s Settings) Method {
+		m := PiGDMFor(s.Task)
+		m.Scale, m.GuidedMean, m.Curvature = s.scaleOr(1), s.GuidedMean, s.Curvature
+		return m
+	},
+	"evidence": func(s Settings) Method {
+		return Evidence{Scale: s.scaleOr(1), Lanczos: max(s.Lanczos, 1), Curvature: s.Curvature}
+	},
+	"projection":    func(Settings) Method { return Projection{} },
+	"unconditional": func(Settings) Method { return Unconditional{} },
+}
