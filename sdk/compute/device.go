@@ -61,6 +61,14 @@ type Recording interface {
 	Free()
 }
 
+// Jetter is a [Device] that takes both coefficients of a normalisation along one
+// direction at once, for less than one after the other.
+type Jetter interface {
+	// GroupNormJet is GroupNormTangent into dst and GroupNormSecond, with b = a, into
+	// second.
+	GroupNormJet(dst, second, x, stats, a, ab Tensor, p Norm)
+}
+
 // Drawer is a [Device] that draws random numbers itself, the same ones as
 // [github.com/cmi-diffusion/cmi/sdk/diffusion.Stream] to rounding, so that noise
 // need not travel.

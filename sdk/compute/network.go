@@ -321,6 +321,9 @@ func (n *Network) push(start []Tensor, where []place, key passKey) (Tensor, erro
 					split[k] = append(split[k], coefficient(t, k))
 				}
 			}
+			if norm, ok := op.(*normOp); ok && s == 2 && norm.jet(n.dev, coefficient(out, 0), coefficient(out, 1), n.aux[i], in, split[0], split[1]) {
+				continue
+			}
 			for k := range max(1, s-1) {
 				op.tangent(n.dev, coefficient(out, k), n.aux[i], in, split[k])
 			}

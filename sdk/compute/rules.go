@@ -156,6 +156,15 @@ func (o *normOp) tangent(d Device, out, stats Tensor, in, a []Tensor) {
 func (o *normOp) second(d Device, out, stats Tensor, in, a, b, ab []Tensor) {
 	d.GroupNormSecond(out, in[0], stats, a[0], b[0], ab[0], o.norm(in))
 }
+
+// jet is tangent and second along one direction, where the device does both at once.
+func (o *normOp) jet(d Device, out, second, stats Tensor, in, a, ab []Tensor) bool {
+	j, ok := d.(Jetter)
+	if ok {
+		j.GroupNormJet(out, second, in[0], stats, a[0], ab[0], o.norm(in))
+	}
+	return ok
+}
 func (o *normOp) adjoint(d Device, g, stats Tensor, in, grad []Tensor, accumulate []bool) {
 	d.GroupNormAdjoint(grad[0], in[0], stats, g, o.norm(in), accumulate[0])
 }

@@ -192,6 +192,38 @@ func (v *isa) activations() {
 	finish()
 }
 
+// jet writes the kernel of both coefficients along one direction.
+func (v *isa) jet() {
+	v.function("jet", "(first, dst, x, a, ab []float32, k *float32)", "is kernels.jet.")
+	v.useExp()
+	k := v.coefficients("mu", "m", "c")
+	v.each([]string{"dst", "first", "x", "a", "ab"}, func(at func(string) Mem, m *mask) {
+		c, z, g, h := v.slope(k, at, m)
+		bend, one := v.copyOf("two"), v.copyOf("one")
+		VFNMADD231PS(v.constants["two"], g, one) // 1 − 2g
+		VFMADD231PS(one, z, bend)
+		VMULPS(h, bend, bend) // silu″ = h·(2 + z(1 − 2g))
+		VFMADD213PS(g, z, h)  // silu′ = g + z·h
+		a, ab := v.load(at("a"), m), v.load(at("ab"), m)
+		mixed := k("shift")
+		VFMADD231PS(k("wc"), c, mixed)
+		VFMADD231PS(k("wb"), a, mixed)
+		VFMADD231PS(k("wa"), a, mixed)
+		VFMADD231PS(k("w"), ab, mixed)
+		za := k("s")
+		VFMADD231PS(k("q"), c, za)
+		VFMADD231PS(k("p"), a, za)
+		first := v.vec()
+		VMULPS(h, za, first)
+		v.store(first, at("first"), m)
+		VMULPS(za, za, za)
+		VMULPS(h, mixed, mixed)
+		VFMADD231PS(bend, za, mixed)
+		v.store(mixed, at("dst"), m)
+	})
+	finish()
+}
+
 // slope is c = x − mu, z = m·c + c₀, g = σ(z) and h = g(1 − g).
 func (v *isa) slope(k func(string) reg.VecVirtual, at func(string) Mem, m *mask) (c, z, g, h reg.VecVirtual) {
 	c, z, h = v.load(at("x"), m), v.vec(), v.vec()

@@ -17,6 +17,7 @@ func main() {
 		v.panel()
 		v.maps()
 		v.activations()
+		v.jet()
 		v.columns()
 		v.winograd()
 		if !v.wide() {

@@ -103,8 +103,13 @@ func (s *suite) group(inQuick bool, name string, bound float64, l layout, d dire
 		p, ref := c.on(b, l, v)
 		x, dst, stats := b.source(l, v), b.poisoned(l, v.N, v.C, v.H, v.W), b.poisoned(l, v.N, 2*c.groups, 1, 1)
 		b.dev.GroupNorm(dst, x, stats, p)
+		var jet func(dst, second, a, ab compute.Tensor)
+		if j, ok := b.dev.(compute.Jetter); ok {
+			jet = func(dst, second, a, ab compute.Tensor) { j.GroupNormJet(dst, second, x, stats, a, ab, p) }
+		}
 		return primitive{
-			x: v, out: v.C,
+			jet: jet,
+			x:   v, out: v.C,
 			ref: func(x Array) Array {
 				y, _ := RefGroupNorm(x, ref)
 				return y

@@ -15,6 +15,7 @@ type primitive struct {
 	adjoint func(dx, dy compute.Tensor, accumulate bool)
 	tangent func(dst, a compute.Tensor)
 	second  func(dst, a, b, ab compute.Tensor)
+	jet     func(dst, second, a, ab compute.Tensor) // tangent and second with b = a at once; nil where the device has none
 }
 
 // direction says how a primitive's derivatives are probed.
@@ -62,6 +63,19 @@ func (s *suite) derivatives(inQuick bool, op, name string, bound float64, l layo
 		dst, tx := output(b, p), b.source(l, x)
 		p.second(dst, tx, tx, b.source(l, xx))
 		return b.errorOf(dst, b.certain(RefSecond(p.ref, p.x, x, x, xx, d.step)))
+	})
+	s.add(inQuick, op+"-second", name+", a = b, with the tangent", bound, func(b *bench) float64 {
+		p := prepare(b)
+		if p.jet == nil {
+			return 0
+		}
+		x, xx := b.source(l, draw(b, p)), b.source(l, draw(b, p))
+		first, second, alone := output(b, p), output(b, p), output(b, p)
+		p.jet(first, second, x, xx)
+		p.tangent(alone, x)
+		e := b.errorOf(first, b.read(alone))
+		p.second(alone, x, x, xx)
+		return max(e, b.errorOf(second, b.read(alone)))
 	})
 	s.add(inQuick, op+"-adjoint", name, bound, func(b *bench) float64 {
 		p := prepare(b)

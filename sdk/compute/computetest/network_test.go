@@ -27,6 +27,11 @@ func (f flatNorm) GroupNormSecond(dst, x, stats, a, b, ab compute.Tensor, p comp
 	f.Device.GroupNormTangent(dst, x, stats, ab, p)
 }
 
+func (f flatNorm) GroupNormJet(dst, second, x, stats, a, ab compute.Tensor, p compute.Norm) {
+	f.GroupNormTangent(dst, x, stats, a, p)
+	f.GroupNormSecond(second, x, stats, a, a, ab, p)
+}
+
 func TestNetworksFindAWrongRule(t *testing.T) {
 	dev := flatNorm{cpu.New(0)}
 	defer dev.Close()

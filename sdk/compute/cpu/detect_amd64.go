@@ -38,6 +38,7 @@ var avx512 = &kernels{
 		}
 	},
 	second:  func(dst, x, a, b, ab []float32, k *act) { second512(dst, x, a, b, ab, &k.mu) },
+	jet:     func(first, dst, x, a, ab []float32, k *act) { jet512(first, dst, x, a, ab, &k.mu) },
 	softmax: func(s, top, sum []float32, rows, ld int) { softmax512(&s[0], &top[0], &sum[0], rows, ld) },
 	centre:  func(s, p, mean []float32, rows, ld int) { centre512(&s[0], &p[0], &mean[0], rows, ld) },
 	winograd: [len(schemes)]transforms{
@@ -68,6 +69,7 @@ var avx2 = &kernels{
 		}
 	},
 	second:  func(dst, x, a, b, ab []float32, k *act) { second256(dst, x, a, b, ab, &k.mu) },
+	jet:     func(first, dst, x, a, ab []float32, k *act) { jet256(first, dst, x, a, ab, &k.mu) },
 	softmax: func(s, top, sum []float32, rows, ld int) { softmax256(&s[0], &top[0], &sum[0], rows, ld) },
 	centre:  func(s, p, mean []float32, rows, ld int) { centre256(&s[0], &p[0], &mean[0], rows, ld) },
 	winograd: [len(schemes)]transforms{

@@ -100,6 +100,10 @@ var neon = func() *kernels {
 			secondNeon(&dst[0], &x[:n][0], &a[:n][0], &b[:n][0], &ab[:n][0], n, k)
 		}
 	}
+	k.jet = func(first, dst, x, a, ab []float32, c *act) {
+		k.tangent(first, x, a, c, false)
+		k.second(dst, x, a, a, ab, c)
+	}
 	k.softmax = func(s, top, sum []float32, rows, ld int) {
 		softmaxNeon(&s[:rows*ld][0], &top[:ld][0], &sum[:ld][0], rows, ld)
 	}

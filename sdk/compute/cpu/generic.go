@@ -5,7 +5,7 @@ import "math"
 var generic = &kernels{
 	name: "generic",
 	tile: tileGo, sum: sumGo, cdot: cdotGo, sums: sumsGo, dots: dotsGo, mul: mulGo, fma: fmaGo, exp: expGo, panel: panelGo, up2: up2Go, down2: down2Go,
-	affine: affineGo, silu: siluGo, linear: linearGo, tangent: tangentGo, second: secondGo,
+	affine: affineGo, silu: siluGo, linear: linearGo, tangent: tangentGo, second: secondGo, jet: jetGo,
 	softmax: softmaxGo, centre: centreGo,
 	winograd: [len(schemes)]transforms{{tileIn4Go, tileOut4Go}, {tileIn2Go, tileOut2Go}},
 }
@@ -217,6 +217,11 @@ func secondGo(dst, x, a, b, ab []float32, k *act) {
 		zab := k.w*ab[i] + (k.wa*a[i] + (k.wb*b[i] + (k.wc*c + k.shift)))
 		dst[i] = h*(2+z*(1-2*g))*(za*zb) + (g+z*h)*zab
 	}
+}
+
+func jetGo(first, dst, x, a, ab []float32, k *act) {
+	tangentGo(first, x, a, k, false)
+	secondGo(dst, x, a, a, ab, k)
 }
 
 func softmaxGo(s, tops, sums []float32, rows, ld int) {

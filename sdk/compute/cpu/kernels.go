@@ -33,6 +33,9 @@ type kernels struct {
 	linear  func(dst, x, a []float32, k *act, acc bool) // z_a, added to dst where acc
 	tangent func(dst, x, a []float32, k *act, acc bool) // silu′(z)·z_a, added to dst where acc
 	second  func(dst, x, a, b, ab []float32, k *act)    // silu″(z)·z_a·z_b + silu′(z)·z_ab
+	// jet is tangent into first and second into dst, with b = a: pb, qb and sb are p, q
+	// and s.
+	jet func(first, dst, x, a, ab []float32, k *act)
 
 	// softmax normalises each column of s [rows][ld] (ld a multiple of 16) to
 	// exp(s)/Σ exp(s) and stores the column's maximum top and sum = Σ exp(s − top).

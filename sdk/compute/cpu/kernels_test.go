@@ -74,6 +74,12 @@ func TestVectorKernelsAreTheirTwins(t *testing.T) {
 				"tangent":     func(k *kernels, dst []float32) { k.tangent(dst, x, a, co, false) },
 				"tangent add": func(k *kernels, dst []float32) { k.tangent(dst, x, a, co, true) },
 				"second":      func(k *kernels, dst []float32) { k.second(dst, x, a, b, ab, co) },
+				"jet": func(k *kernels, dst []float32) {
+					along := *co
+					along.pb, along.qb, along.sb = co.p, co.q, co.s
+					k.jet(make([]float32, len(dst)), dst, x, a, ab, &along)
+				},
+				"jet's first": func(k *kernels, dst []float32) { k.jet(dst, make([]float32, len(dst)), x, a, ab, co) },
 			} {
 				want, got := random(6, n+20), random(6, n+20)
 				run(generic, want[:n])

@@ -49,6 +49,7 @@ func (d *Device) SiLUSecond(dst, x, a, b, ab compute.Tensor) {
 type normCall struct {
 	compute.Norm
 	dst, x, stats, a, b, ab compute.Tensor
+	first                   compute.Tensor // of a jet: where the tangent goes too
 	accumulate              bool
 	group                   func(d *Device, w *worker)
 }
@@ -207,6 +208,18 @@ func (d *Device) GroupNormSecond(dst, x, stats, a, b, ab compute.Tensor, p compu
 	}
 }
 
+// GroupNormJet implements [compute.Jetter].
+func (d *Device) GroupNormJet(dst, second, x, stats, a, ab compute.Tensor, p compute.Norm) {
+	if !p.SiLU { // two linear maps share nothing
+		d.GroupNormTangent(dst, x, stats, a, p)
+		d.GroupNormSecond(second, x, stats, a, a, ab, p)
+		return
+	}
+	if d.NormFits(dst, x, stats, p, a) && d.NormFits(second, x, stats, p, a, ab) {
+		d.normalise(normCall{Norm: p, dst: second, first: dst, x: x, stats: stats, a: a, b: a, ab: ab, group: (*Device).normSecond})
+	}
+}
+
 // normSecond:
 //
 //	x̂_ab = c_ab·r + c_a·r_b + c_b·r_a + c·r_ab,  r_ab = ¾ r⁵ V_a V_b − ½ r³ V_ab,
@@ -225,6 +238,10 @@ func (d *Device) normSecond(w *worker) {
 			pb: float32(ch.a * r), qb: float32(ch.a * db.dr), sb: float32(-ch.a * r * db.mean),
 			w: float32(ch.a * r), wa: float32(ch.a * db.dr), wb: float32(ch.a * da.dr), wc: float32(ch.a * drr),
 			shift: float32(-ch.a * (r*dab.mean + db.dr*da.mean + da.dr*db.mean))}
+		if c.first.Buf != nil {
+			d.k.jet(image(c.first, g.image)[i:j], out[i:j], in[i:j], as[i:j], abs[i:j], k)
+			continue
+		}
 		if c.SiLU {
 			d.k.second(out[i:j], in[i:j], as[i:j], bs[i:j], abs[i:j], k)
 			continue

@@ -95,6 +95,11 @@ func tangentAdd512(dst []float32, x []float32, a []float32, k *float32)
 //go:noescape
 func second512(dst []float32, x []float32, a []float32, b []float32, ab []float32, k *float32)
 
+// jet512 is kernels.jet.
+//
+//go:noescape
+func jet512(first []float32, dst []float32, x []float32, a []float32, ab []float32, k *float32)
+
 // softmax512 is kernels.softmax.
 //
 //go:noescape
@@ -219,6 +224,11 @@ func tangentAdd256(dst []float32, x []float32, a []float32, k *float32)
 //
 //go:noescape
 func second256(dst []float32, x []float32, a []float32, b []float32, ab []float32, k *float32)
+
+// jet256 is kernels.jet.
+//
+//go:noescape
+func jet256(first []float32, dst []float32, x []float32, a []float32, ab []float32, k *float32)
 
 // softmax256 is kernels.softmax.
 //
