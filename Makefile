@@ -155,6 +155,11 @@ test-webgpu:
 	head -1 verify-webgpu.log; tail -1 verify-webgpu.log; \
 	CGO_ENABLED=0 $(GO) test -timeout 5m -tags gogpu ./gpu/wgsl/webgpu/gogpu
 
+# Layers on the WebGPU adapter, beside its own matrix product.
+.PHONY: bench-webgpu
+bench-webgpu:
+	CGO_ENABLED=1 $(GO) test ./gpu/wgsl -run - -bench Layers -benchtime 1x
+
 shader-tools:
 	test -x .tools/naga-0.13/bin/naga || cargo install --quiet --locked naga-cli --version 0.13.0 --root .tools/naga-0.13
 	test -x .tools/naga-newest/bin/naga || cargo install --quiet --locked naga-cli --root .tools/naga-newest
