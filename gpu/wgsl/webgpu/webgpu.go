@@ -29,8 +29,8 @@ type GPU interface {
 	// Submit queues a stream of commands, see [Commands]. It may be kept and
 	// submitted again.
 	Submit(commands []int32)
-	// Read waits for the queued work and copies len(dst) bytes of a buffer, from a
-	// multiple of four.
+	// Read waits for the queued work and copies len(dst) bytes of a buffer, whole words
+	// from a multiple of four.
 	Read(dst []byte, b Buffer, offset int) error
 	// Wait waits for the queued work.
 	Wait() error

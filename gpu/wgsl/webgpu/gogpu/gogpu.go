@@ -100,8 +100,8 @@ func (g *gpu) CreateBuffer(bytes int, use webgpu.Usage) (webgpu.Buffer, error) {
 		return 0, g.err
 	}
 	bytes = max(4, (bytes+3)&^3)
-	if m := g.info.Memory; bytes > g.info.MaxBuffer || m > 0 && g.allocated+int64(bytes) > m {
-		return 0, fmt.Errorf("a buffer of %d bytes beside %d, the adapter takes %d at most, and %d in all: %w", bytes, g.allocated, g.info.MaxBuffer, m, compute.ErrMemory)
+	if err := g.info.CheckSize(bytes, g.allocated); err != nil {
+		return 0, err
 	}
 	flags := wgpu.BufferUsageStorage | wgpu.BufferUsageCopySrc | wgpu.BufferUsageCopyDst
 	if use == webgpu.Uniform {
@@ -124,8 +124,8 @@ func (g *gpu) buffer(b webgpu.Buffer, offset, bytes int) *wgpu.Buffer {
 		return nil
 	}
 	have := g.buffers[b-1]
-	if offset < 0 || bytes < 0 || offset%4 != 0 || offset+bytes > int(have.Size()) {
-		g.fail(fmt.Errorf("%d bytes at %d of a buffer of %d: whole words inside it are wanted", bytes, offset, have.Size()))
+	if err := webgpu.CheckWords(offset, bytes, int(have.Size())); err != nil {
+		g.fail(err)
 		return nil
 	}
 	return have

@@ -78,26 +78,22 @@ func (g *gpu) CreateBindGroup(p webgpu.Pipeline, ranges []webgpu.Range) (webgpu.
 		return 0, g.err
 	}
 	line := g.pipelines[p-1]
-	if len(ranges) != len(line.bindings) {
-		return 0, fmt.Errorf("a bind group of %d ranges for a pipeline of %d bindings", len(ranges), len(line.bindings))
+	dynamic, err := webgpu.Bound(ranges, line.bindings, func(b webgpu.Buffer) (int, error) {
+		if have := g.buffer(b, 0, 0); have != nil {
+			return int(have.Size()), nil
+		}
+		return 0, g.err
+	})
+	if err != nil {
+		return 0, err
 	}
-	made := group{ranges: slices.Clone(ranges), uniform: -1}
+	made := group{ranges: slices.Clone(ranges), uniform: dynamic}
 	var entries []wgpu.BindGroupEntry
 	for i, r := range ranges {
-		b := g.buffer(r.Buffer, 0, 0)
-		if b == nil {
-			return 0, g.err
-		}
-		if r.Offset < 0 || r.Size < 1 || r.Offset+r.Size > int(b.Size()) {
-			return 0, fmt.Errorf("binding %d is bytes %d to %d of a buffer of %d", i, r.Offset, r.Offset+r.Size, b.Size())
-		}
-		if line.bindings[i] == webgpu.DynamicUniform {
-			made.uniform = i
-		}
+		b := g.buffers[r.Buffer-1]
 		made.buffers = append(made.buffers, b)
 		entries = append(entries, wgpu.BindGroupEntry{Binding: uint32(i), Buffer: b, Offset: uint64(r.Offset), Size: uint64(r.Size)})
 	}
-	var err error
 	if made.ref, err = g.device.CreateBindGroup(&wgpu.BindGroupDescriptor{Layout: line.layout, Entries: entries}); err != nil {
 		return 0, kind(err)
 	}

@@ -42,13 +42,11 @@ func (g *gpu) submit(commands []int32) (rest []int32, err error) {
 		return p.End()
 	}
 	for n := 0; n < mostCommands && len(commands) > 0 && err == nil; n++ {
-		code := commands[0]
-		if code != webgpu.CmdDispatch && code != webgpu.CmdCopy || len(commands) <= webgpu.Operands(code) {
-			err = errors.New("the stream of commands is not well formed")
+		var code int32
+		var operands []int32
+		if code, operands, commands, err = webgpu.Next(commands); err != nil {
 			break
 		}
-		operands := commands[1 : 1+webgpu.Operands(code)]
-		commands = commands[1+len(operands):]
 		if code == webgpu.CmdDispatch {
 			if pass == nil {
 				if pass, err = encoder.BeginComputePass(nil); err != nil {
@@ -94,13 +92,8 @@ func (g *gpu) dispatch(pass *wgpu.ComputePassEncoder, o []int32) error {
 			return fmt.Errorf("bind group %d names a buffer that was destroyed", o[1])
 		}
 	}
-	if (s.uniform >= 0) != (o[2] >= 0) {
-		return fmt.Errorf("dynamic offset %d for a bind group that takes one: %v", o[2], s.uniform >= 0)
-	}
-	for _, n := range o[3:6] {
-		if n < 0 || int(n) > g.info.MaxWorkgroups {
-			return fmt.Errorf("%v workgroups, the adapter takes %d in a dimension", o[3:6], g.info.MaxWorkgroups)
-		}
+	if err := errors.Join(webgpu.CheckOffset(o[2], s.uniform >= 0), g.info.CheckGroups(o[3:6])); err != nil {
+		return err
 	}
 	var offsets []uint32
 	if s.uniform >= 0 {
@@ -131,9 +124,6 @@ func (g *gpu) WriteBuffer(b webgpu.Buffer, offset int, data []byte) {
 	if g.err != nil || dst == nil {
 		return
 	}
-	if len(data)%4 != 0 {
-		g.fail(fmt.Errorf("%d bytes written: whole words are wanted", len(data)))
-	}
 	for len(data) > 0 && g.err == nil {
 		n := min(len(data), pieceBytes)
 		g.fail(g.queue.WriteBuffer(dst, uint64(offset), data[:n]))
@@ -156,12 +146,12 @@ func (g *gpu) Read(dst []byte, b webgpu.Buffer, offset int) error {
 
 // readPiece copies a part of a buffer through the staging buffer.
 func (g *gpu) readPiece(dst []byte, src *wgpu.Buffer, offset int) (err error) {
-	whole := (uint64(len(dst)) + 3) &^ 3
-	if g.staging == nil || g.staging.Size() < whole {
+	size := uint64(len(dst))
+	if g.staging == nil || g.staging.Size() < size {
 		if g.staging != nil {
 			g.staging.Release()
 		}
-		g.staging, err = g.device.CreateBuffer(&wgpu.BufferDescriptor{Usage: wgpu.BufferUsageMapRead | wgpu.BufferUsageCopyDst, Size: max(whole, 1<<16)})
+		g.staging, err = g.device.CreateBuffer(&wgpu.BufferDescriptor{Usage: wgpu.BufferUsageMapRead | wgpu.BufferUsageCopyDst, Size: max(size, 1<<16)})
 		if err != nil {
 			return err
 		}
@@ -170,14 +160,14 @@ func (g *gpu) readPiece(dst []byte, src *wgpu.Buffer, offset int) (err error) {
 	if err != nil {
 		return err
 	}
-	encoder.CopyBufferToBuffer(src, uint64(offset), g.staging, 0, whole)
+	encoder.CopyBufferToBuffer(src, uint64(offset), g.staging, 0, size)
 	if err := g.finish(encoder); err != nil {
 		return err
 	}
-	if err := g.staging.Map(context.Background(), wgpu.MapModeRead, 0, whole); err != nil {
+	if err := g.staging.Map(context.Background(), wgpu.MapModeRead, 0, size); err != nil {
 		return err
 	}
-	mapped, err := g.staging.MappedRange(0, whole)
+	mapped, err := g.staging.MappedRange(0, size)
 	if err != nil {
 		return errors.Join(err, g.staging.Unmap())
 	}

@@ -153,11 +153,8 @@ func (g *gpu) CreateBuffer(bytes int, use webgpu.Usage) (webgpu.Buffer, error) {
 		return 0, g.err
 	}
 	bytes = max(4, (bytes+3)&^3)
-	if bytes > g.info.MaxBuffer {
-		return 0, fmt.Errorf("a buffer of %d bytes, the adapter takes %d at most: %w", bytes, g.info.MaxBuffer, compute.ErrMemory)
-	}
-	if m := g.info.Memory; m > 0 && g.allocated+int64(bytes) > m {
-		return 0, fmt.Errorf("a buffer of %d bytes beside %d, there is room for %d in all: %w", bytes, g.allocated, m, compute.ErrMemory)
+	if err := g.info.CheckSize(bytes, g.allocated); err != nil {
+		return 0, err
 	}
 	flags := wgpu.BufferUsage_Storage | wgpu.BufferUsage_CopySrc | wgpu.BufferUsage_CopyDst
 	if use == webgpu.Uniform {

@@ -97,24 +97,20 @@ func (g *gpu) CreateBindGroup(p webgpu.Pipeline, ranges []webgpu.Range) (webgpu.
 	if g.err != nil || !ok {
 		return 0, g.err
 	}
-	if len(ranges) != len(line.bindings) {
-		return 0, fmt.Errorf("a bind group of %d ranges for a pipeline of %d bindings", len(ranges), len(line.bindings))
+	dynamic, err := webgpu.Bound(ranges, line.bindings, func(b webgpu.Buffer) (int, error) {
+		have, _ := g.buffer(b)
+		return have.size, g.err
+	})
+	if err != nil {
+		return 0, err
 	}
 	var entries []wgpu.BindGroupEntry
-	var made group
+	made := group{dynamic: dynamic >= 0}
 	for i, r := range ranges {
-		b, ok := g.buffer(r.Buffer)
-		if !ok {
-			return 0, g.err
-		}
-		if r.Offset < 0 || r.Size < 1 || r.Offset+r.Size > b.size {
-			return 0, fmt.Errorf("binding %d is bytes %d to %d of a buffer of %d", i, r.Offset, r.Offset+r.Size, b.size)
-		}
-		made.dynamic = made.dynamic || line.bindings[i] == webgpu.DynamicUniform
+		b := g.buffers[r.Buffer-1]
 		made.names, made.buffers = append(made.names, r.Buffer), append(made.buffers, b.ref)
 		entries = append(entries, wgpu.BindGroupEntry{Binding: uint32(i), Buffer: b.ref, Offset: uint64(r.Offset), Size: uint64(r.Size)})
 	}
-	var err error
 	if made.ref, err = g.device.CreateBindGroup(&wgpu.BindGroupDescriptor{Layout: line.layout.group, Entries: entries}); err != nil {
 		return 0, kind(err)
 	}

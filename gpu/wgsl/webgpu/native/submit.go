@@ -42,13 +42,11 @@ func (g *gpu) submit(commands []int32, most int) (rest []int32, err error) {
 		return err
 	}
 	for n := 0; n < most && len(commands) > 0 && err == nil; n++ {
-		code := commands[0]
-		if code != webgpu.CmdDispatch && code != webgpu.CmdCopy || len(commands) <= webgpu.Operands(code) {
-			err = errors.New("the stream of commands is not well formed")
+		var code int32
+		var operands []int32
+		if code, operands, commands, err = webgpu.Next(commands); err != nil {
 			break
 		}
-		operands := commands[1 : 1+webgpu.Operands(code)]
-		commands = commands[1+len(operands):]
 		if code == webgpu.CmdDispatch {
 			if pass == nil {
 				pass = encoder.BeginComputePass(nil)
@@ -88,13 +86,8 @@ func (g *gpu) dispatch(pass *wgpu.ComputePassEncoder, o []int32) error {
 	if !g.live(b) {
 		return fmt.Errorf("bind group %d names a buffer that was destroyed", o[1])
 	}
-	if b.dynamic != (o[2] >= 0) {
-		return fmt.Errorf("dynamic offset %d for a bind group that takes one: %v", o[2], b.dynamic)
-	}
-	for _, n := range o[3:6] {
-		if n < 0 || int(n) > g.info.MaxWorkgroups {
-			return fmt.Errorf("%v workgroups, the adapter takes %d in a dimension", o[3:6], g.info.MaxWorkgroups)
-		}
+	if err := errors.Join(webgpu.CheckOffset(o[2], b.dynamic), g.info.CheckGroups(o[3:6])); err != nil {
+		return err
 	}
 	pass.SetPipeline(p.ref)
 	if b.dynamic {

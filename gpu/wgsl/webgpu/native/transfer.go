@@ -24,8 +24,7 @@ func (g *gpu) WriteBuffer(b webgpu.Buffer, offset int, data []byte) {
 	if g.err != nil || !ok {
 		return
 	}
-	if offset < 0 || offset%4 != 0 || len(data)%4 != 0 || offset+len(data) > dst.size {
-		g.fail(fmt.Errorf("%d bytes written at %d of a buffer of %d: whole words inside it are wanted", len(data), offset, dst.size))
+	if g.fail(webgpu.CheckWords(offset, len(data), dst.size)); g.err != nil {
 		return
 	}
 	for len(data) > 0 && g.err == nil {
@@ -46,8 +45,7 @@ func (g *gpu) Read(dst []byte, b webgpu.Buffer, offset int) error {
 	if g.err != nil || !ok {
 		return g.err
 	}
-	if offset < 0 || offset%4 != 0 || offset+len(dst) > src.size {
-		g.fail(fmt.Errorf("%d bytes read at %d of a buffer of %d: whole words inside it are wanted", len(dst), offset, src.size))
+	if g.fail(webgpu.CheckWords(offset, len(dst), src.size)); g.err != nil {
 		return g.err
 	}
 	if len(dst) == 0 {
@@ -66,14 +64,14 @@ func (g *gpu) Read(dst []byte, b webgpu.Buffer, offset int) error {
 
 // readPiece copies a part of a buffer through the staging buffer.
 func (g *gpu) readPiece(dst []byte, src *wgpu.Buffer, offset int) error {
-	whole := (uint64(len(dst)) + 3) &^ 3
-	if g.staging == nil || g.staging.GetSize() < whole {
+	size := uint64(len(dst))
+	if g.staging == nil || g.staging.GetSize() < size {
 		if g.staging != nil {
 			g.staging.Release()
 			g.staging = nil
 		}
 		var err error
-		g.staging, err = g.device.CreateBuffer(&wgpu.BufferDescriptor{Usage: wgpu.BufferUsage_MapRead | wgpu.BufferUsage_CopyDst, Size: max(whole, 1<<16)})
+		g.staging, err = g.device.CreateBuffer(&wgpu.BufferDescriptor{Usage: wgpu.BufferUsage_MapRead | wgpu.BufferUsage_CopyDst, Size: max(size, 1<<16)})
 		if err != nil {
 			return err
 		}
@@ -83,7 +81,7 @@ func (g *gpu) readPiece(dst []byte, src *wgpu.Buffer, offset int) error {
 		return err
 	}
 	defer encoder.Release()
-	if err := encoder.CopyBufferToBuffer(src, uint64(offset), g.staging, 0, whole); err != nil {
+	if err := encoder.CopyBufferToBuffer(src, uint64(offset), g.staging, 0, size); err != nil {
 		return err
 	}
 	done, err := encoder.Finish(nil)
@@ -95,10 +93,10 @@ func (g *gpu) readPiece(dst []byte, src *wgpu.Buffer, offset int) error {
 	g.unsent = 0
 	g.pace.submitted()
 	g.idle()
-	if err := g.mapStaging(whole); err != nil {
+	if err := g.mapStaging(size); err != nil {
 		return err
 	}
-	copy(dst, g.staging.GetMappedRange(0, uint(whole)))
+	copy(dst, g.staging.GetMappedRange(0, uint(size)))
 	return g.staging.Unmap()
 }
 
