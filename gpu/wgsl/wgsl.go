@@ -30,6 +30,7 @@ type Device struct {
 	tuned     map[class]*variant
 	tuneFrom  float64
 	tiles     bool    // convolutions in tiles where they pay
+	staged    int     // floats of tiles at a time
 	immediate *stream // the stream when nothing is recorded
 }
 
@@ -52,7 +53,7 @@ func New(gpu webgpu.GPU) (*Device, error) {
 	if d.stream, err = d.newStream(false); err != nil {
 		return nil, err
 	}
-	d.immediate, d.tiles = d.stream, os.Getenv("CMI_WINOGRAD") != "off"
+	d.immediate, d.tiles, d.staged = d.stream, os.Getenv("CMI_WINOGRAD") != "off", stagedFloats
 	d.tuned, d.tuneFrom = map[class]*variant{}, hardwareTune
 	if d.limits.Software {
 		d.tuneFrom = softwareTune

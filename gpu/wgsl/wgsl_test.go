@@ -70,8 +70,20 @@ func TestHardwareKernels(t *testing.T) {
 	defer d.Close()
 	devicetest.Ops(t, d, true)
 	devicetest.Cases(t, d, computetest.Networks(true))
-	// convolutions large enough for Winograd's tiles, whose products are tiled too
-	devicetest.Cases(t, d, slices.DeleteFunc(computetest.Ops(false), func(c computetest.Case) bool {
-		return !strings.HasPrefix(c.Name, "64→96 k3 on 1×24×24")
-	}))
+	devicetest.Cases(t, d, tiledCases()) // the products are tiled too
+}
+
+// tiledCases is convolutions large enough for Winograd's tiles.
+func tiledCases() []computetest.Case {
+	return slices.DeleteFunc(computetest.Ops(false), func(c computetest.Case) bool {
+		return !strings.HasPrefix(c.Name, "64→96 k3 on ")
+	})
+}
+
+// Tiles that are staged a few at a time, from the middle of one image to that of
+// another, give what all at once do.
+func TestStages(t *testing.T) {
+	d := open(t)
+	d.StageAtMost(36 * 96 * 7)
+	devicetest.Cases(t, d, tiledCases())
 }

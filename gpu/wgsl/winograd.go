@@ -68,9 +68,9 @@ func (w *weights) transformed(kind int, adjoint bool) *block {
 	return b
 }
 
-// tileFloats bounds the transformed pixels, and the products, that are staged at a
-// time.
-const tileFloats = 16 << 20
+// stagedFloats bounds the transformed pixels, and the products, that are staged at a
+// time: the tiles of some images, or some of one image's.
+const stagedFloats = 16 << 20
 
 // The scratch of a convolution in tiles.
 const (
@@ -86,15 +86,15 @@ func (d *Device) convWinograd(c *convolution, s scheme, weights *block) {
 	h, w, inputs, outputs := c.dst.H, c.dst.W, c.src.C, c.dst.C
 	across, points := ceil(w, s.size), s.points*s.points
 	each := ceil(h, s.size) * across
-	batch := max(1, min(c.src.N, tileFloats/(points*max(inputs, outputs)*each)))
-	for n := 0; n < c.src.N; n += batch {
-		tiles := min(batch, c.src.N-n) * each
+	all, most := c.src.N*each, max(1, d.staged/(points*max(inputs, outputs)))
+	for first := 0; first < all; first += most {
+		tiles := min(most, all-first)
 		v := d.temporary(pixelsScratch, points, inputs, 1, tiles)
 		m := d.temporary(productsScratch, points, outputs, 1, tiles)
 		if v.Buf == nil || m.Buf == nil {
 			return
 		}
-		params := []parameter{u("image", n), u("tiles", tiles), u("each", each), u("across", across), u("height", h), u("width", w)}
+		params := []parameter{u("tile", first), u("tiles", tiles), u("each", each), u("across", across), u("height", h), u("width", w)}
 		d.invocations(call{
 			kernel: "winograd", entry: "tiles_in", ints: s.ints(),
 			args:   []argument{{name: "v", block: v.Buf.(*buffer).block, writes: true}, in("x", c.src)},

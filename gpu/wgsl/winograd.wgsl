@@ -60,12 +60,12 @@ fn tiles_in(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups
   if (id >= p.last) {
     return;
   }
-  let tile = id % p.tiles;
+  let staged = id % p.tiles;
   let channel = id / p.tiles;
-  let n = tile / p.each;
+  let tile = p.tile + staged; // of all images
   let y = tile % p.each / p.across * ${SIZE}u - 1u; // wraps where there is no such row
   let x = tile % p.across * ${SIZE}u - 1u;
-  let base = x_image(p.image + n) + channel * p.height * p.width;
+  let base = x_image(tile / p.each) + channel * p.height * p.width;
 #for r < POINTS
   var d${r}: array<f32, ${POINTS}>;
 #for c < POINTS
@@ -83,7 +83,7 @@ fn tiles_in(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups
 #end
   let column${c} = forward(e${c});
 #for r < POINTS
-  $v[(${POINTS * r + c}u * p.channels + channel) * p.tiles + tile] = column${c}[${r}];
+  $v[(${POINTS * r + c}u * p.channels + channel) * p.tiles + staged] = column${c}[${r}];
 #end
 #end
 }
@@ -109,15 +109,16 @@ fn tiles_out(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
   if (id >= p.last) {
     return;
   }
-  let tile = id % p.tiles;
+  let staged = id % p.tiles;
   let channel = id / p.tiles;
-  let n = p.image + tile / p.each;
+  let tile = p.tile + staged; // of all images
+  let n = tile / p.each;
   let y = tile % p.each / p.across * ${SIZE}u;
   let x = tile % p.across * ${SIZE}u;
 #for c < POINTS
   var m${c}: array<f32, ${POINTS}>;
 #for r < POINTS
-  m${c}[${r}] = $m[(${POINTS * r + c}u * p.outputs + channel) * p.tiles + tile];
+  m${c}[${r}] = $m[(${POINTS * r + c}u * p.outputs + channel) * p.tiles + staged];
 #end
   let column${c} = back(m${c});
 #end
