@@ -3,8 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,24 +21,97 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-func init() { devices["webgpu"] = openWebGPU }
+func init() {
+	devices["webgpu"] = func(context.Context) (compute.Device, error) { return openWebGPU(nil) }
+	variants["webgpu"] = variant{
+		help: "webgpu:8GB (at most so much of the adapter's memory)",
+		open: func(_ context.Context, options []string) (compute.Device, error) { return openWebGPU(options) },
+	}
+}
 
 // driverCommand runs the WebGPU driver for another process of this program.
 const driverCommand = "webgpu-driver"
 
 // openWebGPU opens the fastest adapter in a process of its own, because the library
-// ends its process when the adapter is lost.
-func openWebGPU(context.Context) (compute.Device, error) {
+// ends its process when the adapter is lost. An option bounds its memory.
+func openWebGPU(options []string) (compute.Device, error) {
+	most := int64(0)
+	for _, o := range options {
+		var err error
+		if most, err = parseBytes(o); err != nil {
+			return nil, err
+		}
+	}
 	gpu, err := openDriver()
 	if err != nil {
 		return nil, err
+	}
+	if most > 0 {
+		gpu = bounded{gpu, most}
 	}
 	d, err := wgsl.New(gpu)
 	if err != nil {
 		_ = gpu.Close()
 		return nil, err
 	}
+	if folder := cacheFolder(); folder != "" {
+		d.Remember(folder)
+	}
 	return d, nil
+}
+
+// bounded is a driver that may take so many bytes of its adapter's memory.
+type bounded struct {
+	webgpu.GPU
+	most int64
+}
+
+func (b bounded) Info() webgpu.Info {
+	i := b.GPU.Info()
+	if i.Memory == 0 || b.most < i.Memory {
+		i.Memory = b.most
+	}
+	return i
+}
+
+var sizePattern = regexp.MustCompile(`^([0-9]{1,9}(?:\.[0-9]{1,6})?)([KMGT])(i?)B$`)
+
+// parseBytes reads a size such as 8GB or 512MiB.
+func parseBytes(s string) (int64, error) {
+	p := sizePattern.FindStringSubmatch(s)
+	if p == nil {
+		return 0, fmt.Errorf("%q: a size such as 8GB or 512MiB is wanted", s)
+	}
+	amount, err := strconv.ParseFloat(p[1], 64)
+	if err != nil {
+		return 0, err
+	}
+	base := 1000.0
+	if p[3] != "" {
+		base = 1024
+	}
+	bytes := amount * math.Pow(base, float64(1+strings.Index("KMGT", p[2])))
+	if !(bytes >= 1 && bytes < 1<<62) {
+		return 0, fmt.Errorf("%q: a size such as 8GB or 512MiB is wanted", s)
+	}
+	return int64(bytes), nil
+}
+
+// cacheFolder is where results are kept that can be found again: CMI_CACHE, or the
+// user's own folder of such things. It is "" for nowhere, with CMI_CACHE=off too.
+func cacheFolder() string {
+	switch folder := os.Getenv("CMI_CACHE"); folder {
+	case "off":
+		return ""
+	case "":
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return ""
+		}
+		return filepath.Join(user, "cmi")
+	default:
+		return folder
+	}
 }
 
 func openDriver() (webgpu.GPU, error) {

@@ -14,6 +14,9 @@ import (
 
 // The driver's process of the tool is the test binary when the tool is called in it.
 func init() {
+	if os.Getenv("CMI_CACHE") == "" { // tests leave the user's alone
+		os.Setenv("CMI_CACHE", "off")
+	}
 	if len(os.Args) == 2 && os.Args[1] == driverCommand {
 		os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 	}
@@ -30,4 +33,32 @@ func TestWebGPUAbsent(t *testing.T) {
 		assert.Equal(t, exitUsage, code)
 		assert.Contains(t, stderr, fmt.Sprintf("this build for %s/%s has no WebGPU driver", runtime.GOOS, runtime.GOARCH))
 	}
+}
+
+func TestParseBytes(t *testing.T) {
+	for text, want := range map[string]int64{"8GB": 8e9, "512MiB": 512 << 20, "1.5KB": 1500, "2TiB": 2 << 40} {
+		got, err := parseBytes(text)
+		assert.NoError(t, err, text)
+		assert.Equal(t, want, got, text)
+	}
+	for _, text := range []string{"", "8", "8G", "-1GB", "0GB", "GB", "8gb", "1e3MB", "0.0001KB", "8GB "} {
+		_, err := parseBytes(text)
+		assert.ErrorContains(t, err, "a size such as 8GB", text)
+	}
+}
+
+func TestCacheFolder(t *testing.T) {
+	t.Setenv("CMI_CACHE", "off")
+	assert.Empty(t, cacheFolder())
+	t.Setenv("CMI_CACHE", "/some/where")
+	assert.Equal(t, "/some/where", cacheFolder())
+	if runtime.GOOS != "linux" {
+		return
+	}
+	t.Setenv("CMI_CACHE", "")
+	t.Setenv("XDG_CACHE_HOME", "/of/the/user")
+	assert.Equal(t, "/of/the/user/cmi", cacheFolder())
+	t.Setenv("XDG_CACHE_HOME", "")
+	t.Setenv("HOME", "")
+	assert.Empty(t, cacheFolder())
 }

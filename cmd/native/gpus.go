@@ -23,8 +23,8 @@ func (f *modelFlags) places(ctx context.Context) (all []*sdk.Place, err error) {
 	names := []string{f.device}
 	if len(f.gpus) > 0 {
 		base, _, _ := strings.Cut(f.device, ":")
-		if _, ok := variants[base]; !ok {
-			return nil, fmt.Errorf("--gpus %v needs a device with numbers, as --device %s; --device is %s", f.gpus, strings.Join(keys(variants), ", "), f.device)
+		if variants[base].count == nil {
+			return nil, fmt.Errorf("--gpus %v needs a device with numbers, as --device cuda; --device is %s", f.gpus, f.device)
 		}
 		names = nil
 		seen := map[int]bool{}

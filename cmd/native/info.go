@@ -40,7 +40,7 @@ func infoCommand() *cobra.Command {
 func listAll(ctx context.Context, out io.Writer) {
 	for _, name := range keys(devices) {
 		count := 1
-		if v, ok := variants[name]; ok {
+		if v := variants[name]; v.count != nil {
 			if n, err := v.count(); err == nil { // an error comes again below
 				count = n
 			}

@@ -25,7 +25,7 @@ var devices = map[string]func(context.Context) (compute.Device, error){
 type variant struct {
 	help  string
 	open  func(ctx context.Context, options []string) (compute.Device, error)
-	count func() (int, error) // how many there are, numbers from 0 being options
+	count func() (int, error) // how many there are, numbers from 0 being options; nil for one
 }
 
 var variants = map[string]variant{}

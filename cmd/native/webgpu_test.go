@@ -151,3 +151,29 @@ func TestSamePicture(t *testing.T) {
 	t.Logf("PSNR to the processor's picture after 100 steps: %.1f dB", db)
 	assert.GreaterOrEqual(t, db, 60.0)
 }
+
+// Results of trials are kept for the next process, which adds none.
+func TestWebGPUTrials(t *testing.T) {
+	cache := filepath.Join(t.TempDir(), "cache")
+	kept := func() (text string) {
+		self, err := os.Executable()
+		require.NoError(t, err)
+		faces, err := filepath.Glob("../../examples/faces/0[1-4].png")
+		require.NoError(t, err)
+		c := exec.Command(self, append([]string{"restore", "--steps", "1", "--batch", "4", "--device", "webgpu", "--out", t.TempDir()}, faces...)...)
+		c.Env = append(os.Environ(), asTool+"=1", "CMI_CACHE="+cache)
+		if text, err := c.CombinedOutput(); err != nil {
+			require.Contains(t, string(text), "no WebGPU adapter")
+			t.Skip(string(text))
+		}
+		files, err := os.ReadDir(cache)
+		require.NoError(t, err)
+		require.Len(t, files, 1)
+		got, err := os.ReadFile(filepath.Join(cache, files[0].Name()))
+		require.NoError(t, err)
+		return string(got)
+	}
+	first := kept()
+	assert.Contains(t, first, "1×1")
+	assert.Equal(t, first, kept())
+}

@@ -13,7 +13,7 @@ type class struct {
 }
 
 // variant is the fastest variant of a convolution. For one that takes long enough
-// it is found by a trial, once for each class of shapes.
+// it is found by a trial, once for each class of shapes, see [Device.Remember].
 func (d *Device) variant(c *convolution, kernel int) *variant {
 	possible := d.variants[kernel]
 	k := class{kernel, c.src.C, c.dst.C, c.dst.H, c.dst.W, c.dst.N}
@@ -22,12 +22,35 @@ func (d *Device) variant(c *convolution, kernel int) *variant {
 	}
 	v := possible[0]
 	if work := 2 * float64(c.dst.N*c.dst.Len()*c.src.C*kernel*kernel); work >= d.tuneFrom {
-		v = d.trial(c, possible)
+		v = d.fastest(c, k, possible)
 	} else if kernel == 3 && c.dst.H*c.dst.W <= 64 && d.limits.Software {
 		v = possible[1] // smaller tiles
 	}
 	d.tuned[k] = v
 	return v
+}
+
+// fastest is what a trial finds, or an earlier one has found.
+func (d *Device) fastest(c *convolution, k class, possible []*variant) *variant {
+	if d.trials != nil {
+		if v := d.trials.find(k, possible); v != nil {
+			return v
+		}
+	}
+	v := d.trial(c, possible)
+	if v == nil {
+		return possible[0]
+	}
+	if d.trials != nil {
+		d.trials.add(k, v)
+	}
+	return v
+}
+
+// trials are results that outlive the device.
+type trials interface {
+	find(k class, possible []*variant) *variant // nil where there is none
+	add(class, *variant)
 }
 
 // Trials are worth while for convolutions of so many operations, which take some
@@ -37,8 +60,8 @@ const (
 	hardwareTune = 2e9
 )
 
-// trial times variants on scratch arrays of the convolution's shape. Its
-// dispatches go to the adapter at once, also while a recording is made.
+// trial times variants on scratch arrays of the convolution's shape; nil where that
+// fails. Its dispatches go to the adapter at once, also while a recording is made.
 func (d *Device) trial(c *convolution, possible []*variant) (best *variant) {
 	d.now(func() { best = d.tried(c, possible) })
 	return best
@@ -56,24 +79,25 @@ func (d *Device) tried(c *convolution, possible []*variant) *variant {
 	try.src, try.dst = blank(c.src), blank(c.dst)
 	for _, t := range []compute.Tensor{try.src, try.dst} {
 		if t.Buf == nil {
-			return possible[0]
+			return nil
 		}
 		defer d.release(t.Buf.(*buffer).block)
 	}
 	// What is there may be anything; zeros take as long as numbers.
 	d.Combine(try.src, compute.Times(0, try.src))
 	try.add = try.dst
-	best, least := possible[0], time.Duration(1<<62)
+	var best *variant
+	least := time.Duration(1 << 62)
 	for _, v := range possible {
 		v.run(d, &try, v) // compiles
 		if d.Sync() != nil {
-			break
+			return nil
 		}
 		for range 2 {
 			start := time.Now()
 			v.run(d, &try, v)
 			if d.Sync() != nil {
-				break
+				return nil
 			}
 			if took := time.Since(start); took < least {
 				best, least = v, took

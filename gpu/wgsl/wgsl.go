@@ -28,6 +28,7 @@ type Device struct {
 	scratch   [scratches]*block
 	variants  map[int][]*variant // of convolutions, by kernel size
 	tuned     map[class]*variant
+	trials    trials // beyond this device; nil for none
 	tuneFrom  float64
 	tiles     bool    // convolutions in tiles where they pay
 	staged    int     // floats of tiles at a time

@@ -37,9 +37,6 @@ type gpu struct {
 	err       error // the first failure; after it nothing runs
 }
 
-// softwareRoom bounds what a software adapter may take of the machine's memory.
-const softwareRoom = 4 << 30
-
 // Open opens the default adapter.
 func Open() (webgpu.GPU, error) {
 	instance, err := wgpu.CreateInstance(nil)
@@ -70,7 +67,7 @@ func Open() (webgpu.GPU, error) {
 		UniformAlignment: int(l.MinUniformBufferOffsetAlignment),
 	}}
 	if g.info.Software {
-		g.info.Memory = softwareRoom
+		g.info.Memory = webgpu.HostMemory()
 	}
 	return g, nil
 }

@@ -110,8 +110,16 @@ func describe(p wgpu.AdapterProperties, l wgpu.Limits) webgpu.Info {
 		MaxWorkgroupStorage: int(l.MaxComputeWorkgroupStorageSize),
 		MaxStorageBuffers:   int(l.MaxStorageBuffersPerShaderStage),
 		UniformAlignment:    int(l.MinUniformBufferOffsetAlignment),
-		Memory:              room(software),
+		Memory:              memory(software, p),
 	}
+}
+
+// memory is how many bytes may be allocated; 0 where nobody says.
+func memory(software bool, p wgpu.AdapterProperties) int64 {
+	if software {
+		return webgpu.HostMemory()
+	}
+	return adapterMemory(p.VendorId, p.DeviceId)
 }
 
 // size limits a limit to what the device will ever ask for in one piece.

@@ -1,4 +1,4 @@
-package native
+package webgpu
 
 import (
 	"os"
@@ -6,13 +6,10 @@ import (
 	"strings"
 )
 
-// room is how many bytes may be allocated: a software adapter's memory is the
+// HostMemory is how many bytes a software adapter may take: its memory is the
 // machine's, of which three quarters of what is free may be taken. It is 0 where
 // nobody says.
-func room(software bool) int64 {
-	if !software {
-		return 0
-	}
+func HostMemory() int64 {
 	text, _ := os.ReadFile("/proc/meminfo") // only Linux has these files
 	_, after, _ := strings.Cut(string(text), "MemAvailable:")
 	amount, _, _ := strings.Cut(after, "kB")
