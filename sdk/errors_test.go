@@ -277,11 +277,11 @@ func TestDefaults(t *testing.T) {
 	assert.Equal(t, 50, o.Schedule.Len())
 	assert.Equal(t, 999, o.Schedule.Timestep(49))
 	assert.Equal(t, diffusion.LearnedRange, o.Variance)
-	assert.Equal(t, guide.DPS{Scale: 6}, o.Method)
+	assert.Equal(t, guide.DPS{Scale: 6, Limit: 0.5}, o.Method)
 	assert.Nil(t, o.CMI)
 	o, err = sdk.Defaults(n, "box", 50)
 	require.NoError(t, err)
-	assert.Equal(t, guide.DPS{Scale: 10}, o.Method)
+	assert.Equal(t, guide.DPS{Scale: 10, Limit: 0.5}, o.Method)
 	p, _ := gaussians(t, dev, 1, 2)
 	assert.Equal(t, diffusion.FixedSmall, sdk.VarianceOf(p.Prior))
 	for _, steps := range []int{0, -1, 1001} {

@@ -30,7 +30,7 @@ func Restore(ctx context.Context, p Problem, o Options) ([]float32, error) {
 	return s.Run(ctx)
 }
 
-// Defaults are DPS for a task ("sr4", "inpaint", …) with the linear schedule in so
+// Defaults are DPS for a task ("sr4", "inpaint", …; see [guide.DPSFor]) with the linear schedule in so
 // many of the model's training steps. Set CMI to add the information term.
 func Defaults(m prior.Model, task string, steps int) (Options, error) {
 	betas, err := diffusion.Linear(m.Steps())
@@ -41,7 +41,7 @@ func Defaults(m prior.Model, task string, steps int) (Options, error) {
 	if err != nil {
 		return Options{}, err
 	}
-	return Options{Method: guide.DPS{Scale: guide.DPSScale(task, steps)}, Schedule: schedule, Variance: VarianceOf(m)}, nil
+	return Options{Method: guide.DPSFor(task, steps), Schedule: schedule, Variance: VarianceOf(m)}, nil
 }
 
 // VarianceOf is the variance of the reverse step that suits a model: learned

@@ -49,7 +49,7 @@ func (f *samplingFlags) add(c *cobra.Command, steps int) {
 
 func (f *samplingFlags) addGuidance(c *cobra.Command) {
 	fl, d := c.Flags(), f.setDefaultTerm()
-	fl.Float64Var(&f.scale, "scale", 0, "scale of the data guidance; 0 takes the published one for the task, times 1000/steps")
+	fl.Float64Var(&f.scale, "scale", 0, "scale of the data guidance; 0 takes the published one for the task, times 1000/steps (dps in fewer than 1000 steps also limits it, see docs/defaults.md)")
 	fl.Float64Var(&f.sigmaY, "sigma-y", 0.05, "standard deviation of the measurement noise, images in [-1, 1]")
 	fl.Float64Var(&f.curvature, "curvature", 0, "pigdm, evidence: weight of the innovation curvature, one jet along the innovation; 1 is the evidence's gradient")
 	fl.BoolVar(&f.guidedMean, "guided-mean", false, "pigdm: guide the mean of the base sampler instead of the published DDIM form")

@@ -16,7 +16,7 @@ import (
 // every method, made afresh.
 func every() []guide.Method {
 	return []guide.Method{
-		guide.Unconditional{}, guide.Projection{}, guide.DPS{Scale: 0.5}, guide.DPS{Scale: 0.5, Copies: 2}, guide.MCG{}, guide.DSG{Interval: 1, Rate: 0.3},
+		guide.Unconditional{}, guide.Projection{}, guide.DPS{Scale: 0.5}, guide.DPS{Scale: 0.5, Copies: 2}, guide.DPS{Scale: 100, Limit: 0.5}, guide.MCG{}, guide.DSG{Interval: 1, Rate: 0.3},
 		guide.PiGDM{Scale: 1}, guide.PiGDM{Scale: 1, GuidedMean: true}, guide.PiGDM{Scale: 1, Curvature: guide.Curvature{Weight: 1}},
 		guide.Evidence{Scale: 1, Lanczos: 3}, guide.Evidence{Scale: 1, Lanczos: 2, Curvature: guide.Curvature{Weight: 1}},
 	}

@@ -16,6 +16,11 @@ import (
 // x̂0. It takes nonlinear operators too.
 type DPS struct {
 	Scale float64 // ζ
+	// Limit bounds each image's ζ so that to first order no step takes away more
+	// than this fraction of its residual: ζ‖g‖² ≤ Limit·‖y − A x̂0‖ for the gradient g
+	// of that norm. At 1 the bound is Polyak's step, where the linearised residual
+	// vanishes. 0 is the published method, without a bound; see [DPSFor].
+	Limit float64
 	// Copies > 0 is DPS+: the norm is averaged over so many copies of x̂0 with
 	// 0.05·U[0, 1) added to every value. The published code takes 5.
 	Copies int
@@ -33,6 +38,23 @@ func DPSScale(task string, steps int) float64 {
 		zeta = 0.5
 	}
 	return zeta * 1000 / float64(steps)
+}
+
+// DPSFor is DPS for a task and number of steps: [DPSScale], and with fewer steps than
+// the published 1000 a Limit of one half.
+//
+// The carried-over ζ alone is too long where the noise is strong. There x̂0 hardly
+// depends on x_t but for a few directions, brightness above all, in which ‖∂x̂0/∂x_t‖
+// is large: at 20 steps the first step is 50 times Polyak's (at 1000 steps, once). It
+// throws x̂0 out of [−1, 1], where the clamp lets no gradient through that could bring
+// it back. One half, because the step is taken with the gradient of x_t, but judged by
+// the next x̂0, which answers more strongly. docs/defaults.md has what was measured.
+func DPSFor(task string, steps int) DPS {
+	m := DPS{Scale: DPSScale(task, steps)}
+	if steps < 1000 {
+		m.Limit = 0.5
+	}
+	return m
 }
 
 func isInpainting(task string) bool {
@@ -60,17 +82,21 @@ func (m DPS) Step(s *Step) error {
 	if m.Weights != nil && len(m.Weights) != s.X.N {
 		return fmt.Errorf("%d weights for %d images", len(m.Weights), s.X.N)
 	}
-	gradient, norm, err := averagedGradient(s, m.Copies)
+	gradient, norm, residual, err := averagedGradient(s, m.Copies)
 	if err != nil {
 		return err
 	}
 	coef := make([]float64, len(norm))
 	for i, n := range norm {
-		coef[i] = -m.Scale
+		zeta := m.Scale
 		if m.Weights != nil {
-			coef[i] *= m.Weights[i]
+			zeta *= m.Weights[i]
 		}
-		s.Guidance[i] = math.Abs(coef[i]) * n
+		if most := m.Limit * residual[i]; most > 0 && zeta*n*n > most {
+			zeta = most / (n * n)
+		}
+		coef[i] = -zeta
+		s.Guidance[i] = math.Abs(zeta) * n
 	}
 	s.Device.Combine(s.Next, compute.Times(1, s.Proposal), compute.Term{X: gradient, Coef: coef})
 	return nil
@@ -79,24 +105,26 @@ func (m DPS) Step(s *Step) error {
 // residualGradient is g = ∇_{x_t} ‖y − A x̂0‖₂, x̂0 clipped as the sampler does, and
 // the norm of g of each image.
 func residualGradient(s *Step) (g compute.Tensor, norm []float64, err error) {
-	return averagedGradient(s, 0)
+	g, norm, _, err = averagedGradient(s, 0)
+	return g, norm, err
 }
 
-// averagedGradient is the mean of residualGradient over noisy copies of x̂0, or
-// without noise where copies is 0. The copies' cotangents are summed before the one
-// adjoint pass.
-func averagedGradient(s *Step, copies int) (g compute.Tensor, norm []float64, err error) {
+// averagedGradient is the gradient of ‖y − A x̂0‖₂, its norm, and the residual's, of
+// each image; averaged over noisy copies of x̂0, or without noise where copies is 0.
+// The copies' cotangents are summed before the one adjoint pass.
+func averagedGradient(s *Step, copies int) (g compute.Tensor, norm, residual []float64, err error) {
 	d, u := s.Device, s.Tensor("cotangent", s.X)
 	if err := s.Work.Err(); err != nil {
-		return g, nil, err
+		return g, nil, nil, err
 	}
 	if copies == 0 {
-		err = normCotangent(s, u, s.Clipped)
+		residual, err = normCotangent(s, u, s.Clipped)
 	} else {
 		one, noisy := s.Tensor("copy's cotangent", s.X), s.Tensor("copy", s.X)
 		if err := s.Work.Err(); err != nil {
-			return g, nil, err
+			return g, nil, nil, err
 		}
+		residual = make([]float64, s.X.N)
 		host := make([]float32, noisy.N*noisy.Len())
 		d.Combine(u, compute.Times(0, s.X))
 		for k := range copies {
@@ -106,47 +134,51 @@ func averagedGradient(s *Step, copies int) (g compute.Tensor, norm []float64, er
 			}
 			d.Write(noisy, host)
 			d.Combine(noisy, compute.Times(1, s.Clipped), compute.Times(0.05, noisy))
-			if err := normCotangent(s, one, noisy); err != nil {
-				return g, nil, err
+			length, err := normCotangent(s, one, noisy)
+			if err != nil {
+				return g, nil, nil, err
+			}
+			for i, v := range length {
+				residual[i] += v / float64(copies)
 			}
 			d.Combine(u, compute.Times(1, u), compute.Times(1/float64(copies), one))
 		}
 	}
 	if err != nil {
-		return g, nil, err
+		return g, nil, nil, err
 	}
 	if s.Clips {
 		d.ClampAdjoint(u, u, s.X0, -1, 1)
 	}
 	if g, err = s.PullBack(u); err != nil {
-		return g, nil, err
+		return g, nil, nil, err
 	}
 	norm, err = d.Dot(g, g)
 	for i := range norm {
 		norm[i] = math.Sqrt(norm[i])
 	}
-	return g, norm, err
+	return g, norm, residual, err
 }
 
-// normCotangent is u = ∇_{x0} ‖y − f(x0)‖₂, one norm for each image.
-func normCotangent(s *Step, u, x0 compute.Tensor) error {
+// normCotangent is u = ∇_{x0} ‖y − f(x0)‖₂ and that norm, one for each image.
+func normCotangent(s *Step, u, x0 compute.Tensor) (norm []float64, err error) {
 	d, residual := s.Device, s.Tensor("residual", s.Y)
 	if err := s.Work.Err(); err != nil {
-		return err
+		return nil, err
 	}
 	s.Forward.Apply(residual, x0)
 	d.Combine(residual, compute.Times(1, s.Y), compute.Times(-1, residual))
-	square, err := d.Dot(residual, residual)
-	if err != nil {
-		return err
+	if norm, err = d.Dot(residual, residual); err != nil {
+		return nil, err
 	}
-	inverse := make([]float64, len(square))
-	for i, v := range square {
+	inverse := make([]float64, len(norm))
+	for i, v := range norm {
+		norm[i] = math.Sqrt(v)
 		if v > 0 { // at a residual of zero the gradient of the norm is taken as zero
-			inverse[i] = -1 / math.Sqrt(v)
+			inverse[i] = -1 / norm[i]
 		}
 	}
 	d.Combine(residual, compute.Term{X: residual, Coef: inverse})
 	s.Forward.VJP(u, x0, residual)
-	return nil
+	return norm, nil
 }

@@ -30,6 +30,49 @@ func TestDPSIsTheGradient(t *testing.T) {
 	}
 }
 
+// The limit shortens each image's step to a fraction of its residual, and leaves
+// steps below it as they are.
+func TestDPSLimit(t *testing.T) {
+	tr := newTrial(t, true, 5, nil, nil)
+	step := tr.run(t, guide.DPS{Scale: 1})
+	for _, c := range []struct {
+		scale   float64
+		copies  int
+		weights []float64
+		limited [images]bool
+	}{
+		{1e4, 0, nil, [images]bool{true, true, true}},
+		{1e-3, 0, nil, [images]bool{}},
+		{-1e4, 0, nil, [images]bool{}}, // away from the measurement there is nothing to overshoot
+		{1e-3, 0, []float64{1, 1e7, 1}, [images]bool{1: true}},
+		{1e4, 1, nil, [images]bool{true, true, true}},
+	} {
+		free := tr.run(t, guide.DPS{Scale: c.scale, Copies: c.copies, Weights: c.weights})
+		got := tr.run(t, guide.DPS{Scale: c.scale, Copies: c.copies, Weights: c.weights, Limit: 0.5})
+		guidance := append([]float64(nil), tr.Guidance...)
+		for i := range images {
+			if !c.limited[i] {
+				assert.Equal(t, free[i], got[i], "%+v, image %d", c, i)
+				continue
+			}
+			l, err := tr.mix.At(tr.x[i], tr.alphaBar)
+			require.NoError(t, err)
+			residual, g := mat.Norm(tr.innovation(i, l, true), 2), floats.Norm(step[i], 2)
+			want, bound := scaled(0.5*residual/(g*g), step[i]), 1e-4
+			if c.copies > 0 { // a little off by the noise of the copy
+				bound = 0.2
+			}
+			assert.LessOrEqual(t, relative(got[i], want), bound, "%+v, image %d", c, i)
+			assert.InEpsilon(t, floats.Norm(got[i], 2), guidance[i], 1e-4)
+		}
+	}
+	for _, steps := range []int{20, 999} {
+		assert.Equal(t, guide.DPS{Scale: 300 / float64(steps), Limit: 0.5}, guide.DPSFor("sr4", steps))
+	}
+	assert.Equal(t, guide.DPS{Scale: 0.3}, guide.DPSFor("blur", 1000), "as published")
+	assert.Equal(t, guide.DPS{Scale: 2, Copies: 5, Limit: 0.5}, guide.Named["dps+"](guide.Settings{Task: "sr4", Steps: 50, Scale: 2}))
+}
+
 // DPS+ averages the norm over copies of x̂0 with uniform noise, and takes a weight for
 // each image.
 func TestDPSOverNoisyCopies(t *testing.T) {

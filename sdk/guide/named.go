@@ -19,7 +19,9 @@ func (s Settings) scaleOr(usual float64) float64 {
 }
 
 func (s Settings) dps(copies int) Method {
-	return DPS{Scale: s.scaleOr(DPSScale(s.Task, s.Steps)), Copies: copies}
+	m := DPSFor(s.Task, s.Steps)
+	m.Scale, m.Copies = s.scaleOr(m.Scale), copies
+	return m
 }
 
 // Named makes each method from its settings.
