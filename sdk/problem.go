@@ -67,6 +67,25 @@ type Progress struct {
 	Preview     []float32 // clipped x̂0 [N,C,H,W]; nil unless asked for
 }
 
+// Of is what it tells of one image of the batch; passes are those of the batch's run,
+// which are those of the image sampled alone.
+func (p Progress) Of(image int) Progress {
+	one := p
+	one.Residual = p.Residual[image : image+1]
+	if p.Information != nil {
+		one.Information, one.Gradient, one.Applied = p.Information[image:image+1], p.Gradient[image:image+1], p.Applied[image:image+1]
+		one.LimitedOf, one.Limited = p.LimitedOf[image:image+1], 0
+		if one.LimitedOf[0] {
+			one.Limited = 1
+		}
+	}
+	if p.Preview != nil {
+		size := len(p.Preview) / len(p.Residual)
+		one.Preview = p.Preview[image*size : (image+1)*size]
+	}
+	return one
+}
+
 // Noise is the source of a run's randomness. The sampler calls it with dense
 // arrays of the whole batch.
 type Noise interface {

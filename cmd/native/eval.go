@@ -26,7 +26,7 @@ type evalFlags struct {
 
 	preset, images, out, cmi string
 	tasks, methods           []string
-	samples, limit           int
+	samples, limit, batch    int
 	estimate, reportOnly     bool
 
 	experiment experiment.Preset // of that name
@@ -77,6 +77,7 @@ scaled. Pictures are the outermost loop, so --report-only makes the tables of wh
 	fl.StringSliceVar(&f.methods, "methods", experiment.Methods, "methods, of "+strings.Join(keys(guide.Named), ", "))
 	fl.StringVar(&f.cmi, "cmi", "both", "arms: off (without the information term), on (with it) or both")
 	fl.IntVar(&f.samples, "samples", 1, "samples for each measurement; 2 give the exchangeability ratio")
+	fl.IntVar(&f.batch, "batch", 1, "pictures sampled together, faster on a GPU; results do not depend on it, but a run that is stopped keeps only whole pictures' results of a batch, and those of its first")
 	fl.StringVar(&f.metrics.lpips, "lpips", "", "torchvision weights `FILE` of the network that LPIPS runs on; without, an LPIPS-like distance")
 	fl.StringVar(&f.metrics.network, "lpips-net", "alex", "network of --lpips: "+strings.Join(lpips.Names(), ", "))
 	fl.StringVar(&f.metrics.inception, "inception", "", "weights `FILE` of the FID's Inception v3; without, an FID-like distance")
@@ -118,6 +119,9 @@ func (f *evalFlags) check(c *cobra.Command) (err error) {
 	}
 	if f.limit < 0 {
 		return fmt.Errorf("--limit is %d, a number of pictures is wanted, or 0 for all", f.limit)
+	}
+	if f.batch < 1 {
+		return fmt.Errorf("--batch is %d, at least 1 is wanted", f.batch)
 	}
 	if f.scale != 0 && len(f.methods) > 1 {
 		return fmt.Errorf("--scale %v means another thing in each method: name one with --methods", f.scale)
@@ -201,7 +205,7 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	defer func() { err = errors.Join(err, failed(folder.Close())) }()
 
 	if !f.reportOnly {
-		r := experiment.Runner{Place: places[0], More: places[1:], Truth: pictures.open, Seed: f.seed, SigmaY: f.sigmaY, Perceptual: judges.perceptual,
+		r := experiment.Runner{Place: places[0], More: places[1:], Batch: f.batch, Truth: pictures.open, Seed: f.seed, SigmaY: f.sigmaY, Perceptual: judges.perceptual,
 			Options: func(c experiment.Cell) (sdk.Options, error) { return f.options(m, c.Task, c.Method, c.CMI) }}
 		if err := runGrid(c.Context(), r, folder, grid, planned); err != nil {
 			return failed(err)

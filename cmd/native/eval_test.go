@@ -63,6 +63,7 @@ func TestEval(t *testing.T) {
 	files := evalTree(t, dir)
 	t.Run("results", func(t *testing.T) { evalResults(t, dir, stdout, files) })
 	t.Run("killed", func(t *testing.T) { evalKilled(t, files) })
+	t.Run("killed in batches", func(t *testing.T) { evalKilled(t, files, "--batch", "2") })
 	t.Run("interrupted", func(t *testing.T) { evalInterrupted(t, files) })
 	t.Run("one arm", func(t *testing.T) {
 		code, stdout, stderr := tool(context.Background(), "eval", "--limit", "2", "--steps", "3", "--cmi", "on", "--tasks", "box", "--methods", "dps", "--out", t.TempDir())
@@ -122,13 +123,13 @@ func evalResults(t *testing.T, dir, stdout string, files map[string]string) {
 	assert.Equal(t, files, evalTree(t, dir))
 }
 
-// SIGKILL in mid-run, twice, then the same command: the same bytes as without.
-func evalKilled(t *testing.T, want map[string]string) {
+// SIGKILL in mid-run, twice, then one picture at a time: the same bytes as without.
+func evalKilled(t *testing.T, want map[string]string, more ...string) {
 	dir := filepath.Join(t.TempDir(), "out")
 	self, err := os.Executable()
 	require.NoError(t, err)
 	for _, lines := range []int{1, 6} {
-		c := exec.Command(self, tiny(dir)...)
+		c := exec.Command(self, tiny(dir, more...)...)
 		c.Env = append(os.Environ(), asTool+"=1")
 		var stderr bytes.Buffer
 		c.Stderr = &stderr
@@ -193,6 +194,7 @@ func TestEvalBadInput(t *testing.T) {
 		"arms":             {[]string{"--cmi", "maybe"}, []string{"maybe", "both"}},
 		"samples":          {[]string{"--samples", "3"}, []string{"3 samples"}},
 		"limit":            {[]string{"--limit", "9"}, []string{"9", "8"}},
+		"batch":            {[]string{"--batch", "0"}, []string{"--batch is 0"}},
 		"steps":            {[]string{"--steps", "2000"}, []string{"2000", "1000"}},
 		"noise":            {[]string{"--sigma-y", "0"}, []string{"--sigma-y"}},
 		"scale":            {[]string{"--scale", "2"}, []string{"--scale", "--methods"}},

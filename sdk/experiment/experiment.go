@@ -92,6 +92,28 @@ func (g Grid) Job(k int) Job {
 	return Job{Cell{g.Tasks[task], g.Methods[method], g.CMI[withCMI]}, k, g.Names[k], sample + 1}
 }
 
+// batches are the jobs from the done-th on, cut into what is sampled together: one
+// cell of up to size neighbouring pictures. The cells of these pictures come in the
+// grid's order, before those of the next pictures.
+func (g Grid) batches(done, size int) (cut [][]Job) {
+	size = max(size, 1)
+	cells := g.Len() / len(g.Names) // of a picture, every sample by itself
+	for first := done / cells / size * size; first < len(g.Names); first += size {
+		for cell := range cells {
+			var batch []Job
+			for image := first; image < min(first+size, len(g.Names)); image++ {
+				if k := image*cells + cell; k >= done {
+					batch = append(batch, g.Job(k))
+				}
+			}
+			if batch != nil {
+				cut = append(cut, batch)
+			}
+		}
+	}
+	return cut
+}
+
 // Validate says what is wrong with a grid.
 func (g Grid) Validate() error {
 	for _, list := range []struct {

@@ -258,12 +258,12 @@ func appendAt(path string, length int64) (*os.File, error) {
 
 // add appends the next job's result, on the disk when it returns. Its picture must
 // be in place.
-func (f *Folder) add(r *Result, seconds float64) error {
+func (f *Folder) add(r *Result) error {
 	if err := appendLine(f.results, r); err != nil {
 		return err
 	}
 	f.done++
-	return appendLine(f.timings, timing{r.Cell, r.Image, r.Sample, seconds})
+	return appendLine(f.timings, timing{r.Cell, r.Image, r.Sample, r.seconds})
 }
 
 func appendLine(f *os.File, v any) error {

@@ -27,6 +27,8 @@ type Result struct {
 
 	Residual    Curve `json:"residual"`              // ‖y − A x̂0‖ in each step
 	Information Curve `json:"information,omitempty"` // estimate of I(x0; y | x_t) in nats; null where the term did not act
+
+	seconds float64 // for timings.jsonl
 }
 
 // Apart is how far two samples for one measurement are apart.

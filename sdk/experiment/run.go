@@ -4,13 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/cmi-diffusion/cmi/sdk"
-	"github.com/cmi-diffusion/cmi/sdk/diffusion"
-	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/metric"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -29,6 +25,7 @@ type Runner struct {
 	Truth      func(image int) (picture.Image, error) // of the prior's size
 	Options    func(Cell) (sdk.Options, error)        // how to sample a cell; Seed, Images and OnStep are the runner's
 	Seed       uint64
+	Batch      int     // how many pictures are sampled together; below 2 each by itself. Results don't depend on it
 	SigmaY     float64 // standard deviation of the measurement noise, images on [−1, 1]
 	Perceptual Perceptual
 	OnStep     func(Job, sdk.Progress) // may be nil; with More, called by several goroutines
@@ -36,7 +33,8 @@ type Runner struct {
 }
 
 // Run runs what is not yet finished. When ctx ends it stops within one step, with
-// ctx's error; the folder keeps every finished job.
+// ctx's error; the folder keeps every finished job that has none unfinished before it
+// in the grid's order.
 //
 // The operator and the noise of a measurement depend on the seed and the picture's
 // place, x_T and all noise of the sampler on the seed, the place and the sample: all
@@ -47,172 +45,134 @@ func (r *Runner) Run(ctx context.Context, f *Folder) error {
 	}
 	var now *problem
 	defer func() { r.release(now) }()
-	for k := f.done; k < f.grid.Len(); k++ {
+	ahead := map[Job]*Result{}
+	for _, jobs := range f.grid.batches(f.done, r.Batch) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		job := f.grid.Job(k)
-		if now == nil || now.task != job.Task || now.image != job.Image {
-			r.release(now)
-			now = nil
-			if err := r.Place.Do(ctx, func(m prior.Model) (err error) {
-				now, err = r.problem(m, f, job)
-				return err
-			}); err != nil {
-				return fmt.Errorf("%v: %w", job, err)
-			}
-		}
-		s := r.sample(ctx, now, job)
-		if s.err == nil {
-			s.err = r.keep(f, s)
-		}
-		if s.err != nil {
-			return fmt.Errorf("%v: %w", job, s.err)
-		}
-		if r.OnDone != nil {
-			r.OnDone(job)
+		s := r.next(ctx, f, &now, jobs)
+		if err := r.keep(f, s, ahead); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// problem is a picture degraded for a task.
-type problem struct {
-	task  string
-	image int
-	truth picture.Image // as it stands in the folder, on [−1, 1]
-	home  prior.Model   // on whose device the operator is
-	op    measure.Operator
-	y     []float32
-}
-
-// release closes a problem's operator, if its device is still there.
-func (r *Runner) release(p *problem) {
-	if p != nil && p.home == r.Place.Prior() {
-		p.op.Close()
-	}
-}
-
-// settle makes the operator on a prior's device, if it is not there.
-func (r *Runner) settle(p *problem, m prior.Model) (err error) {
-	if p.home == m {
-		return nil
-	}
-	c, h, w := m.Image()
-	rng := diffusion.Stream{Seed: r.Seed, Image: uint64(p.image), Purpose: diffusion.Degradation}.Rand()
-	if p.op, err = measure.ForTask(p.task, m.Device(), c, h, w, rng); err == nil {
-		p.home = m
-	}
-	return err
-}
-
-// problem degrades a picture, and writes it and its measurement.
-func (r *Runner) problem(m prior.Model, f *Folder, j Job) (p *problem, err error) {
-	truth, err := r.Truth(j.Image)
-	if err != nil {
-		return nil, err
-	}
-	if truth, err = f.savePicture(truthPath(j.Name), truth, nil); err != nil {
-		return nil, err
-	}
-	p = &problem{task: j.Task, image: j.Image, truth: truth}
-	if err := r.settle(p, m); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			p.op.Close()
-			p = nil
+// next samples jobs, of the present problem or of one that takes its place.
+func (r *Runner) next(ctx context.Context, f *Folder, now **problem, jobs []Job) sampled {
+	if !(*now).is(jobs) {
+		r.release(*now)
+		*now = nil
+		if err := r.Place.Do(ctx, func(m prior.Model) (err error) {
+			*now, err = r.problem(m, f, jobs)
+			return err
+		}); err != nil {
+			return sampled{jobs: jobs, err: err}
 		}
-	}()
-	if p.y, err = sdk.Measure(m.Device(), p.op, truth.Pix, r.SigmaY, r.Seed, []uint64{uint64(j.Image)}); err != nil {
-		return nil, err
 	}
-	keep, err := measure.MeasuredPixels(m.Device(), p.op)
-	if err != nil {
-		return nil, err
-	}
-	oc, oh, ow := p.op.Out()
-	_, err = f.savePicture(measurementPath(j.Task, j.Name), picture.Image{C: oc, H: oh, W: ow, Pix: p.y}, keep)
-	return p, err
+	return r.sample(ctx, *now, jobs)
 }
 
-// light is what a pixel that was not measured is drawn as, on [−1, 1].
-const light = 200/127.5 - 1
+// sampled are jobs of one cell whose pictures are drawn and not yet in the folder.
+type sampled struct {
+	jobs    []Job
+	truths  []picture.Image
+	results []*Result
+	x       []float32
+	seconds float64 // of each
+	err     error
+}
 
-// savePicture writes a picture and returns what a reader of the file gets.
-func (f *Folder) savePicture(name string, p picture.Image, keep []float32) (picture.Image, error) {
-	if keep != nil {
-		pix := make([]float32, len(p.Pix))
-		for i, v := range p.Pix {
-			if pix[i] = v; keep[i%len(keep)] == 0 {
-				pix[i] = light
+// sample runs the sampler for jobs of one cell.
+func (r *Runner) sample(ctx context.Context, p *problem, jobs []Job) sampled {
+	s := sampled{jobs: jobs, truths: p.truths}
+	o, err := r.Options(jobs[0].Cell)
+	if err != nil {
+		s.err = err
+		return s
+	}
+	o.Seed, o.Images = r.Seed, nil
+	for _, j := range jobs {
+		s.results = append(s.results, &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, LPIPSName: r.Perceptual.Name()})
+		// Samples of one picture differ in the upper half of the number that keys their noise.
+		o.Images = append(o.Images, uint64(j.Image)|uint64(j.Sample-1)<<32)
+	}
+	o.OnStep = func(all sdk.Progress) {
+		for i, j := range jobs {
+			one := all.Of(i)
+			s.results[i].add(one, o.CMI != nil)
+			if r.OnStep != nil {
+				r.OnStep(j, one)
 			}
-		}
-		p.Pix = pix
-	}
-	drawn, err := p.RGBA()
-	if err != nil {
-		return p, err
-	}
-	path := f.path(name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		return p, err
-	}
-	return picture.From(drawn), picture.SavePNG(path, drawn)
-}
-
-// sample runs the sampler for one job.
-func (r *Runner) sample(ctx context.Context, p *problem, j Job) sampled {
-	o, err := r.Options(j.Cell)
-	if err != nil {
-		return sampled{job: j, err: err}
-	}
-	result := &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, LPIPSName: r.Perceptual.Name()}
-	// Samples of one picture differ in the upper half of the number that keys their noise.
-	o.Seed, o.Images = r.Seed, []uint64{uint64(j.Image) | uint64(j.Sample-1)<<32}
-	o.OnStep = func(s sdk.Progress) {
-		result.add(s, o.CMI != nil)
-		if r.OnStep != nil {
-			r.OnStep(j, s)
 		}
 	}
 	start := time.Now()
-	x, err := r.Place.Restore(ctx, func(m prior.Model) (sdk.Problem, func(), error) {
+	s.x, s.err = r.Place.Restore(ctx, func(m prior.Model) (sdk.Problem, func(), error) {
 		err := r.settle(p, m)
-		return sdk.Problem{Prior: m, Operator: p.op, Y: p.y, N: 1, SigmaY: r.SigmaY}, func() {}, err
+		return sdk.Problem{Prior: m, Operator: p.op, Y: p.y, N: len(jobs), SigmaY: r.SigmaY}, func() {}, err
 	}, o)
-	return sampled{j, p.truth, result, x, time.Since(start).Seconds(), err}
+	s.seconds = time.Since(start).Seconds() / float64(len(jobs))
+	return s
 }
 
-// keep puts a job's picture and its line into the folder.
-func (r *Runner) keep(f *Folder, s sampled) error {
-	j, restored := s.job, s.truth
-	restored.Pix = s.x
+// keep puts jobs' pictures into the folder, and the lines of finished jobs as far as
+// the grid's order allows; ahead holds those that wait for it.
+func (r *Runner) keep(f *Folder, s sampled, ahead map[Job]*Result) error {
+	for i, j := range s.jobs {
+		if s.err == nil {
+			size := len(s.x) / len(s.jobs)
+			restored := s.truths[i]
+			restored.Pix = s.x[i*size : (i+1)*size]
+			s.err = r.finish(f, j, restored, s.truths[i], s.results[i])
+		}
+		if s.err != nil {
+			if more := len(s.jobs) - 1; more > 0 {
+				return fmt.Errorf("%v and %d more: %w", j, more, s.err)
+			}
+			return fmt.Errorf("%v: %w", j, s.err)
+		}
+		s.results[i].seconds = s.seconds
+		ahead[j] = s.results[i]
+	}
+	for f.done < f.grid.Len() {
+		next := f.grid.Job(f.done)
+		result := ahead[next]
+		if result == nil {
+			return nil
+		}
+		if err := f.add(result); err != nil {
+			return fmt.Errorf("%v: %w", next, err)
+		}
+		delete(ahead, next)
+		if r.OnDone != nil {
+			r.OnDone(next)
+		}
+	}
+	return nil
+}
+
+// finish writes a job's picture and judges it.
+func (r *Runner) finish(f *Folder, j Job, restored, truth picture.Image, result *Result) error {
 	restored, err := f.savePicture(j.picturePath(), restored, nil)
 	if err != nil {
 		return err
 	}
-	if err := r.judge(s.result, restored, s.truth); err != nil {
+	if err := r.judge(result, restored, truth); err != nil || j.Sample == 1 {
 		return err
 	}
-	if j.Sample > 1 {
-		first := j
-		first.Sample = 1
-		other, err := picture.Open(f.path(first.picturePath()))
-		if err != nil {
-			return err
-		}
-		var apart Result
-		if err := r.judge(&apart, restored, other); err != nil {
-			return err
-		}
-		s.result.Apart = &Apart{apart.MSE, apart.LPIPS}
+	first := j
+	first.Sample = 1
+	other, err := picture.Open(f.path(first.picturePath()))
+	if err != nil {
+		return err
 	}
-	return f.add(s.result, s.seconds)
+	var apart Result
+	err = r.judge(&apart, restored, other)
+	result.Apart = &Apart{apart.MSE, apart.LPIPS}
+	return err
 }
 
-// add takes a step's progress.
+// add takes the progress of a step of this one's run.
 func (r *Result) add(s sdk.Progress, withCMI bool) {
 	r.Passes, r.Limited = s.Passes, r.Limited+s.Limited
 	r.Residual = append(r.Residual, s.Residual[0])

@@ -98,7 +98,8 @@ func TestRun(t *testing.T) {
 	assert.Contains(t, files["table.md"], "CMI+DSG")
 }
 
-// A run that was cut anywhere, as by a kill, ends with the bytes of one that was not.
+// A run that was cut anywhere, as by a kill, ends with the bytes of one that was not,
+// and so does one that goes on with pictures in batches.
 func TestResume(t *testing.T) {
 	r, whole := runner(t), t.TempDir()
 	complete(t, r, whole)
@@ -129,6 +130,7 @@ func TestResume(t *testing.T) {
 		}
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "images", "box", "dps", ".a.png.12345678.tmp"), []byte("half"), 0o644))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "timings.jsonl"), []byte("{}\n{"), 0o644))
+		r.Batch = len(want) * at % 3 // 0, 1, 2
 		var ran []Job
 		r.OnDone = func(j Job) { ran = append(ran, j) }
 		complete(t, r, dir)

@@ -32,7 +32,7 @@ func made(t *testing.T, names []string, results int, change func(image int) floa
 		if r.PSNR = &psnr; j.Method == "mcg" && j.Image == 1 && j.CMI {
 			r.PSNR = nil // equal to the truth
 		}
-		require.NoError(t, f.add(r, 1))
+		require.NoError(t, f.add(r))
 	}
 	return f
 }
