@@ -12,9 +12,15 @@ import (
 // beside the prior's weights; exact for the network, whose activations are nearly
 // all of it. It is 0 where the prior can't tell.
 func Foresee(m prior.Model, o Options, n int) int64 {
+	total, _ := foresee(m, o, n)
+	return total
+}
+
+// foresee is also the bytes of the largest array.
+func foresee(m prior.Model, o Options, n int) (total, largest int64) {
 	f, ok := m.(prior.Foreseer)
 	if !ok {
-		return 0
+		return 0, 0
 	}
 	p := compute.Passes{VJP: o.Method.Passes() > 0}
 	if o.Method.Passes() > 1 { // the evidence methods take directions of their own
@@ -27,24 +33,36 @@ func Foresee(m prior.Model, o Options, n int) int64 {
 	}
 	c, h, w := m.Image()
 	const images = 24 // states, noise, directions and the Krylov basis
-	return f.Foresee(n, p) + images*4*int64(n*c*h*w)
+	total, largest = f.Foresee(n, p)
+	return total + images*4*int64(n*c*h*w), largest
 }
 
-// fits refuses a run that the device's memory can't hold, before any work.
+const mebibyte = 1 << 20
+
+// fits refuses a run that the device can't hold, before any work.
 func fits(p Problem, o Options) error {
-	free, need := p.Prior.Device().Info().Memory, Foresee(p.Prior, o, p.N)
-	if free <= 0 || need <= free {
+	device := p.Prior.Device().Info()
+	short := func(n int) (what string) {
+		total, largest := foresee(p.Prior, o, n)
+		switch mib := func(bytes int64) int64 { return (bytes + mebibyte - 1) / mebibyte }; {
+		case device.MaxArray > 0 && largest > device.MaxArray:
+			return fmt.Sprintf("an array of %d MiB on %s, which takes %d MiB in one", mib(largest), device.Name, device.MaxArray/mebibyte)
+		case device.Memory > 0 && total > device.Memory:
+			return fmt.Sprintf("%d MiB of memory on %s, %d MiB are free", mib(total), device.Name, device.Memory/mebibyte)
+		}
+		return ""
+	}
+	what := short(p.N)
+	if what == "" {
 		return nil
 	}
 	most := p.N - 1
-	for most > 0 && Foresee(p.Prior, o, most) > free {
+	for most > 0 && short(most) != "" {
 		most--
 	}
 	advice := fmt.Sprintf("a batch of %d would fit", most)
 	if most == 0 {
 		advice = "not even one image fits: leave the information term out, or take a smaller model or another device"
 	}
-	const MiB = 1 << 20
-	return fmt.Errorf("a batch of %d needs %d MiB of memory on %s, %d MiB are free: %s: %w",
-		p.N, (need+MiB-1)/MiB, p.Prior.Device().Info().Name, free/MiB, advice, compute.ErrMemory)
+	return fmt.Errorf("a batch of %d needs %s: %s: %w", p.N, what, advice, compute.ErrMemory)
 }

@@ -11,15 +11,15 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
 )
 
-// small is a device with so much memory.
+// small is a device with so much memory, and for one array.
 type small struct {
 	compute.Device
-	memory int64
+	memory, array int64
 }
 
 func (s *small) Info() compute.Info {
 	i := s.Device.Info()
-	i.Memory = s.memory
+	i.Memory, i.MaxArray = s.memory, s.array
 	return i
 }
 
@@ -34,7 +34,8 @@ func TestForesee(t *testing.T) {
 			o.CMI = nil
 		}
 		m := p.Prior.(*unet.Model)
-		want := m.Foresee(p.N, passes)
+		want, largest := m.Foresee(p.N, passes)
+		assert.Less(t, largest, want)
 		restore(t, p, o)
 		assert.Equal(t, want, m.Memory(), "with the information term %v", withCMI)
 		assert.Less(t, want, sdk.Foresee(m, o, p.N))
@@ -54,7 +55,12 @@ func TestTooLargeABatch(t *testing.T) {
 	dev.memory = 1000
 	_, err = sdk.NewSolver(p, o)
 	require.ErrorContains(t, err, "not even one image fits")
-	dev.memory = sdk.Foresee(p.Prior, o, 4)
+	dev.memory = 1 << 40
+	_, dev.array = p.Prior.(*unet.Model).Foresee(2, compute.Passes{VJP: true, Kept: o.CMI.Lanczos})
+	_, err = sdk.NewSolver(p, o)
+	require.ErrorIs(t, err, compute.ErrMemory)
+	assert.Regexp(t, `^a batch of 4 needs an array of \d+ MiB on cpu, which takes \d+ MiB in one: a batch of 2 would fit: out of device memory$`, err)
+	dev.memory, dev.array = sdk.Foresee(p.Prior, o, 4), 2*dev.array
 	s, err := sdk.NewSolver(p, o)
 	require.NoError(t, err)
 	s.Close()

@@ -177,3 +177,26 @@ func TestWebGPUTrials(t *testing.T) {
 	assert.Contains(t, first, "1×1")
 	assert.Equal(t, first, kept())
 }
+
+// A bound that the user sets is kept, and a batch that it can't hold is refused at once,
+// with the batch that it can.
+func TestWebGPUMemory(t *testing.T) {
+	faces, err := filepath.Glob("../../examples/faces/0[1-8].png")
+	require.NoError(t, err)
+	restore := func(memory string) (string, error) {
+		self, err := os.Executable()
+		require.NoError(t, err)
+		c := exec.Command(self, append([]string{"restore", "--steps", "1", "--batch", "8", "--device", "webgpu:" + memory, "--out", t.TempDir()}, faces...)...)
+		c.Env = append(os.Environ(), asTool+"=1")
+		text, err := c.CombinedOutput()
+		if strings.Contains(string(text), "no WebGPU adapter") {
+			t.Skip(string(text))
+		}
+		return string(text), err
+	}
+	text, err := restore("200MB")
+	require.Error(t, err)
+	assert.Regexp(t, `a batch of 8 needs \d+ MiB of memory on webgpu, \d+ MiB are free: a batch of [1-7] would fit: out of device memory.*\n$`, text)
+	text, err = restore("1GB")
+	require.NoError(t, err, text)
+}

@@ -125,6 +125,46 @@ func (d *Device) unbind(b *block) {
 	b.bound = nil
 }
 
+// free is the bytes that arrays may still take, whose blocks are up to an eighth
+// larger; 0 where that is unknown.
+func (m *memory) free() int64 {
+	if m.most == 0 {
+		return 0
+	}
+	return max(1, (m.most-m.used+m.pooled)/9*8)
+}
+
+// ConvMemory implements [compute.Reserver].
+func (d *Device) ConvMemory(prepared compute.Weights, images, height, width int, adjoint bool) (lasting, scratch int64) {
+	w, ok := prepared.(*weights)
+	if !ok {
+		return 0, 0
+	}
+	inputs, outputs, way := w.shape.In, w.shape.Out, 0
+	if adjoint {
+		inputs, outputs, way = outputs, inputs, 1
+	}
+	each, taps := 16*ceil(outputs, 8)*2*inputs, w.shape.Kernel*w.shape.Kernel
+	if w.direct[way] == nil {
+		lasting = int64(each * taps)
+	}
+	if w.shape.Kernel == 1 {
+		return lasting, 0
+	}
+	kind := d.winogradFor(inputs, outputs, height, width)
+	if kind < 0 {
+		padded := inputs * (height + 6) * (width + 6)
+		return lasting, 4 * int64(padded*max(1, min(images, stageFloats/padded)))
+	}
+	s := schemes[kind]
+	points := s.points * s.points
+	if w.tiled[kind][way] == nil {
+		lasting += int64(each * points)
+	}
+	tiles := min(images*ceil(height, s.size)*ceil(width, s.size), max(1, d.staged/(points*max(inputs, outputs))))
+	return lasting, 4 * int64(points*(inputs+outputs)*tiles)
+}
+
 // Memory is the bytes of the device's memory in use and the most that ever were,
 // prepared weights, scratch and pooled blocks included.
 func (d *Device) Memory() (used, peak int64) { return d.memory.used, d.memory.peak }

@@ -39,6 +39,7 @@ var (
 	_ compute.Device   = (*Device)(nil)
 	_ compute.Recorder = (*Device)(nil)
 	_ compute.Drawer   = (*Device)(nil)
+	_ compute.Reserver = (*Device)(nil)
 )
 
 // New is a device on an adapter, which it closes when it is closed.
@@ -72,7 +73,8 @@ func (d *Device) Info() compute.Info {
 		Name:        "webgpu",
 		Description: fmt.Sprintf("%s, %s, %s", l.Name, l.Driver, l.Backend),
 		Software:    l.Software,
-		Memory:      l.Memory,
+		Memory:      d.memory.free(),
+		MaxArray:    int64(min(l.MaxBinding, l.MaxBuffer)),
 	}
 }
 

@@ -8,9 +8,18 @@ type Passes struct {
 	Kept   int // directions of [Network.JVPKept], with [Network.SecondOfKept]; 0 for none
 }
 
-// Foresee is the number of bytes that [Network.Memory] will be when those passes
-// have run in that order for so many images.
-func (n *Network) Foresee(images int, p Passes) int64 {
+// Reserver is a [Device] whose convolutions take memory of their own when they first
+// run: further layouts of the weights, scratch.
+type Reserver interface {
+	// ConvMemory is the bytes that a convolution of so many images of height×width takes
+	// beyond what is taken now: lasting ones, and scratch that all convolutions share.
+	ConvMemory(w Weights, images, height, width int, adjoint bool) (lasting, scratch int64)
+}
+
+// Foresee is the bytes of memory that the network takes when those passes have run in
+// that order for so many images: what [Network.Memory] will be and what a [Reserver]
+// adds. largest is the bytes of its largest array.
+func (n *Network) Foresee(images int, p Passes) (total, largest int64) {
 	g, slots := n.graph, pool{}
 	g.planValue(&slots, images)
 	if p.VJP {
@@ -29,9 +38,30 @@ func (n *Network) Foresee(images int, p Passes) int64 {
 		g.planTangent(&slots, images, false)
 		slots.keep(g.largestBent(images))
 	}
-	total := int64(0)
 	for _, floats := range slots.floats {
 		total += 4 * int64(floats)
+		largest = max(largest, 4*int64(floats))
 	}
-	return total
+	if d, ok := n.dev.(Reserver); ok {
+		total += n.reserved(d, images*max(1, p.JVP, 2*p.Second), p.VJP)
+	}
+	return total, largest
+}
+
+// reserved is what the device takes for the convolutions.
+func (n *Network) reserved(d Reserver, images int, adjoint bool) (bytes int64) {
+	shared := int64(0)
+	for _, nd := range n.graph.nodes {
+		o, ok := nd.op.(*convOp)
+		if !ok {
+			continue
+		}
+		lasting, scratch := d.ConvMemory(o.weights, images, nd.h, nd.w, false)
+		bytes, shared = bytes+lasting, max(shared, scratch)
+		if adjoint && nd.active {
+			lasting, scratch = d.ConvMemory(o.weights, images, nd.h, nd.w, true)
+			bytes, shared = bytes+lasting, max(shared, scratch)
+		}
+	}
+	return bytes + shared
 }

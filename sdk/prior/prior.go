@@ -29,9 +29,10 @@ type Model interface {
 
 // Foreseer is a [Model] that knows its memory before it runs.
 type Foreseer interface {
-	// Foresee is the bytes of device memory, weights apart, that it will have taken
-	// after those passes at a batch of so many images.
-	Foresee(images int, p compute.Passes) int64
+	// Foresee is the bytes of device memory that it will have taken after those passes
+	// at a batch of so many images, beside those that it has now; largest is those of
+	// one array.
+	Foresee(images int, p compute.Passes) (total, largest int64)
 }
 
 // Point is a model evaluated at x_t, ready for derivatives with respect to x_t.

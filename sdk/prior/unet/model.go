@@ -90,7 +90,9 @@ func (m *Model) Device() compute.Device { return m.net.Device() }
 func (m *Model) Memory() int64 { return m.net.Memory() }
 
 // Foresee implements [prior.Foreseer].
-func (m *Model) Foresee(images int, p compute.Passes) int64 { return m.net.Foresee(images, p) }
+func (m *Model) Foresee(images int, p compute.Passes) (total, largest int64) {
+	return m.net.Foresee(images, p)
+}
 
 // Close implements [prior.Model].
 func (m *Model) Close() { m.net.Close() }
