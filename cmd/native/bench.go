@@ -36,8 +36,8 @@ same round; "passes" is the cost model: 2 F for a DPS step, 3 + K for CMI+DPS wi
 
 With --convs it times the convolutions of the released 256×256 networks, each alone, in TFLOP/s.
 
-With --memory it takes two steps of each kind instead and prints the most memory that the process
-has held so far, weights and loading included.`,
+With --memory it takes two steps of each kind instead and prints the most memory that the device, or
+where it does not count its own the process, has held so far, weights and loading included.`,
 		Example: `  cmi-native bench
   cmi-native bench --prior ffhq_10m.pt --rounds 3
   cmi-native bench --shapes ffhq --memory
@@ -62,7 +62,7 @@ has held so far, weights and loading included.`,
 			defer free()
 			out := c.OutOrStdout()
 			if memory {
-				return failed(benchMemory(out, all))
+				return failed(benchMemory(out, m.Device(), all))
 			}
 			items, err := choose(all, only)
 			if err != nil {
@@ -97,7 +97,7 @@ has held so far, weights and loading included.`,
 	c.Flags().BoolVar(&convs, "convs", false, "time the heavy convolutions instead; no prior is needed")
 	c.Flags().BoolVar(&asJSON, "json", false, "machine-readable, with every round's time")
 	c.Flags().BoolVar(&inStep, "in-step", false, "for comparisons: so many rounds for each line of standard input, their times as JSON")
-	c.Flags().BoolVar(&memory, "memory", false, "print the memory that steps take (Linux)")
+	c.Flags().BoolVar(&memory, "memory", false, "print the memory that steps take (Linux, or on webgpu)")
 	return c
 }
 

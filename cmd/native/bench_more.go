@@ -9,6 +9,8 @@ import (
 	"os"
 	"regexp"
 	"strconv"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
 // benchInStep times so many rounds for each line that comes in, so that another
@@ -30,8 +32,9 @@ func benchInStep(ctx context.Context, in io.Reader, out io.Writer, items []*benc
 	return nil
 }
 
-// benchMemory prints the process's peak after two steps of each kind, the smaller first.
-func benchMemory(out io.Writer, items []*benchItem) error {
+// benchMemory prints the peak after two steps of each kind, the smaller first: the
+// device's, where it counts its own, else the process's.
+func benchMemory(out io.Writer, device compute.Device, items []*benchItem) error {
 	for _, i := range items {
 		if i.key != "DPS" && i.key != "CMI" {
 			continue
@@ -41,9 +44,14 @@ func benchMemory(out io.Writer, items []*benchItem) error {
 				return err
 			}
 		}
-		peak, err := peakMemory()
-		if err != nil {
-			return err
+		var peak int64
+		if counts, ok := device.(interface{ Memory() (used, peak int64) }); ok {
+			_, peak = counts.Memory()
+		} else {
+			var err error
+			if peak, err = peakMemory(); err != nil {
+				return err
+			}
 		}
 		fmt.Fprintf(out, "%s: %.2f GB\n", i.Name, float64(peak)/1e9)
 	}

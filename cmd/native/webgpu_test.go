@@ -56,8 +56,8 @@ func npyPSNR(t *testing.T, a, b []byte) float64 {
 }
 
 // killed runs a command and kills the processes that it starts whenever kill says
-// so, given the steps that are done.
-func killed(t *testing.T, c *exec.Cmd, out string, kill func(steps int) bool) (stderr string) {
+// so, given the lines of a file that it writes.
+func killed(t *testing.T, c *exec.Cmd, file string, kill func(lines int) bool) (stderr string) {
 	t.Helper()
 	var errs bytes.Buffer
 	c.Stderr = &errs
@@ -74,7 +74,7 @@ func killed(t *testing.T, c *exec.Cmd, out string, kill func(steps int) bool) (s
 			_ = c.Process.Kill()
 			require.Fail(t, "the run does not end", errs.String())
 		case <-time.After(time.Millisecond):
-			lines, _ := os.ReadFile(filepath.Join(out, "steps.jsonl"))
+			lines, _ := os.ReadFile(file)
 			if pids := drivertest.Children(c.Process.Pid); len(pids) > 0 && kill(bytes.Count(lines, []byte("\n"))) {
 				driver, err := os.FindProcess(pids[0])
 				require.NoError(t, err)
@@ -100,7 +100,7 @@ func TestDriverKilled(t *testing.T) {
 
 	out := filepath.Join(t.TempDir(), "killed")
 	at := []int{4, 17}
-	stderr := killed(t, onWebGPU(t, out), out, func(steps int) bool {
+	stderr := killed(t, onWebGPU(t, out), filepath.Join(out, "steps.jsonl"), func(steps int) bool {
 		if len(at) == 0 || steps < at[0] {
 			return false
 		}
@@ -114,7 +114,7 @@ func TestDriverKilled(t *testing.T) {
 	assert.Equal(t, string(wantSteps), string(steps))
 
 	out = filepath.Join(t.TempDir(), "fallback")
-	stderr = killed(t, onWebGPU(t, out, "--fallback", "cpu"), out, func(steps int) bool { return steps > 3 })
+	stderr = killed(t, onWebGPU(t, out, "--fallback", "cpu"), filepath.Join(out, "steps.jsonl"), func(steps int) bool { return steps > 3 })
 	picture, _ = results(t, out)
 	assert.Contains(t, stderr, "on cpu")
 	processor := filepath.Join(t.TempDir(), "cpu")
@@ -199,4 +199,34 @@ func TestWebGPUMemory(t *testing.T) {
 	assert.Regexp(t, `a batch of 8 needs \d+ MiB of memory on webgpu, \d+ MiB are free: a batch of [1-7] would fit: out of device memory.*\n$`, text)
 	text, err = restore("1GB")
 	require.NoError(t, err, text)
+}
+
+// SIGKILL of the driver's process in mid-experiment, twice: the same bytes as without.
+func TestDriverKilledInEval(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the driver's process is found in /proc, which", runtime.GOOS, "has not")
+	}
+	self, err := os.Executable()
+	require.NoError(t, err)
+	eval := func(out string) *exec.Cmd {
+		c := exec.Command(self, "eval", "--limit", "2", "--steps", "3", "--tasks", "sr4", "--methods", "dps", "--device", "webgpu", "--out", out)
+		c.Env = append(os.Environ(), asTool+"=1")
+		return c
+	}
+	calm := filepath.Join(t.TempDir(), "calm")
+	if text, err := eval(calm).CombinedOutput(); err != nil {
+		require.Contains(t, string(text), "no WebGPU adapter")
+		t.Skip(string(text))
+	}
+	out, at := filepath.Join(t.TempDir(), "killed"), []int{1, 3}
+	stderr := killed(t, eval(out), filepath.Join(out, "results.jsonl"), func(lines int) bool {
+		if len(at) == 0 || lines < at[0] {
+			return false
+		}
+		at = at[1:]
+		return true
+	})
+	assert.Empty(t, at, "killed twice")
+	assert.Equal(t, 2, strings.Count(stderr, "going on from the last step on webgpu"), stderr)
+	sameResults(t, evalTree(t, calm), out)
 }
