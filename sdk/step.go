@@ -162,17 +162,10 @@ func (s *Solver) information(point *counted, i int, report *Progress) error {
 	if err != nil {
 		return err
 	}
-	norm, err := s.norms(grad)
-	if err != nil {
-		return err
-	}
-	w := s.o.CMI.Weight(sched.Beta(i))
+	norm, w := s.term.Norms(), s.o.CMI.Weight(sched.Beta(i))
 	coef := make([]float64, s.p.N)
 	report.Information, report.Gradient, report.Applied, report.LimitedOf = info, make([]float64, s.p.N), make([]float64, s.p.N), make([]bool, s.p.N)
 	for n := range coef {
-		if math.IsNaN(norm[n]) || math.IsInf(norm[n], 0) {
-			return fmt.Errorf("the information gradient is not finite at image %d: raise the window's alpha-bar or lower Lanczos steps", n)
-		}
 		coef[n] = w
 		if length := math.Abs(w) * norm[n]; length > radius[n] {
 			coef[n] *= radius[n] / length

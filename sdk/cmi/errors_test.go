@@ -36,6 +36,33 @@ func TestJacobianThatIsNotFinite(t *testing.T) {
 	}
 }
 
+// So is a second derivative that is not finite.
+func TestGradientThatIsNotFinite(t *testing.T) {
+	dev := device(t)
+	op := dense(t, dev, randomMatrix(3, 5, 1))
+	for _, bad := range []float64{math.NaN(), math.Inf(1), 1e30} { // the last has a square beyond float32
+		for _, e := range allEstimators {
+			d := linear(t, dev, mat.NewDense(5, 5, []float64{1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1}), 2)
+			d.second = func(image int, dst, _, _ []float64) {
+				clear(dst)
+				if image == 1 {
+					dst[2] = bad
+				}
+			}
+			term := newTerm(t, dev, op, 2, options(e, 2, 1))
+			_, information, err := term.Gradient(d, cmi.Level{AlphaBar: 0.5, SigmaY: 0.1}, signs)
+			if bad == 1e30 {
+				require.NoError(t, err, e)
+				assert.Zero(t, term.Norms()[0], e)
+				assert.Greater(t, term.Norms()[1], 1e25, e)
+				continue
+			}
+			assert.ErrorContains(t, err, "not finite", "%s with %v", e, bad)
+			assert.Nil(t, information)
+		}
+	}
+}
+
 // failing is a denoiser whose methods fail after so many calls.
 type failing struct {
 	*host

@@ -14,6 +14,7 @@ type Term struct {
 	n    int
 	ws   *compute.Workspace
 	grad compute.Tensor // [n, In]
+	norm []float64      // of each image's grad
 	host []float32
 }
 
@@ -41,11 +42,33 @@ func (t *Term) Close() { t.ws.Free() }
 // an isotropic covariance τ² I, τ² the mean posterior variance that the probes'
 // first JVPs find in the measured directions (r² where Lanczos is 0). probe fills
 // z with the k-th Rademacher probe of ±1: [n, Out], for TwoTrace [n, In]; it is not
-// called by Trace. The result is valid until the next call.
+// called by Trace. The result, [n, In], is valid until the next call; one that is not
+// finite is an error.
 func (t *Term) Gradient(d Denoiser, l Level, probe func(k int, z []float32)) (grad compute.Tensor, information []float64, err error) {
+	estimate := t.probe
 	if t.opt.Estimator != Probe {
-		return t.dense(d, l, probe)
+		estimate = t.dense
 	}
+	if grad, information, err = estimate(d, l, probe); err != nil {
+		return grad, nil, err
+	}
+	if t.norm, err = t.dev.Dot(grad, grad); err != nil {
+		return grad, nil, err
+	}
+	for i, square := range t.norm {
+		t.norm[i] = math.Sqrt(square)
+		if math.IsNaN(square) || math.IsInf(square, 0) {
+			return grad, nil, fmt.Errorf("the information gradient is not finite at image %d: raise the window's alpha-bar or lower Lanczos steps", i)
+		}
+	}
+	return grad, information, nil
+}
+
+// Norms is ‖∇I‖ of each image, as [Term.Gradient] found it last.
+func (t *Term) Norms() []float64 { return t.norm }
+
+// probe is Gradient by Rademacher probes.
+func (t *Term) probe(d Denoiser, l Level, probe func(k int, z []float32)) (grad compute.Tensor, information []float64, err error) {
 	information = make([]float64, t.n)
 	for k := range t.opt.Probes {
 		probe(k, t.host)

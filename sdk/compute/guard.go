@@ -45,6 +45,9 @@ func (g *Guard) views(op string, ts ...Tensor) bool {
 		return false
 	}
 	for _, t := range ts {
+		if m, ok := t.Buf.(missing); ok {
+			return g.refuse(op, "%w", m.reason)
+		}
 		if t.Buf == nil || !g.owns(t.Buf) {
 			return g.refuse(op, "tensor %v of another device, or freed (%T)", t, t.Buf)
 		}

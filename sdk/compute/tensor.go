@@ -80,8 +80,8 @@ func ToHost(d Device, t Tensor) ([]float32, error) {
 }
 
 // Workspace allocates a computation's tensors together and frees them together.
-// After a failed allocation it hands out tensors without memory; check Err
-// once, when all are made.
+// After a failed allocation it hands out tensors without memory: check Err once, when
+// all are made. A device that is given one fails with the reason.
 type Workspace struct {
 	dev Device
 	all []Buffer
@@ -107,13 +107,21 @@ func (w *Workspace) FromHost(values []float32, n, c, h, wd int) Tensor {
 }
 
 func (w *Workspace) keep(t Tensor, err error) Tensor {
-	if err == nil {
-		w.all = append(w.all, t.Buf)
-	} else if w.err == nil {
-		w.err = err
+	if err != nil {
+		if w.err == nil {
+			w.err = err
+		}
+		return Tensor{Buf: missing{err}}
 	}
+	w.all = append(w.all, t.Buf)
 	return t
 }
+
+// missing stands for an array that could not be allocated, with the reason.
+type missing struct{ reason error }
+
+// Len implements [Buffer].
+func (missing) Len() int { return 0 }
 
 // Err is the first failed allocation.
 func (w *Workspace) Err() error { return w.err }

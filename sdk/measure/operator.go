@@ -133,13 +133,13 @@ func newMemory(dev compute.Device) memory {
 	return memory{dev: dev, fixed: compute.NewWorkspace(dev), scratch: map[scratchKey]compute.Tensor{}}
 }
 
-// temp is the scratch tensor of that slot and shape. Where its allocation fails it
-// has no memory, and the device refuses the work.
+// temp is the scratch tensor of that slot and shape. Where its allocation fails the
+// device refuses the work with the reason.
 func (m *memory) temp(slot, n, c, h, w int) compute.Tensor {
 	key := scratchKey{slot, [4]int{n, c, h, w}}
 	t, ok := m.scratch[key]
 	if !ok {
-		if t = m.fixed.New(n, c, h, w); t.Buf != nil {
+		if t = m.fixed.New(n, c, h, w); m.fixed.Err() == nil {
 			m.scratch[key] = t
 		}
 	}
