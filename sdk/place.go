@@ -103,8 +103,8 @@ func (p *Place) Do(ctx context.Context, work func(prior.Model) error) error {
 }
 
 // Restore is [Restore] at a place: problem makes the problem on the prior it is
-// given, and the operator on its device; release frees them. After a loss the run goes
-// on from its last finished step.
+// given, and the operator on its device; release, unless nil, frees them, also where
+// problem fails. After a loss the run goes on from its last finished step.
 func (p *Place) Restore(ctx context.Context, problem func(prior.Model) (made Problem, release func(), err error), o Options) (x []float32, err error) {
 	if o.Saved == nil {
 		o.Saved = &Saved{}
@@ -118,10 +118,12 @@ func (p *Place) Restore(ctx context.Context, problem func(prior.Model) (made Pro
 	}
 	err = p.Do(ctx, func(m prior.Model) error {
 		made, release, err := problem(m)
+		if release != nil {
+			defer release()
+		}
 		if err != nil {
 			return err
 		}
-		defer release()
 		x, err = Restore(ctx, made, o)
 		return err
 	})

@@ -11,17 +11,18 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
-// Problem is a batch of measurements of unknown images, and the model that says
-// what images look like.
+// Problem is a batch of N measurements y = A x0 + n of unknown images x0, all of one
+// shape, and the model that says what images look like. Images measured differently
+// are one batch by [measure.NewPerImage].
 type Problem struct {
 	Prior    prior.Model
-	Operator measure.Operator // A, on the prior's device
+	Operator measure.Operator // A, on the prior's device, for images of the prior's size
 	// Nonlinear is the measurement y = f(x0) + n instead of a linear Operator; only
 	// methods that need no more than f's gradient take it (guide.DPS).
 	Nonlinear measure.Differentiable
-	Y         []float32 // N measurements, dense [N, Out]
-	N         int
-	SigmaY    float64 // standard deviation of the measurement noise, images in [−1, 1]
+	Y         []float32 // N measurements, dense [N,Out]; zero where nothing is measured
+	N         int       // ≥ 1
+	SigmaY    float64   // standard deviation of the measurement noise, > 0, images in [−1, 1]
 }
 
 // forward is the problem's operator, linear or not.
@@ -35,17 +36,18 @@ func (p Problem) forward() measure.Differentiable {
 // Options say how to sample. Start from [Defaults].
 type Options struct {
 	Method   guide.Method
-	CMI      *cmi.Options // nil: without the information term
-	Schedule *diffusion.Schedule
+	CMI      *cmi.Options        // nil: without the information term
+	Schedule *diffusion.Schedule // its length is the number of steps; the model's training schedule, respaced
 	// DDIM samples with DDIM (Song et al. 2021) and this η, 0 to 1; nil samples
 	// DDPM's ancestral chain.
 	DDIM     *float64
-	Variance diffusion.Variance // of the reverse step; learned where the model has it
+	Variance diffusion.Variance // of the reverse step; see [VarianceOf]
 	NoClip   bool               // do not limit x̂0 to [−1, 1]
 	Noise    Noise              // nil: Philox keyed by Seed and Images
 	Seed     uint64
-	Images   []uint64 // the number of each image in the user's set; nil: 0, 1, …
-	// OnStep is called after every step, on the sampler's goroutine.
+	Images   []uint64 // the number of each image in the user's set, which keys its noise; nil: 0, 1, …
+	// OnStep is called after every step, on the sampler's goroutine. What it is given
+	// stays valid.
 	OnStep func(Progress)
 	// Preview asks for x̂0 in Progress.
 	Preview bool
@@ -54,14 +56,14 @@ type Options struct {
 	Saved *Saved
 }
 
-// Progress is what a step tells.
+// Progress is what a step tells. Slices but Preview have a value for each image.
 type Progress struct {
 	Step, Steps int       // Step counts from 1
 	Passes      int       // network passes so far, in units of one forward (F)
 	Residual    []float64 // ‖y − A x̂0‖ of each image
 	Information []float64 // estimate of I(x0; y | x_t) in nats; nil where the term does not act
-	Gradient    []float64 // ‖∇I‖
-	Applied     []float64 // ‖w_t ∇I‖ after limiting
+	Gradient    []float64 // ‖∇I‖; nil likewise
+	Applied     []float64 // ‖w_t ∇I‖ after limiting; nil likewise
 	Limited     int       // images whose term the trust radius shortened
 	LimitedOf   []bool    // which they are; nil where the term does not act
 	Preview     []float32 // clipped x̂0 [N,C,H,W]; nil unless asked for
@@ -86,16 +88,18 @@ func (p Progress) Of(image int) Progress {
 	return one
 }
 
-// Noise is the source of a run's randomness. The sampler calls it with dense
-// arrays of the whole batch.
+// Noise is the source of a run's randomness. The sampler has it fill dense arrays of
+// the whole batch. Steps are numbered by index, N−1 the first, 0 the last, which has
+// no step noise.
 type Noise interface {
-	Initial(x []float32)                 // x_T ~ N(0, I)
-	Step(z []float32, index int)         // z of the step index → index−1
-	Probe(z []float32, index, probe int) // ±1
-	Method(z []float32, index, draw int) // N(0, I): what a method draws for itself
+	Initial(x []float32)                 // x_T ~ N(0, I), [N,C,H,W]
+	Step(z []float32, index int)         // N(0, I), [N,C,H,W], of the step index → index−1
+	Probe(z []float32, index, probe int) // ±1, [N,Out] ([N,C,H,W] for cmi.TwoTrace), probe from 0
+	Method(z []float32, index, draw int) // N(0, I), [N,C,H,W]: what a method draws for itself, draw from 0
 }
 
-// Validate says what is wrong with a problem and its options, before any work.
+// Validate says what is wrong with a problem and its options, before any work: what is
+// missing, shapes that don't agree, values that are not finite or out of range.
 func (p Problem) Validate(o Options) error {
 	if p.Prior == nil || p.Operator == nil && p.Nonlinear == nil || o.Method == nil || o.Schedule == nil {
 		return fmt.Errorf("a prior, an operator, a method and a schedule are needed")

@@ -5,7 +5,16 @@
 // A [Problem] names the model (package prior), the operator (package measure) and
 // the measurements; [Options] name the sampling method (package guide), the
 // information term (package cmi), the schedule and the seed. [Restore] runs it;
-// a [Solver] runs it step by step.
+// a [Solver] runs it step by step; a [Place] runs it where a device may be lost.
+//
+// Images and measurements are dense NCHW float32 on the host, images in [−1, 1], and
+// noise levels are on that scale: σ_y = 0.05 is 6.4 grey levels of 255. The numbers
+// depend on the seed, never on the batch, and on the device no further than rounding.
+//
+// Errors say what was found, what is wanted and what to try. Those of a device wrap
+// [compute.ErrMemory] or [compute.ErrLost]; a run that is stopped returns its context's
+// error. Except for the context nothing here is safe for use by several goroutines at
+// once: give each goroutine a device, a model and a solver of its own.
 package sdk
 
 import (
@@ -19,8 +28,10 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
-// Restore samples one image for each measurement, [N,C,H,W] in about [−1, 1].
-// It stops within one step when ctx ends.
+// Restore samples one image for each of the problem's N measurements, dense [N,C,H,W]
+// in about [−1, 1]. It stops within one step when ctx ends, with ctx's error. What
+// [Problem.Validate] finds, and a batch that would not fit the device's memory, are
+// errors before any work; see [Place] for a device that is lost.
 func Restore(ctx context.Context, p Problem, o Options) ([]float32, error) {
 	s, err := NewSolver(p, o)
 	if err != nil {
@@ -30,8 +41,10 @@ func Restore(ctx context.Context, p Problem, o Options) ([]float32, error) {
 	return s.Run(ctx)
 }
 
-// Defaults are DPS for a task ("sr4", "inpaint", …; see [guide.DPSFor]) with the linear schedule in so
-// many of the model's training steps. Set CMI to add the information term.
+// Defaults are DPS with the scale for a task, by name as in [measure.Tasks] ("sr4",
+// "inpaint", …; see [guide.DPSFor]), the linear schedule, and the model's own variance,
+// in steps of the model's training steps: 1 to m.Steps(). Set CMI to [cmi.Defaults] to
+// add the information term.
 func Defaults(m prior.Model, task string, steps int) (Options, error) {
 	betas, err := diffusion.Linear(m.Steps())
 	if err != nil {
@@ -53,8 +66,9 @@ func VarianceOf(m prior.Model) diffusion.Variance {
 	return diffusion.FixedSmall
 }
 
-// Measure makes synthetic measurements y = A x + σ_y n of images x [N,C,H,W], with
-// noise drawn from the seed for each image number (nil: 0, 1, …).
+// Measure makes synthetic measurements y = A x + σ_y n, dense [N,Out], of images x,
+// dense [N,C,H,W] in [−1, 1], σ_y ≥ 0. The noise is drawn from the seed for each image
+// number (nil: 0, 1, …), so that an image's does not depend on the others.
 func Measure(dev compute.Device, op measure.Forward, x []float32, sigmaY float64, seed uint64, images []uint64) ([]float32, error) {
 	c, h, w := op.In()
 	n := len(x) / max(1, c*h*w)

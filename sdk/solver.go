@@ -27,7 +27,9 @@ type Solver struct {
 	next   int // index of the step to run next; −1 when done
 }
 
-// NewSolver validates the problem and allocates everything a run needs. Close it.
+// NewSolver validates the problem, allocates what every step needs, and draws x_T; the
+// first step allocates the rest. Close it. Prior and operator stay the caller's;
+// several solvers may share them in turn, a whole step each.
 func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 	if err := p.Validate(o); err != nil {
 		return nil, err
@@ -92,7 +94,8 @@ func (s *Solver) Close() {
 	s.ws.Free()
 }
 
-// SetState makes x [N,C,H,W] the state from which step index → index−1 is taken.
+// SetState makes x, dense [N,C,H,W], the state from which step index → index−1 is
+// taken, −1 ≤ index < the number of steps. Passes goes on counting.
 func (s *Solver) SetState(x []float32, index int) error {
 	if len(x) != len(s.host) || index < -1 || index >= s.o.Schedule.Len() {
 		return fmt.Errorf("a state of %d values before step %d: %d values and a step below %d are wanted", len(x), index, len(s.host), s.o.Schedule.Len())
@@ -102,8 +105,9 @@ func (s *Solver) SetState(x []float32, index int) error {
 	return s.dev.Sync()
 }
 
-// State reads the current state and the index of the step that comes next, −1
-// when the run is done. With the same options it can be continued by SetState.
+// State reads the current state x_t, dense [N,C,H,W], and the index of the step that
+// comes next, −1 when the run is done. A solver of the same problem and options goes on
+// from it by SetState, to the same result.
 func (s *Solver) State() (x []float32, index int, err error) {
 	x, err = compute.ToHost(s.dev, s.step.X)
 	return x, s.next, err

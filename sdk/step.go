@@ -10,7 +10,8 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 )
 
-// Step takes one reverse step.
+// Step takes one reverse step x_t → x_{t−1}. A result that is not finite is an error;
+// so is a step after the last.
 func (s *Solver) Step() error {
 	if s.next < 0 {
 		return fmt.Errorf("the run is finished")

@@ -12,7 +12,8 @@ import (
 //	w = Aᵀ P⁻¹ (y − A x̂0),  g = Jᵀ w
 //
 // w is held constant and x̂0 is not clipped. The published form adds
-// Scale·√ᾱ_s √ᾱ_t r² g to the step; the other guides the mean, as
+// Scale·√ᾱ_s √ᾱ_t r² g to a step of DDIM with η = 1 (sdk.Options.DDIM; without it to
+// DDPM's); the other guides the mean, as
 // x̂0′ = clip(x̂0 + Scale·c g), c = σ_t²/√ᾱ_t, which on DDPM is a drift β/√α·g.
 type PiGDM struct {
 	Scale      float64 // 1
