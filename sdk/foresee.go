@@ -8,9 +8,9 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
-// Foresee is about how many bytes of device memory a run of n images will take
-// beside the prior's weights; exact for the network, whose activations are nearly
-// all of it. It is 0 where the prior can't tell.
+// Foresee is about how many bytes of device memory a run of n images will take beyond
+// what the prior holds now; exact for the network, whose activations are nearly all
+// of it. It is 0 where the prior can't tell.
 func Foresee(m prior.Model, o Options, n int) int64 {
 	total, _ := foresee(m, o, n)
 	return total

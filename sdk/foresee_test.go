@@ -36,10 +36,13 @@ func TestForesee(t *testing.T) {
 		m := p.Prior.(*unet.Model)
 		want, largest := m.Foresee(p.N, passes)
 		assert.Less(t, largest, want)
+		before := sdk.Foresee(m, o, p.N)
+		assert.Less(t, want, before)
 		restore(t, p, o)
 		assert.Equal(t, want, m.Memory(), "with the information term %v", withCMI)
-		assert.Less(t, want, sdk.Foresee(m, o, p.N))
-		assert.Less(t, sdk.Foresee(m, o, p.N), want+want/4)
+		assert.Less(t, before, want+want/4)
+		again, _ := m.Foresee(p.N, passes)
+		assert.Zero(t, again, "the next run takes no more")
 	}
 }
 

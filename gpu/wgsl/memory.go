@@ -127,11 +127,18 @@ func (d *Device) unbind(b *block) {
 
 // free is the bytes that arrays may still take, whose blocks are up to an eighth
 // larger; 0 where that is unknown.
-func (m *memory) free() int64 {
+func (d *Device) free() int64 {
+	m := &d.memory
 	if m.most == 0 {
 		return 0
 	}
-	return max(1, (m.most-m.used+m.pooled)/9*8)
+	free := m.most - m.used + m.pooled
+	for _, b := range d.scratch {
+		if b != nil {
+			free += int64(b.bytes)
+		}
+	}
+	return max(1, free/9*8)
 }
 
 // ConvMemory implements [compute.Reserver].

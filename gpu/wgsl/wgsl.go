@@ -73,7 +73,7 @@ func (d *Device) Info() compute.Info {
 		Name:        "webgpu",
 		Description: fmt.Sprintf("%s, %s, %s", l.Name, l.Driver, l.Backend),
 		Software:    l.Software,
-		Memory:      d.memory.free(),
+		Memory:      d.free(),
 		MaxArray:    int64(min(l.MaxBinding, l.MaxBuffer)),
 	}
 }

@@ -11,14 +11,16 @@ type Passes struct {
 // Reserver is a [Device] whose convolutions take memory of their own when they first
 // run: further layouts of the weights, scratch.
 type Reserver interface {
-	// ConvMemory is the bytes that a convolution of so many images of height×width takes
-	// beyond what is taken now: lasting ones, and scratch that all convolutions share.
+	// ConvMemory is the bytes that a convolution of so many images of height×width takes:
+	// lasting ones beyond those that it has, and scratch that all convolutions share, which
+	// [Info].Memory counts as free.
 	ConvMemory(w Weights, images, height, width int, adjoint bool) (lasting, scratch int64)
 }
 
-// Foresee is the bytes of memory that the network takes when those passes have run in
-// that order for so many images: what [Network.Memory] will be and what a [Reserver]
-// adds. largest is the bytes of its largest array.
+// Foresee is the bytes of memory that the network takes, beyond what it has now, when
+// those passes have run in that order for so many images: what [Network.Memory] grows
+// by and what a [Reserver] adds. It is negative where memory is freed. largest is the
+// bytes of the largest array.
 func (n *Network) Foresee(images int, p Passes) (total, largest int64) {
 	g, slots := n.graph, pool{}
 	g.planValue(&slots, images)
@@ -45,7 +47,7 @@ func (n *Network) Foresee(images int, p Passes) (total, largest int64) {
 	if d, ok := n.dev.(Reserver); ok {
 		total += n.reserved(d, images*max(1, p.JVP, 2*p.Second), p.VJP)
 	}
-	return total, largest
+	return total - n.Memory(), largest
 }
 
 // reserved is what the device takes for the convolutions.

@@ -29,9 +29,9 @@ type Model interface {
 
 // Foreseer is a [Model] that knows its memory before it runs.
 type Foreseer interface {
-	// Foresee is the bytes of device memory that it will have taken after those passes
-	// at a batch of so many images, beside those that it has now; largest is those of
-	// one array.
+	// Foresee is the bytes of device memory that it takes, beyond what it has now, for
+	// those passes at a batch of so many images, negative where it frees some; largest
+	// is those of one array.
 	Foresee(images int, p compute.Passes) (total, largest int64)
 }
 
