@@ -103,7 +103,7 @@ wasm:
 	$(GOWASM) -tags verify -o wasm/npm/dist/cmi-verify.wasm ./wasm/engine
 	cp wasm/simd/simd.wasm wasm/simd/simd-threads.wasm wasm/npm/dist/
 	cd wasm/npm && { test node_modules/.package-lock.json -nt package-lock.json || npm ci --no-audit --no-fund; } && node build.mjs
-	node wasm/engine/size.mjs 1300000 wasm/npm/dist/cmi.wasm wasm/npm/dist/simd-threads.wasm
+	node wasm/engine/size.mjs 1300000 wasm/npm/dist/cmi.wasm wasm/npm/dist/simd.wasm wasm/npm/dist/simd-threads.wasm
 
 # The processor's kernels in the browser, from their C: byte for byte what is
 # checked in. Needs clang-14 and lld-14. UPDATE=1 checks in what comes out.

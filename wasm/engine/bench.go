@@ -11,18 +11,20 @@ import (
 	"time"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
 )
 
 // bench(work, batch, rounds, warmup) times the model on numbers of its own.
 func bench(ctx context.Context, e *engine, args []js.Value) (any, error) {
-	m, err := e.loaded()
-	if err != nil {
-		return nil, err
-	}
 	work, batch, rounds, warmup := args[0].String(), args[1].Int(), args[2].Int(), args[3].Int()
 	if batch < 1 || rounds < 1 || warmup < 0 {
 		return nil, badInput{fmt.Errorf("a batch of %d, %d rounds and %d before: numbers from 1, 1 and 0 are wanted", batch, rounds, warmup)}
 	}
+	place, err := e.loaded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m := place.Prior().(*unet.Model)
 	c, h, w := m.Image()
 	ws := compute.NewWorkspace(e.dev)
 	defer ws.Free()

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"io"
 	"syscall/js"
 	"unsafe"
 
@@ -32,6 +33,9 @@ func newHost() host {
 // start gives JavaScript the program's functions.
 func (h host) start(program map[string]any) { h.Call("start", program) }
 
+// moved tells that the work goes on on another device, and why.
+func (h host) moved(info map[string]any, why error) { h.Call("moved", info, why.Error()) }
+
 // gone tells that the engine can't go on, and why.
 func (h host) gone(failure map[string]any) { h.Call("gone", failure) }
 
@@ -48,7 +52,32 @@ func (h host) openDevice() (compute.Device, error) {
 	if gpu := h.Get("gpu"); gpu.Truthy() {
 		return wgsl.New(browser.New(gpu.Call("again")))
 	}
-	return simd.New(h.Get("kernels").String())
+	return simd.New(h.Get("kernels").String(), int64(h.Get("memory").Float()))
+}
+
+// reopen has the page open another GPU in place of the one that it has, or leave it
+// for the processor.
+func (h host) reopen(processor bool) error {
+	_, err := browser.Await(h.Call("reopen", processor))
+	return err
+}
+
+// mayLeaveGPU says whether the page lets work go on on the processor.
+func (h host) mayLeaveGPU() bool { return h.Get("gpu").Truthy() && h.Get("fallback").Bool() }
+
+// file reads a Uint8Array that stays the page's.
+type file struct{ js.Value }
+
+// ReadAt implements [io.ReaderAt].
+func (f file) ReadAt(p []byte, from int64) (int, error) {
+	if from < 0 || from > int64(f.Length()) {
+		return 0, io.EOF
+	}
+	n := js.CopyBytesToGo(p, f.Call("subarray", from, from+int64(len(p))))
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
 }
 
 // bytesOf copies a typed array's bytes.

@@ -9,11 +9,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"syscall/js"
 
+	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/browser"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
-	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
 )
 
 // engine is one device and the prior on it. Calls come in any number and are
@@ -22,7 +23,7 @@ type engine struct {
 	host  host
 	mu    sync.Mutex
 	dev   compute.Device
-	model *unet.Model
+	model *model // nil until one is loaded
 }
 
 // functions are what JavaScript can call. The last argument of each is the call's
@@ -33,7 +34,12 @@ var functions = map[string]func(ctx context.Context, e *engine, args []js.Value)
 	"bench":     bench,
 }
 
+// memoryLimit is where the collector works harder: the program can't have more than
+// 4 GiB, and without a limit its heap may grow to twice what is used.
+const memoryLimit = 3 << 30
+
 func main() {
+	debug.SetMemoryLimit(memoryLimit)
 	e := &engine{host: newHost()}
 	program := map[string]any{}
 	var err error
@@ -41,9 +47,8 @@ func main() {
 		e.host.start(map[string]any{"failure": failure(err)})
 		return
 	}
-	info := e.dev.Info()
-	_, verifies := functions["verify"]
-	program["info"] = map[string]any{"device": info.Name, "description": info.Description, "software": info.Software, "verifies": verifies}
+	_, program["verifies"] = functions["verify"]
+	program["info"] = about(e.dev)
 	for name, f := range functions {
 		program[name] = js.FuncOf(func(_ js.Value, args []js.Value) any {
 			go e.answer(f, args[0], args[1], args[2:])
@@ -52,6 +57,12 @@ func main() {
 	}
 	e.host.start(program)
 	select {}
+}
+
+// about is a device as engine.ts reads it.
+func about(d compute.Device) map[string]any {
+	info := d.Info()
+	return map[string]any{"device": info.Name, "description": info.Description, "software": info.Software}
 }
 
 // answer runs a call and settles its promise.
@@ -105,20 +116,26 @@ func (e badModel) Unwrap() error { return e.error }
 
 // failure is an error as engine.ts reads it.
 func failure(err error) map[string]any {
-	code := "INTERNAL"
+	return map[string]any{"code": code(err), "message": err.Error()}
+}
+
+func code(err error) string {
 	var input badInput
 	var model badModel
+	var page *browser.Failure
 	switch {
 	case errors.Is(err, context.Canceled):
-		code = "ABORTED"
+		return "ABORTED"
 	case errors.Is(err, compute.ErrLost):
-		code = "DEVICE_LOST"
+		return "DEVICE_LOST"
 	case errors.Is(err, compute.ErrMemory):
-		code = "OUT_OF_MEMORY"
+		return "OUT_OF_MEMORY"
 	case errors.As(err, &input):
-		code = "BAD_INPUT"
+		return "BAD_INPUT"
 	case errors.As(err, &model):
-		code = "BAD_MODEL"
+		return "BAD_MODEL"
+	case errors.As(err, &page):
+		return page.Code
 	}
-	return map[string]any{"code": code, "message": err.Error()}
+	return "INTERNAL"
 }

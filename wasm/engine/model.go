@@ -3,56 +3,90 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"syscall/js"
 
+	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/browser"
+	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
-	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
 	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
 )
 
-// loadModel(bytes, config) puts a checkpoint on the device in place of the one
-// before; config is JSON or empty.
-func loadModel(_ context.Context, e *engine, args []js.Value) (any, error) {
-	data := bytesOf(args[0])
-	file, err := checkpoint.Read(bytes.NewReader(data), int64(len(data)), "the model")
-	if err != nil {
-		return nil, badModel{err}
-	}
+// model is a checkpoint of the page's, and where its network computes.
+type model struct {
+	e          *engine
+	read       js.Value // gives a promise of the file's bytes, each time it is called
+	config     []byte   // JSON or empty
+	parameters int
+	place      *sdk.Place
+}
+
+// loadModel(read, config) puts a checkpoint on the device in place of the one before.
+func loadModel(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	if e.model != nil {
-		e.model.Close()
+		e.model.place.Close()
 		e.model = nil
 	}
-	model, err := unet.Load(e.dev, file, []byte(args[1].String()))
-	if err != nil {
-		return nil, badModel{err}
+	m := &model{e: e, read: args[0], config: []byte(args[1].String())}
+	var err error
+	if m.place, err = sdk.NewPlace(ctx, m.open); err != nil {
+		return nil, err
 	}
-	e.model = model
-	parameters := 0
-	for _, name := range file.Names() {
-		t, _ := file.Info(name)
-		parameters += t.Len()
-	}
-	c, h, w := model.Image()
+	e.model = m
+	p := m.place.Prior()
+	c, h, w := p.Image()
 	return map[string]any{
-		"channels": c, "height": h, "width": w, "parameters": parameters,
-		"learnedVariance": model.LearnedVariance(), "steps": model.Steps(),
+		"channels": c, "height": h, "width": w, "parameters": m.parameters,
+		"learnedVariance": p.LearnedVariance(), "steps": p.Steps(),
 	}, e.dev.Sync()
 }
 
-// loaded is the model; an error where there is none.
-func (e *engine) loaded() (*unet.Model, error) {
-	if e.model == nil {
-		return nil, badInput{errors.New("no model is loaded: call loadModel first")}
+// open is the [sdk.Opener] of the model's place.
+func (m *model) open(_ context.Context, loss sdk.Loss) (prior.Model, func(), error) {
+	if loss.Cause != nil {
+		if err := m.e.move(loss); err != nil {
+			return nil, nil, err
+		}
 	}
-	return e.model, nil
+	data, err := browser.Await(m.read.Invoke())
+	if err != nil {
+		return nil, nil, err
+	}
+	from, err := checkpoint.Read(file{data}, int64(data.Length()), "the model")
+	if err != nil {
+		return nil, nil, badModel{err}
+	}
+	net, err := unet.Load(m.e.dev, from, m.config)
+	if err != nil {
+		return nil, nil, badModel{err}
+	}
+	m.parameters = 0
+	for _, name := range from.Names() {
+		t, _ := from.Info(name)
+		m.parameters += t.Len()
+	}
+	return net, net.Close, nil
 }
 
-// refused is an error as bad input, unless the device has failed.
+// loaded is where the model computes; an error where there is none.
+func (e *engine) loaded(ctx context.Context) (*sdk.Place, error) {
+	m := e.model
+	if m == nil {
+		return nil, badInput{errors.New("no model is loaded: call loadModel first")}
+	}
+	var err error
+	if m.place.Prior() == nil { // it had not enough memory for the call before
+		m.place, err = sdk.NewPlace(ctx, m.open)
+	}
+	return m.place, err
+}
+
+// refused is an error as bad input, unless it is of another kind or the device has
+// failed.
 func (e *engine) refused(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, compute.ErrMemory) || e.dev.Sync() != nil {
+	if err == nil || code(err) != "INTERNAL" || e.dev.Sync() != nil {
 		return err
 	}
 	return badInput{err}

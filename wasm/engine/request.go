@@ -18,7 +18,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
-	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
 // request is the numbers of a RestoreRequest, see engine.ts; the arrays are beside it.
@@ -85,7 +85,7 @@ func (r *request) term() (*cmi.Options, error) {
 }
 
 // options are the sampler's.
-func (r *request) options(m *unet.Model) (sdk.Options, error) {
+func (r *request) options(m prior.Model) (sdk.Options, error) {
 	o, err := sdk.Defaults(m, r.Task, r.Steps)
 	if err != nil {
 		return o, err
@@ -127,9 +127,28 @@ func (s *subject) forward() measure.Forward {
 	return s.nonlinear
 }
 
+func (s *subject) close() {
+	if f := s.forward(); f != nil {
+		f.Close()
+	}
+}
+
+// subject makes the operator and measures the request's pixels, unless they were
+// measured before.
+func (r *request) subject(m prior.Model, pixels, mask, kernel js.Value, measured []float32) (subject, error) {
+	s, err := r.operator(m, mask, kernel)
+	if s.y = measured; err == nil && measured == nil {
+		err = r.measurement(m, &s, pixels)
+	}
+	if err != nil {
+		s.close()
+	}
+	return s, err
+}
+
 // operator makes the operator of the request's task. What is random depends on the
 // seed alone, as in the command line tool.
-func (r *request) operator(m *unet.Model, mask, kernel js.Value) (s subject, err error) {
+func (r *request) operator(m prior.Model, mask, kernel js.Value) (s subject, err error) {
 	dev := m.Device()
 	c, h, w := m.Image()
 	switch r.Task {
@@ -185,7 +204,7 @@ func (r *request) blur(dev compute.Device, c, h, w int, weights []float32) (meas
 }
 
 // measurement fills in y from the request's pixels.
-func (r *request) measurement(m *unet.Model, s *subject, pixels js.Value) error {
+func (r *request) measurement(m prior.Model, s *subject, pixels js.Value) error {
 	c, h, w := m.Image()
 	if r.Measured {
 		if s.nonlinear != nil {
@@ -224,10 +243,10 @@ func (r *request) measurement(m *unet.Model, s *subject, pixels js.Value) error 
 // from bytes in RGBA.
 func planes(pixels js.Value, c, plane int) ([]float32, error) {
 	if pixels.InstanceOf(js.Global().Get("Float32Array")) {
-		x := floatsOf(pixels)
-		if len(x) != c*plane {
-			return nil, fmt.Errorf("%d pixel values, %d channels of %d are wanted", len(x), c, plane)
+		if n := pixels.Length(); n != c*plane {
+			return nil, fmt.Errorf("%d pixel values, %d channels of %d are wanted", n, c, plane)
 		}
+		x := floatsOf(pixels)
 		for i, v := range x {
 			if v-v != 0 {
 				return nil, fmt.Errorf("pixel value %d is %v, numbers in [-1, 1] are wanted", i, v)
@@ -235,10 +254,10 @@ func planes(pixels js.Value, c, plane int) ([]float32, error) {
 		}
 		return x, nil
 	}
-	rgba := bytesOf(pixels)
-	if len(rgba) != 4*plane {
-		return nil, fmt.Errorf("%d bytes of pixels, %d of RGBA are wanted", len(rgba), 4*plane)
+	if n := pixels.Length(); n != 4*plane {
+		return nil, fmt.Errorf("%d bytes of pixels, %d of RGBA are wanted", n, 4*plane)
 	}
+	rgba := bytesOf(pixels)
 	x := make([]float32, c*plane)
 	for i := range plane {
 		p := rgba[4*i:]

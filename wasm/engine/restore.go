@@ -9,35 +9,27 @@ import (
 	"time"
 
 	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
 // restore(request, pixels, mask, kernel, onStep) is what engine.ts promises.
 func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	start := time.Now()
-	m, err := e.loaded()
-	if err != nil {
-		return nil, err
-	}
 	r, err := readRequest(args[0].String())
 	if err != nil {
 		return nil, badInput{err}
 	}
-	o, err := r.options(m)
-	if err != nil {
-		return nil, badInput{err}
-	}
-	s, err := r.operator(m, args[2], args[3])
-	if s.forward() != nil {
-		defer s.forward().Close()
-	}
-	if err == nil {
-		err = r.measurement(m, &s, args[1])
-	}
-	if err != nil {
-		return nil, e.refused(err)
-	}
 	if r.PreviewEvery < 0 {
 		return nil, badInput{fmt.Errorf("previewEvery is %d, a number from 0 is wanted", r.PreviewEvery)}
+	}
+	place, err := e.loaded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, h, w := place.Prior().Image()
+	o, err := r.options(place.Prior())
+	if err != nil {
+		return nil, badInput{err}
 	}
 	o.Preview = r.PreviewEvery > 0
 	method, term := sdk.Passes(o)
@@ -49,11 +41,14 @@ func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
 		}
 		e.host.breathe()
 	}
-	x, err := sdk.Restore(ctx, sdk.Problem{Prior: m, Operator: s.op, Nonlinear: s.nonlinear, Y: s.y, N: 1, SigmaY: r.SigmaY}, o)
+	var s subject
+	x, err := place.Restore(ctx, func(m prior.Model) (p sdk.Problem, release func(), err error) {
+		s, err = r.subject(m, args[1], args[2], args[3], s.y)
+		return sdk.Problem{Prior: m, Operator: s.op, Nonlinear: s.nonlinear, Y: s.y, N: 1, SigmaY: r.SigmaY}, s.close, err
+	}, o)
 	if err != nil {
 		return nil, e.refused(err)
 	}
-	c, h, w := m.Image()
 	oc, oh, ow := s.forward().Out()
 	result := map[string]any{
 		"image": float32Array(x), "channels": c, "height": h, "width": w,

@@ -37,6 +37,7 @@ const (
 	cmdDot
 	cmdPackWeights
 	cmdTransformWeights
+	cmdNormals
 )
 
 // call queues a command with its arguments, as the kernel's struct lists them:

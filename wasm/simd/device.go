@@ -24,6 +24,7 @@ import (
 type Device struct {
 	compute.Guard
 	info      compute.Info
+	limit     int64   // bytes that the module's memory may grow to
 	words     []int32 // queued commands
 	recording bool
 	commands  address // room for queued commands in the module's memory
@@ -33,6 +34,7 @@ type Device struct {
 var (
 	_ compute.Device   = (*Device)(nil)
 	_ compute.Recorder = (*Device)(nil)
+	_ compute.Drawer   = (*Device)(nil)
 )
 
 // address is a place in the module's memory; 0 is none.
@@ -41,11 +43,13 @@ type address uint32
 // queueWords bounds the commands that are queued.
 const queueWords = 1 << 14
 
-// New is the device; description says how many threads the host has started.
-func New(description string) (*Device, error) {
+// New is the device; description says how many threads the host has started, limit
+// how many bytes the module's memory may grow to.
+func New(description string, limit int64) (*Device, error) {
 	d := &Device{
 		Guard: compute.NewGuard("cpu", owns),
-		info:  compute.Info{Name: "cpu", Description: description, Memory: maxBytes},
+		info:  compute.Info{Name: "cpu", Description: description},
+		limit: min(limit-own, maxBytes),
 	}
 	var err error
 	d.commands, err = d.allocate(4 * queueWords)
@@ -53,7 +57,11 @@ func New(description string) (*Device, error) {
 }
 
 // Info implements [compute.Device].
-func (d *Device) Info() compute.Info { return d.info }
+func (d *Device) Info() compute.Info {
+	i := d.info
+	i.Memory = max(0, d.limit-int64(heldBytes()))
+	return i
+}
 
 // Close implements [compute.Device].
 func (d *Device) Close() error {
@@ -64,8 +72,11 @@ func (d *Device) Close() error {
 	return d.Err()
 }
 
-// maxBytes is what a 32-bit memory can hold, less the module's own.
-const maxBytes = 1<<32 - 1<<24
+// own is room for the module's own, maxBytes what a 32-bit memory holds beside it.
+const (
+	own      = 1 << 24
+	maxBytes = 1<<32 - own
+)
 
 // buffer is an array in the module's memory; at is 0 once freed.
 type buffer struct {

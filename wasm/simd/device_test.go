@@ -15,7 +15,7 @@ import (
 )
 
 func open(t testing.TB) *Device {
-	d, err := New("test, " + os.Getenv("CMI_THREADS") + " threads")
+	d, err := New("test, "+os.Getenv("CMI_THREADS")+" threads", 1<<32)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.Close()) })
 	return d
@@ -23,7 +23,7 @@ func open(t testing.TB) *Device {
 
 func TestConformance(t *testing.T) {
 	devicetest.Ops(t, open(t), testing.Short())
-	devicetest.Errors(t, func() (compute.Device, error) { return New("test") })
+	devicetest.Errors(t, func() (compute.Device, error) { return New("test", 1<<32) })
 	devicetest.Cases(t, open(t), computetest.Networks(testing.Short()))
 }
 
@@ -65,6 +65,22 @@ func TestAllocRefusesWhatIsTooMuch(t *testing.T) {
 	require.NoError(t, err, "what was freed can be had again")
 	d.Free(most)
 	require.NoError(t, d.Err())
+}
+
+// What is free is what the memory may grow to, less what is allocated.
+func TestFreeMemory(t *testing.T) {
+	d := open(t)
+	before := d.Info().Memory
+	require.Less(t, before, int64(1<<32))
+	b, err := d.Alloc(1 << 20)
+	require.NoError(t, err)
+	require.Equal(t, before-4<<20, d.Info().Memory)
+	d.Free(b)
+	require.Equal(t, before, d.Info().Memory)
+	small, err := New("test", 1<<30)
+	require.NoError(t, err)
+	require.Less(t, small.Info().Memory, int64(1<<30))
+	require.NoError(t, small.Close())
 }
 
 func BenchmarkConv(b *testing.B) {

@@ -20,6 +20,11 @@ func allocBytes(bytes uint32) uint32
 //go:wasmimport cmi free
 func freeBytes(at address) int32
 
+// heldBytes is what is allocated.
+//
+//go:wasmimport cmi held
+func heldBytes() uint32
+
 //go:wasmimport cmi copyIn
 func copyIn(to address, from unsafe.Pointer, bytes int32) int32
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/compute/cpu"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 )
 
 // field is numbers of about unit size without a pattern.
@@ -112,6 +113,25 @@ func TestAttentionOfNetworks(t *testing.T) {
 				require.NoError(t, err)
 				return values
 			})
+		})
+	}
+}
+
+// Normals are the reference's to the bit, of images in one piece and in several.
+func TestNormalsAreTheReferences(t *testing.T) {
+	for _, shape := range [][4]int{{3, 3, 64, 64}, {2, 3, 100, 101}, {1, 1, 1, 3}} {
+		both(t, 1e-300, func(d compute.Device) []float32 {
+			first := make([]compute.PhiloxBlock, shape[0])
+			for n := range first {
+				stream := diffusion.Stream{Seed: 0xfedcba9876543210, Image: 1<<40 + uint64(n), Step: 999, Draw: 3, Purpose: diffusion.StepNoise}
+				first[n].Counter, first[n].Key = stream.First()
+			}
+			x, err := compute.New(d, shape[0], shape[1], shape[2], shape[3])
+			require.NoError(t, err)
+			d.(compute.Drawer).Normals(x, first)
+			values, err := compute.ToHost(d, x)
+			require.NoError(t, err)
+			return values
 		})
 	}
 }

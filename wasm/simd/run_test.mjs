@@ -50,6 +50,7 @@ async function main() {
   const cmi = {
     run: kernels.run,
     alloc: kernels.alloc,
+    held: kernels.held,
     free: (at) => { kernels.free(at); return 0; },
     copyIn: (to, from, bytes) => { view(memory.buffer, to, bytes).set(view(program(), from, bytes)); return 0; },
     copyOut: (to, from, bytes) => { view(program(), to, bytes).set(view(memory.buffer, from, bytes)); return 0; },

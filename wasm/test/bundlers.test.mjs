@@ -5,10 +5,9 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { brotliCompressSync, constants } from "node:zlib";
 import { open } from "./support/browser.mjs";
 import { isolation, serve } from "./support/server.mjs";
-import { dist, root } from "./support/paths.mjs";
+import { root } from "./support/paths.mjs";
 import { browser } from "./support/site.mjs";
 
 const folder = mkdtempSync(join(tmpdir(), "cmi-bundlers-"));
@@ -54,15 +53,6 @@ test("the tarball holds what is needed, and nothing else", () => {
   const want = ["LICENSE", "README.md", "package.json", ...["cmi.wasm", "simd.wasm", "simd-threads.wasm", "faces64.safetensors", "index.js", "local.js", "pool.js", "worker.js", "types/index.d.ts"].map((f) => "dist/" + f)];
   for (const w of want) assert.ok(names.includes(w), `${w} is missing`);
   assert.deepEqual(names.filter((n) => !want.includes(n) && !/^dist\/types\/\w+\.d\.ts$/.test(n)), []);
-});
-
-test("the WebAssembly is at most 1.3 MB as brotli", () => {
-  const sizes = ["cmi.wasm", "simd.wasm", "simd-threads.wasm"].map((name) => {
-    const bytes = readFileSync(join(dist, name));
-    return brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length, [constants.BROTLI_PARAM_LGWIN]: 24 } }).length;
-  });
-  const total = sizes.reduce((a, b) => a + b);
-  assert.ok(total <= 1.3e6, `${sizes.join(" + ")} = ${total} bytes`);
 });
 
 test("types: a user's TypeScript compiles, and a mistake does not", () => {

@@ -21,13 +21,23 @@ before(async () => {
 });
 
 // The quick selection, about a tenth of the work; CMI_FULL=1 takes all of it (minutes, on a software adapter an hour).
+// Trajectories and operators are nine tenths of the time on a software adapter: there only where nothing may be skipped.
+// What the sampler does on WebGPU is compared with the native tool's pictures in native.test.mjs.
 const quick = !process.env.CMI_FULL;
+const slow = quick && !process.env.CMI_NO_SKIP ? /^(trajectories|operators)/ : /^$/;
 for (const [device, threads] of [["cpu", 1], ["cpu", 2], ["webgpu", 1]]) {
   test(`${device}, threads: ${threads}${quick ? ", quick" : ""}`, async (t) => {
-    const { info, counts, failures } = await work(page, { options: { device, threads }, verify: { golden, quick } });
+    const names = golden.filter((name) => device === "cpu" || !slow.test(name));
+    const { info, counts, failures } = await work(page, { options: { device, threads }, verify: { golden: names, quick } });
     t.diagnostic(`${info.description}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
     assert.deepEqual([info.device, info.threads], [device, threads]);
     assert.deepEqual(failures, []);
-    assert.ok(counts.passed >= 300 && counts.failed === 0, JSON.stringify(counts));
+    assert.ok(counts.passed >= 290 && counts.failed + counts.skipped === 0, JSON.stringify(counts));
   });
 }
+
+test("a program that has used up its memory says so", async () => {
+  // 4.29 GB of numbers: almost what can be addressed, more than is free. None of it is touched.
+  const bench = { model: "/pkg/faces64.safetensors", runs: [{ batch: 43600 }] };
+  await assert.rejects(work(page, { options: { device: "cpu", threads: 1 }, bench }), /OUT_OF_MEMORY.*used up its memory.*out of memory.*smaller/);
+});

@@ -35,14 +35,49 @@ for (const [how, crash] of [["fails", () => { setTimeout(() => { throw new Error
   });
 }
 
-test("a device that is lost is a typed error, and the next call opens it again", async () => {
-  await start({ device: "webgpu", workerURL: "/test/spy-worker.js" });
-  const [worker] = workers();
-  assert.equal(await worker.evaluate(() => globalThis.devices.length), 1);
-  await worker.evaluate(() => globalThis.devices[0].destroy());
-  const r = await page.evaluate(async () => ({ error: await running, again: (await s.restore(await face(1), { steps: 1 })).image.width, device: s.info.device }));
-  assert.deepEqual([r.error?.name, r.error?.code, r.again, r.device], ["DeviceLostError", "DEVICE_LOST", 64, "webgpu"]);
-  assert.equal(await worker.evaluate(() => globalThis.devices.length), 2);
+/** onGPU restores on WebGPU; after the first step the page says something to the worker's devices (see inpage/spy.js). */
+const onGPU = (options, say) => page.evaluate(async ([options, say]) => {
+  const spy = new BroadcastChannel("spy");
+  const tell = (message) => new Promise((done) => { spy.onmessage = done; spy.postMessage(message); });
+  const changes = [], steps = [];
+  const s = await solver({ device: "webgpu", workerURL: "/test/spy-worker.js", onDeviceChange: (info) => changes.push(info), ...options });
+  const onProgress = ({ step, preview }) => {
+    preview.close();
+    steps.push(step);
+    if (say && step === 1) tell(say);
+  };
+  const f = await face(1);
+  let values = [];
+  const error = await failure(async () => { values = [...(await s.restore(f, { steps: 3, seed: 2, onProgress })).values]; });
+  const { info } = s;
+  if (!error) return { error, values, steps, changes, info };
+  await tell({ adapters: true });
+  return { error, changes, again: (await s.restore(f, { steps: 1 })).image.width, device: s.info.device };
+}, [options, say]);
+
+test("a device that is lost in mid-run: the same picture on a new one, on the processor, or a typed error", async (t) => {
+  const want = await onGPU({});
+  const psnr = (v) => 10 * Math.log10(4 / (v.reduce((sum, x, i) => sum + (x - want.values[i]) ** 2, 0) / v.length));
+  assert.deepEqual([want.error, want.steps, want.changes], [null, [1, 2, 3], []]);
+
+  await t.test("on a new one", async () => {
+    const r = await onGPU({}, { lose: true });
+    assert.deepEqual([r.error, r.steps, r.changes.map((c) => c.device)], [null, [1, 2, 3], ["webgpu"]]);
+    assert.deepEqual(r.values, want.values);
+    assert.match(r.info.notes.at(-1), /the GPU was lost.*; going on from the last finished step on .*WebGPU/);
+    assert.deepEqual(r.changes[0], r.info);
+  });
+  await t.test("on the processor", async () => {
+    const r = await onGPU({ fallback: "cpu" }, { lose: true, adapters: false });
+    assert.deepEqual([r.error, r.steps, r.changes.map((c) => c.device), r.info.device], [null, [1, 2, 3], ["cpu"], "cpu"]);
+    assert.ok(psnr(r.values) >= 60, `${psnr(r.values)} dB from the undisturbed picture`);
+    assert.match(r.info.notes.at(-1), /the GPU was lost.*; going on from the last finished step on WebAssembly SIMD/);
+  });
+  await t.test("a typed error, and the next call opens the device again", async () => {
+    const r = await onGPU({}, { lose: true, adapters: false });
+    assert.deepEqual([r.error?.name, r.error?.code, r.changes, r.again, r.device], ["DeviceLostError", "DEVICE_LOST", [], 64, "webgpu"]);
+    assert.match(r.error.message, /the GPU was lost.*no adapter/);
+  });
 });
 
 test("closing ends what runs, and the worker", async () => {

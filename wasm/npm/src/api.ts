@@ -6,6 +6,12 @@ import type { PictureSource } from "./pictures.js";
 export interface SolverOptions {
   /** "auto" (usual): WebGPU where the browser computes it in hardware, else the processor. */
   device?: "auto" | "webgpu" | "cpu";
+  /**
+   * A GPU that is lost is opened anew, and what runs goes on from its last finished step. Where there is none any more, or it
+   * is lost twice in a row or short of memory, "cpu" (usual for device "auto") goes on on the processor; "none" (usual for
+   * "webgpu") is a DeviceLostError or a MemoryError.
+   */
+  fallback?: "cpu" | "none";
   /** Threads on the processor; more than one only on a page that is cross-origin isolated. 0 (usual): as the machine has, at most 8. */
   threads?: number;
   /** Compute in a worker, so that the page never stops (usual), or in the page itself. */
@@ -23,6 +29,8 @@ export interface SolverOptions {
   /** Keep the model in the page's Cache Storage (usual), so that it is fetched once. */
   cache?: boolean;
   onProgress?: (progress: LoadProgress) => void;
+  /** The device was lost, and work goes on on another one, as info says now; the last of info.notes says why. */
+  onDeviceChange?: (info: SolverInfo) => void;
   /** Stops loading. */
   signal?: AbortSignal;
 }
@@ -116,7 +124,7 @@ export interface Restoration extends Measurement {
 }
 
 export interface Solver {
-  /** As the solver was opened; after a lost device or a stopped worker it is what was opened then. */
+  /** What computes now: another device after one was lost, what was opened anew after a worker stopped. */
   readonly info: SolverInfo;
   /** Restores one picture. Calls wait for one another. */
   restore(picture: PictureSource, options?: RestoreOptions): Promise<Restoration>;

@@ -4,6 +4,7 @@ import type { Portable } from "./pictures.js";
 /** What a backend needs to open: options of a solver as they travel to a worker, addresses absolute. */
 export interface OpenOptions {
   device: "auto" | "webgpu" | "cpu";
+  fallback: "cpu" | "none";
   threads: number;
   wasm: { [K in keyof WasmPaths]: string };
   model: string | Blob;

@@ -14,8 +14,8 @@ interface Pending {
   signal?: AbortSignal | undefined;
 }
 
-/** workerBackend makes a backend in a worker; make gives the worker. */
-export function workerBackend(options: OpenOptions, make: () => Worker): Backend {
+/** workerBackend makes a backend in a worker; make gives the worker, moved is told what computes after a device was lost. */
+export function workerBackend(options: OpenOptions, make: () => Worker, moved: (info: SolverInfo) => void): Backend {
   let worker: Worker | undefined;
   let watch: AbortController | undefined;
   let closed = false;
@@ -45,6 +45,7 @@ export function workerBackend(options: OpenOptions, make: () => Worker): Backend
     let started = false;
     const lock = "locks" in navigator && "randomUUID" in crypto ? `cmi-diffusion-${crypto.randomUUID()}` : "";
     mine.onmessage = ({ data }: MessageEvent<Reply>) => {
+      if (data.kind === "moved") return moved(data.info);
       if (data.kind !== "started") return settle(data);
       started = true;
       if (data.locked) {
@@ -63,7 +64,7 @@ export function workerBackend(options: OpenOptions, make: () => Worker): Backend
     return mine;
   };
 
-  const settle = (reply: Exclude<Reply, { kind: "started" }>) => {
+  const settle = (reply: Exclude<Reply, { kind: "started" | "moved" }>) => {
     const call = pending.get(reply.id);
     if (reply.kind === "loading" || reply.kind === "progress") {
       if (call?.onProgress && !call.signal?.aborted) call.onProgress(reply.progress as LoadProgress & RestoreProgress);

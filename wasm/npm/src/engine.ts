@@ -2,9 +2,9 @@
 // numbers, not pictures, and runs where it is made: in a worker, unless a page
 // may stop for the length of a step. Calls are queued, one runs at a time.
 import { EngineError, messageOf, type EngineErrorCode } from "./engineerror.js";
-import { startGo, type GoProgram } from "./go.js";
-import { openGPU, type GPU } from "./gpu.js";
-import { startSIMD, type SIMD, type SIMDSources } from "./simd.js";
+import { startGo, type Device, type DeviceInfo, type GoProgram } from "./go.js";
+import { openGPU } from "./gpu.js";
+import { startSIMD, type SIMDSources } from "./simd.js";
 import { compile, type Progress, type Source } from "./source.js";
 
 export { EngineError, type EngineErrorCode } from "./engineerror.js";
@@ -15,6 +15,8 @@ export type { Progress, Source } from "./source.js";
 export interface EngineOptions {
   /** "auto": WebGPU where it computes in hardware, else the processor. "webgpu" takes a software adapter too. */
   device?: "auto" | "webgpu" | "cpu";
+  /** A GPU that is lost is opened anew. Where that can't be done, or it is lost twice in a row or short of memory, "cpu" goes on on the processor; usual for device "auto". */
+  fallback?: "cpu" | "none";
   /** Threads on the processor, more than one only where `crossOriginIsolated`; 0: as many as there are processors, at most 8. */
   threads?: number;
   /** The Go program, cmi.wasm, or cmi-verify.wasm, which also has `verify`. */
@@ -23,6 +25,8 @@ export interface EngineOptions {
   simd: SIMDSources;
   /** Makes a worker that runs pool.js, for bundlers; by default pool.js beside this file. */
   poolWorker?: () => Worker;
+  /** The device was lost, and what is computed goes on from its last finished step on the one in info; the last of its notes says why. */
+  onDeviceChange?: (info: EngineInfo) => void;
   /** Bytes of the files read so far, of those known of. */
   onProgress?: Progress;
   signal?: AbortSignal;
@@ -38,7 +42,7 @@ export interface EngineInfo {
   threads: number;
   /** The page is cross-origin isolated, so that threads can share memory. */
   isolated: boolean;
-  /** Why not the other devices, or more threads; a sentence each. */
+  /** Why not the other devices, or more threads, and what was lost; a sentence each. */
   notes: string[];
   /** This program has the conformance suite. */
   verifies: boolean;
@@ -179,11 +183,15 @@ export interface BenchRequest {
 }
 
 export interface Engine {
+  /** Of the present device; another object after a change. */
   readonly info: EngineInfo;
-  /** Rejects never; resolves when the engine can't go on: the device is lost, it crashed, it was closed. */
+  /** Rejects never; resolves when the engine can't go on: the device is lost and there is no other, it crashed, it was closed. */
   readonly gone: Promise<EngineError>;
-  /** Reads a checkpoint (.safetensors, .pt) in place of the model before. config: what shapes can't tell, see the Go package unet. */
-  loadModel(bytes: Uint8Array, config?: Record<string, unknown>): Promise<ModelInfo>;
+  /**
+   * Reads a checkpoint (.safetensors, .pt) in place of the model before, and again when the device is lost. config: what
+   * shapes can't tell, see the Go package unet.
+   */
+  loadModel(read: () => Promise<Uint8Array>, config?: Record<string, unknown>): Promise<ModelInfo>;
   /** Stops within one step when the signal says so. */
   restore(request: RestoreRequest, callbacks?: RestoreCallbacks): Promise<RestoreResult>;
   /** Runs the conformance suite and golden vectors on the device. */
@@ -202,56 +210,68 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const program = compile("the program", options.wasm, options.onProgress, signal);
   program.catch(() => {}); // awaited below
   try {
-    const made = device === "cpu" ? undefined : await onGPU(program, device === "webgpu", notes);
-    if (!made && device === "webgpu") throw new EngineError("UNSUPPORTED", notes.at(-1)!);
-    return made ?? await onProcessor(program, options, notes);
+    const gpu = device === "cpu" ? undefined : await openGPU(device === "webgpu", notes);
+    if (!gpu && device === "webgpu") throw new EngineError("UNSUPPORTED", notes.at(-1)!);
+    const compiled = await program;
+    if (gpu) {
+      try {
+        return await start(compiled, { gpu }, options, notes);
+      } catch (e) {
+        if (device === "webgpu") throw e;
+        notes.push(`no WebGPU: ${messageOf(e)}`);
+      }
+    }
+    return await start(compiled, { simd: await processor(options, notes) }, options, notes);
   } catch (e) {
     throw e instanceof EngineError ? e : signal?.aborted ? aborted() : new EngineError("INTERNAL", messageOf(e), { cause: e });
   }
 }
 
-/** onGPU is an engine on WebGPU; where there is none and it need not be, undefined, and why in notes. */
-async function onGPU(program: Promise<WebAssembly.Module>, needed: boolean, notes: string[]): Promise<Engine | undefined> {
-  const gpu = await openGPU(needed, notes);
-  if (!gpu) return undefined;
-  const compiled = await program;
-  try {
-    return engine(await startGo(compiled, gpu, undefined), gpu, undefined, notes);
-  } catch (e) {
-    gpu.close();
-    if (needed) throw e;
-    notes.push(`no WebGPU: ${messageOf(e)}`);
-    return undefined;
-  }
-}
+const processor = ({ simd, threads = 0, poolWorker, signal }: Pick<EngineOptions, "simd" | "threads" | "poolWorker" | "signal">, notes: string[]) =>
+  startSIMD(simd, { threads, poolWorker, notes, signal });
 
-/** onProcessor is an engine on the processor's kernels. */
-async function onProcessor(program: Promise<WebAssembly.Module>, options: EngineOptions, notes: string[]): Promise<Engine> {
-  const simd = await startSIMD(options.simd, { threads: options.threads ?? 0, poolWorker: options.poolWorker, notes, signal: options.signal });
-  try {
-    const go = await startGo(await program, undefined, simd);
-    throwIfAborted(options.signal);
-    return engine(go, undefined, simd, notes);
-  } catch (e) {
-    simd.close();
-    throw e;
-  }
-}
-
-function engine(go: GoProgram, gpu: GPU | undefined, simd: SIMD | undefined, notes: string[]): Engine {
-  const { device, description, software, verifies } = go.info();
-  const info: EngineInfo = {
-    device: gpu ? "webgpu" : "cpu", description: description || device, software, verifies,
-    threads: simd?.threads ?? 1, isolated: globalThis.crossOriginIsolated === true, notes,
-  };
+/** start is an engine on a device, which is closed where the program does not start on it. */
+async function start(program: WebAssembly.Module, device: Device, options: EngineOptions, notes: string[]): Promise<Engine> {
+  const { device: asked = "auto", fallback = asked === "auto" ? "cpu" : "none", signal, ...lasting } = options;
   let over: EngineError | undefined;
+  const close = () => (device.gpu ?? device.simd!).close();
   const end = (e: EngineError) => {
     over ??= e;
-    gpu?.close();
-    simd?.close();
+    close();
     return over;
   };
-  void gpu?.lost.then((why) => go.exit(why));
+  const about = ({ device: name, description, software }: DeviceInfo): EngineInfo => ({
+    device: device.gpu ? "webgpu" : "cpu", description: description || name, software, verifies: go.verifies,
+    threads: device.simd?.threads ?? 1, isolated: globalThis.crossOriginIsolated === true, notes: [...notes],
+  });
+  const another = async (leave: boolean): Promise<Device> => {
+    if (leave || !device.gpu) return { simd: await processor(lasting, notes) };
+    const gpu = await openGPU(asked === "webgpu", notes);
+    if (!gpu) throw new EngineError("DEVICE_LOST", notes.at(-1)!);
+    return { gpu };
+  };
+  let go: GoProgram;
+  try {
+    go = await startGo(program, device, {
+      fallback: fallback === "cpu",
+      async reopen(leave) {
+        close();
+        device = await another(leave);
+        if (over) throw end(over); // closed meanwhile
+        return device;
+      },
+      moved(to, why) {
+        notes.push(`${why}; going on from the last finished step on ${to.description || to.device}`);
+        info = about(to);
+        options.onDeviceChange?.(info);
+      },
+    });
+    throwIfAborted(signal);
+  } catch (e) {
+    close();
+    throw e;
+  }
+  let info = about(go.info);
   const gone = go.exited.then((why) => end(fromGo(why)));
   // The program answers every call, unless it is no more.
   const call = async <T>(name: string, args: unknown[], signal?: AbortSignal): Promise<T> => {
@@ -272,12 +292,12 @@ function engine(go: GoProgram, gpu: GPU | undefined, simd: SIMD | undefined, not
     }
   };
   return {
-    info,
+    get info() { return info; },
     gone,
-    loadModel: (bytes, config) => call("loadModel", [bytes, config ? JSON.stringify(config) : ""]),
+    loadModel: (read, config) => call("loadModel", [read, config ? JSON.stringify(config) : ""]),
     restore: async (request, { signal, onStep } = {}) => call("restore", [...plain(request), onStep ?? null], signal),
     verify: ({ golden, quick }, { signal, onCase } = {}) =>
-      verifies
+      go.verifies
         ? call("verify", [golden ? [...golden.keys()] : [], golden ? [...golden.values()] : [], quick === true, onCase ?? null], signal)
         : Promise.reject(new EngineError("UNSUPPORTED", "this program has no conformance suite: use cmi-verify.wasm")),
     bench: ({ work, batch, rounds, warmup } = {}) => call("bench", [work ?? "forward", batch ?? 1, rounds ?? 5, warmup ?? 1]),

@@ -3,7 +3,6 @@ import { EngineError, type EngineErrorCode } from "./engineerror.js";
 /** What went wrong, for programs; the message is for people. */
 export type ErrorCode =
   | Exclude<EngineErrorCode, "ABORTED">
-  | "NETWORK" // a file can't be fetched
   | "WORKER" // the worker stopped or can't be started; call again
   | "CLOSED"; // the solver is closed
 
@@ -27,7 +26,7 @@ export class ModelError extends SolverError {
   constructor(message: string, options?: ErrorOptions) { super("BAD_MODEL", message, options); }
 }
 
-/** The GPU went away during a call: its driver was reset, or the system took it. The next call opens it again. */
+/** The GPU went away during a call, its driver was reset or the system took it, and there is no other. The next call tries again. */
 export class DeviceLostError extends SolverError {
   override readonly name = "DeviceLostError";
   constructor(message: string, options?: ErrorOptions) { super("DEVICE_LOST", message, options); }
@@ -77,5 +76,7 @@ export function errorOf(code: ErrorCode, message: string, options?: ErrorOptions
 export function asSolverError(e: unknown): SolverError {
   if (e instanceof SolverError) return e;
   if (e instanceof EngineError && e.code !== "ABORTED") return errorOf(e.code, e.message, { cause: e });
-  return errorOf("INTERNAL", e instanceof Error ? e.message : String(e), { cause: e });
+  const said = e instanceof Error ? e.message : String(e);
+  if (e instanceof RangeError && /alloc/i.test(said)) return new MemoryError(`the browser gives no more memory: ${said}; a smaller model may fit`, { cause: e });
+  return errorOf("INTERNAL", said, { cause: e });
 }

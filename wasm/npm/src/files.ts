@@ -5,11 +5,14 @@ import { version } from "./version.js";
 /** Bytes that have arrived; total is 0 where the server does not tell. */
 export type OnBytes = (loaded: number, total: number) => void;
 
-export interface FetchOptions {
-  /** Keep the file in the page's Cache Storage, and take it from there. */
-  cache: boolean;
+export interface FileOptions {
   signal?: AbortSignal | undefined;
   onBytes?: OnBytes | undefined;
+}
+
+export interface FetchOptions extends FileOptions {
+  /** Keep the file in the page's Cache Storage, and take it from there. */
+  cache: boolean;
 }
 
 const cachePrefix = "cmi-diffusion@";
@@ -32,7 +35,7 @@ export async function fetchFile(url: string, o: FetchOptions): Promise<Uint8Arra
 }
 
 /** readBlob gives a user's file as bytes. */
-export async function readBlob(blob: Blob, o: Omit<FetchOptions, "cache">): Promise<Uint8Array<ArrayBuffer>> {
+export async function readBlob(blob: Blob, o: FileOptions): Promise<Uint8Array<ArrayBuffer>> {
   try {
     return await read(new Response(blob.stream()), "the file", o, blob.size);
   } catch (e) {
@@ -68,7 +71,7 @@ async function request(url: string, signal?: AbortSignal): Promise<Response> {
 }
 
 /** read collects a body. The bytes land in one array of the announced size, so that a large model is not held twice. */
-async function read(response: Response, url: string, o: Omit<FetchOptions, "cache">, size = 0): Promise<Uint8Array<ArrayBuffer>> {
+async function read(response: Response, url: string, o: FileOptions, size = 0): Promise<Uint8Array<ArrayBuffer>> {
   // The length counts what travels: of a compressed answer it says nothing about the file.
   const announced = response.headers.get("content-encoding") ? 0 : Number(response.headers.get("content-length"));
   const total = size || announced || 0;

@@ -2,7 +2,7 @@
 import "./wasm_exec.js";
 import { EngineError, type EngineErrorCode } from "./engineerror.js";
 import type { GPU } from "./gpu.js";
-import type { SIMD } from "./simd.js";
+import { kernelFunctions, type SIMD } from "./simd.js";
 
 interface GoRuntime {
   argv: string[];
@@ -10,11 +10,28 @@ interface GoRuntime {
   run(instance: WebAssembly.Instance): Promise<void>;
 }
 
+/** What a program computes on: a GPU, or the processor's kernels. */
+export type Device = { gpu: GPU; simd?: undefined } | { gpu?: undefined; simd: SIMD };
+
+/** Where a program goes when its device is lost. */
+export interface Surroundings {
+  /** It may leave a GPU for the processor. */
+  fallback: boolean;
+  /** Opens another GPU in place of the device, or the processor. */
+  reopen(processor: boolean): Promise<Device>;
+  /** The program goes on on that device, and why. */
+  moved(info: DeviceInfo, why: string): void;
+}
+
 /** Host is what the program finds of its surroundings, and where it leaves its functions. */
 interface Host {
-  gpu?: unknown;
-  threads: number;
-  kernels: string;
+  readonly gpu: unknown;
+  /** Of the processor's kernels: what they are, and the bytes that their memory may grow to. */
+  readonly kernels: string;
+  readonly memory: number;
+  readonly fallback: boolean;
+  reopen(processor: boolean): Promise<void>;
+  moved(info: DeviceInfo, why: string): void;
   /** Calls back from a new task, so that what waits for the event loop gets its turn. */
   soon(callback: () => void): void;
   /** The program can't go on: {code, message}. */
@@ -23,11 +40,10 @@ interface Host {
   start(program: Record<string, unknown>): void;
 }
 
-export interface ProgramInfo {
+export interface DeviceInfo {
   device: string;
   description: string;
   software: boolean;
-  verifies: boolean;
 }
 
 /** Token tells the program that a call is to stop. */
@@ -36,7 +52,9 @@ export interface Token {
 }
 
 export interface GoProgram {
-  info(): ProgramInfo;
+  readonly info: DeviceInfo;
+  /** It has the conformance suite. */
+  readonly verifies: boolean;
   /** call runs a function of the program; it rejects with {code, message}. */
   call(name: string, args: unknown[]): Promise<unknown>;
   token(): Token;
@@ -60,12 +78,15 @@ function isStandIn(name: string): boolean {
 const hostName = "cmiDiffusionHost";
 
 /** startGo starts a program on a device. */
-export async function startGo(program: WebAssembly.Module, gpu: GPU | undefined, simd: SIMD | undefined): Promise<GoProgram> {
+export async function startGo(program: WebAssembly.Module, first: Device, around: Surroundings): Promise<GoProgram> {
   const go = new (standIns.get("Go") as new () => GoRuntime)();
   let instance: WebAssembly.Instance;
   const memory = () => (instance.exports["mem"] as WebAssembly.Memory).buffer;
-  const none = () => { throw new Error("the program computes on the GPU"); };
-  instance = await WebAssembly.instantiate(program, { ...go.importObject, cmi: simd ? simd.imports(memory) : { run: none, alloc: none, free: none, copyIn: none, copyOut: none } });
+  const words = lastWords(go.importObject, memory);
+  let device = first;
+  let kernels = first.simd?.functions(memory);
+  const cmi = Object.fromEntries(kernelFunctions.map((name) => [name, (...args: number[]) => kernels![name](...args)]));
+  instance = await instantiate(program, { ...go.importObject, cmi });
   let start!: (program: Record<string, unknown>) => void;
   const started = new Promise<Record<string, unknown>>((resolve) => { start = resolve; });
   let exit!: (why: unknown) => void;
@@ -76,13 +97,19 @@ export async function startGo(program: WebAssembly.Module, gpu: GPU | undefined,
     try {
       waiting.shift()?.();
     } catch (e) {
-      exit({ code: "INTERNAL", message: `the program stopped: ${String(e)}` });
+      exit(words.failure(String(e)));
     }
   };
   const host: Host = {
-    gpu: gpu?.bridge,
-    threads: simd?.threads ?? 1,
-    kernels: simd?.description ?? "",
+    get gpu() { return device.gpu?.bridge; },
+    get kernels() { return device.simd?.description ?? ""; },
+    get memory() { return device.simd?.limit ?? 0; },
+    fallback: around.fallback,
+    async reopen(processor) {
+      device = await around.reopen(processor);
+      kernels = device.simd?.functions(memory);
+    },
+    moved: (info, why) => around.moved(info, why),
     soon(callback) {
       waiting.push(callback);
       channel.port2.postMessage(0);
@@ -94,8 +121,7 @@ export async function startGo(program: WebAssembly.Module, gpu: GPU | undefined,
   for (const [n, v] of standIns) globals[n] = v;
   globals[hostName] = host;
   try {
-    const ended = (why: string) => exit({ code: "INTERNAL", message: why });
-    go.run(instance).then(() => ended("the program ended: its last words are in the console"), (e) => ended(`the program stopped: ${String(e)}`));
+    go.run(instance).then(() => exit(words.failure("it ended")), (e) => exit(words.failure(String(e))));
   } finally {
     for (const [n, v] of shown) {
       if (v === undefined) delete globals[n];
@@ -109,7 +135,8 @@ export async function startGo(program: WebAssembly.Module, gpu: GPU | undefined,
     throw new EngineError(code, message);
   }
   return {
-    info: () => functions["info"] as ProgramInfo,
+    info: functions["info"] as DeviceInfo,
+    verifies: functions["verifies"] === true,
     call(name, args) {
       return new Promise((resolve, reject) => (functions[name] as (...a: unknown[]) => void)(resolve, reject, ...args));
     },
@@ -119,5 +146,36 @@ export async function startGo(program: WebAssembly.Module, gpu: GPU | undefined,
     },
     exit,
     exited,
+  };
+}
+
+async function instantiate(program: WebAssembly.Module, imports: WebAssembly.Imports): Promise<WebAssembly.Instance> {
+  try {
+    return await WebAssembly.instantiate(program, imports);
+  } catch (e) {
+    if (!(e instanceof RangeError)) throw e;
+    throw new EngineError("OUT_OF_MEMORY", `the browser has no memory for the program: ${e.message}; close other pages`, { cause: e });
+  }
+}
+
+/** lastWords listens to what a program writes before it ends, and tells from it why it did. */
+function lastWords(imports: WebAssembly.Imports, memory: () => ArrayBuffer) {
+  let said = "";
+  const decoder = new TextDecoder();
+  // func wasmWrite(fd uintptr, p unsafe.Pointer, n int32), its arguments on Go's stack.
+  imports["gojs"]!["runtime.wasmWrite"] = (stack: number) => {
+    const view = new DataView(memory());
+    const text = decoder.decode(new Uint8Array(view.buffer, view.getUint32((stack >>> 0) + 16, true), view.getInt32((stack >>> 0) + 24, true)), { stream: true });
+    said = (said + text).slice(0, 1 << 16);
+  };
+  return {
+    failure(how: string): { code: EngineErrorCode; message: string } {
+      const first = said.split("\n").find((line) => line.trim()) ?? how;
+      if (/out of memory/.test(said)) {
+        return { code: "OUT_OF_MEMORY", message: `the program has used up its memory (${first}; 4 GiB at most): a smaller model or batch may fit` };
+      }
+      if (said) console.error(said);
+      return { code: "INTERNAL", message: `the program stopped: ${first}` };
+    },
   };
 }

@@ -91,7 +91,16 @@ function newBridge(device: GPUDevice, about: { name: string; vendor: string; sof
   let staging: GPUBuffer | undefined; // to read from
 
   const fail = (f: Failure) => { failed ??= f; };
-  void lost.then(fail);
+  const waiting = new Set<(f: Failure) => void>();
+  void lost.then((f) => {
+    fail(f);
+    for (const reject of waiting) reject(f);
+  });
+  /** whileAlive waits for work, but not for that of a device that is no more. */
+  const whileAlive = <T>(work: Promise<T>): Promise<T> => new Promise((resolve, reject) => {
+    waiting.add(reject);
+    work.then(resolve, reject).finally(() => waiting.delete(reject));
+  });
   const failureOf = (e: GPUError): Failure => ({ code: e.constructor.name === "GPUOutOfMemoryError" ? "OUT_OF_MEMORY" : "INTERNAL", message: e.message });
   /** guarded makes a call whose errors, early or late, are kept. */
   const guarded = (call: () => void) => {
@@ -110,7 +119,7 @@ function newBridge(device: GPUDevice, about: { name: string; vendor: string; sof
     const waits = pending;
     pending = [];
     try {
-      await Promise.all([...waits, work]);
+      await whileAlive(Promise.all([...waits, work]));
     } catch (e) {
       // What is lost rejects before it is said that it is lost.
       await Promise.race([lost, new Promise((r) => setTimeout(r, 500))]);
@@ -158,7 +167,7 @@ function newBridge(device: GPUDevice, about: { name: string; vendor: string; sof
       device.pushErrorScope("out-of-memory");
       device.pushErrorScope("validation");
       const buffer = device.createBuffer({ size, usage });
-      const errors = await Promise.all([device.popErrorScope(), device.popErrorScope()]).catch(() => []);
+      const errors = await whileAlive(Promise.all([device.popErrorScope(), device.popErrorScope()])).catch(() => []);
       const e = errors.find((e) => e);
       if (failed || e) {
         buffer.destroy();
@@ -185,15 +194,15 @@ function newBridge(device: GPUDevice, about: { name: string; vendor: string; sof
       const module = device.createShaderModule({ label, code });
       const invalid = device.popErrorScope();
       try {
-        const pipeline = await device.createComputePipelineAsync({
+        const pipeline = await whileAlive(device.createComputePipelineAsync({
           label, layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }), compute: { module, entryPoint: entry },
-        });
-        await invalid;
+        }));
+        await whileAlive(invalid);
         pipelines.set(next, { pipeline, layout, kinds });
         return next++;
       } catch (e) {
-        const why = (await invalid)?.message ?? messageOf(e);
         if (failed) throw failed;
+        const why = (await whileAlive(invalid))?.message ?? messageOf(e);
         throw { code: "INTERNAL", message: `pipeline ${label}, entry ${entry}: ${why}` };
       }
     },

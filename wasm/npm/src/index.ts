@@ -21,26 +21,32 @@ export { version } from "./version.js";
  * It rejects with a {@link SolverError}, or with the signal's reason.
  */
 export async function createSolver(options: SolverOptions = {}): Promise<Solver> {
-  const { device = "auto", threads = 0, worker = true, workerURL, modelURL, modelFile, modelConfig, cache = true } = options;
+  const { device = "auto", fallback = device === "auto" ? "cpu" : "none", threads = 0, worker = true, workerURL, modelURL, modelFile, modelConfig, cache = true } = options;
   if (!["auto", "webgpu", "cpu"].includes(device)) throw new InputError(`device is ${describe(device)}: "auto", "webgpu" or "cpu" is wanted`);
+  if (!["cpu", "none"].includes(fallback)) throw new InputError(`fallback is ${describe(fallback)}: "cpu" or "none" is wanted`);
   if (!Number.isInteger(threads) || threads < 0) throw new InputError(`threads is ${describe(threads)}: a whole number is wanted, 0 for as many as the machine has`);
   if (modelURL !== undefined && modelFile !== undefined) throw new InputError("modelURL and modelFile are both given: one model is wanted");
   if (modelFile !== undefined && !(modelFile instanceof Blob)) throw new InputError(`modelFile is ${describe(modelFile)}: a File or Blob is wanted`);
   const open: OpenOptions = {
-    device, threads, cache, wasm: wasmURLs(options.wasmPaths), modelConfig,
+    device, fallback, threads, cache, wasm: wasmURLs(options.wasmPaths), modelConfig,
     model: modelFile ?? absolute(modelURL ?? new URL("./faces64.safetensors", import.meta.url)),
   };
-  const backend = worker ? workerBackend(open, () => newWorker(workerURL)) : (await import("./local.js")).localBackend(open);
+  const now = {} as { info: SolverInfo };
+  const onMove = (info: SolverInfo) => {
+    now.info = info;
+    options.onDeviceChange?.(info);
+  };
+  const backend = worker ? workerBackend(open, () => newWorker(workerURL), onMove) : (await import("./local.js")).localBackend(open, onMove);
   try {
-    return solver(backend, await backend.open(options.signal, options.onProgress));
+    now.info = await backend.open(options.signal, options.onProgress);
+    return solver(backend, now);
   } catch (e) {
     await backend.close();
     throw e;
   }
 }
 
-function solver(backend: Backend, first: SolverInfo): Solver {
-  let info = first;
+function solver(backend: Backend, now: { info: SolverInfo }): Solver {
   let closed = false;
   const run = async (picture: PictureSource, options: RestoreOptions): Promise<Outcome> => {
     const { onProgress, signal, mask, kernel, previewEvery = onProgress ? 1 : 0, ...rest } = options;
@@ -49,11 +55,11 @@ function solver(backend: Backend, first: SolverInfo): Solver {
     const job: Job = { ...rest, previewEvery, picture: await portable(picture) };
     if (mask !== undefined) job.mask = await portable(mask);
     if (kernel !== undefined) job.kernel = isKernel(kernel) ? { data: Float32Array.from(kernel.data), width: kernel.width, height: kernel.height } : await portable(kernel);
-    info = await backend.open(signal);
+    now.info = await backend.open(signal);
     return backend.restore(job, signal, onProgress);
   };
   return {
-    get info() { return info; },
+    get info() { return now.info; },
     restore: async (picture, options = {}) => restoration(await run(picture, options)),
     async measure(picture, { task, measured, mask, kernel, border, fit, seed, sigmaY, signal } = {}) {
       // One step of the prior alone: the measurement does not depend on what is made of it.

@@ -1,9 +1,9 @@
 // Solves in the thread it is made in: a worker's, or the page's.
 import type { Kernel, LoadProgress, RestoreProgress, SolverInfo } from "./api.js";
 import type { Backend, Job, OpenOptions, Outcome } from "./backend.js";
-import { createEngine, type Engine, type ModelInfo, type RestoreRequest, type RestoreStep, type Task } from "./engine.js";
+import { createEngine, type Engine, type EngineInfo, type ModelInfo, type RestoreRequest, type RestoreStep, type Task } from "./engine.js";
 import { asSolverError, ClosedError, InputError, UnsupportedError } from "./errors.js";
-import { fetchFile, readBlob } from "./files.js";
+import { fetchFile, readBlob, type FileOptions } from "./files.js";
 import { fitPicture, toPicture } from "./fit.js";
 import { decode, isKernel, reason, type Portable } from "./pictures.js";
 
@@ -15,25 +15,32 @@ interface Opened {
   model: ModelInfo;
 }
 
-/** localBackend makes a backend here. A device that is lost and a program that stops are opened anew by the next call. */
-export function localBackend(options: OpenOptions): Backend {
+/** localBackend makes a backend here; moved is told what computes after a device was lost. A program that stops is started anew by the next call. */
+export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => void): Backend {
   let opened: Promise<Opened> | undefined;
   let program: WebAssembly.Module | undefined;
   let closed = false;
 
   const load = async (signal?: AbortSignal, report?: (p: LoadProgress) => void): Promise<Opened> => {
     const file = (name: LoadProgress["file"]) => ({ signal, onBytes: (loaded: number, total: number) => report?.({ file: name, loaded, total }) });
-    const weights = typeof options.model === "string"
-      ? fetchFile(options.model, { cache: options.cache, ...file("model") })
-      : readBlob(options.model, file("model"));
-    weights.catch(() => {}); // awaited below
+    const read = (o: FileOptions) => (typeof options.model === "string" ? fetchFile(options.model, { cache: options.cache, ...o }) : readBlob(options.model, o));
+    let early: Promise<Uint8Array> | undefined = read(file("model"));
+    early.catch(() => {}); // awaited by the engine
+    const weights = () => {
+      const bytes = early ?? read({});
+      early = undefined; // read again for another device rather than kept
+      return bytes;
+    };
+    let model: ModelInfo | undefined;
     program ??= await compile(await fetchFile(options.wasm.program, { cache: false, ...file("program") }));
     const engine = await createEngine({
-      device: options.device, threads: options.threads, wasm: program, ...(signal && { signal }),
+      device: options.device, fallback: options.fallback, threads: options.threads, wasm: program, ...(signal && { signal }),
       simd: { single: options.wasm.kernels, threads: options.wasm.threadedKernels },
+      onDeviceChange: (info) => { if (model) moved(about(info, model)); },
     });
     try {
-      return { engine, model: await engine.loadModel(await weights, options.modelConfig) };
+      model = await engine.loadModel(weights, options.modelConfig);
+      return { engine, model };
     } catch (e) {
       await engine.close();
       throw e;
@@ -72,7 +79,7 @@ export function localBackend(options: OpenOptions): Backend {
   return {
     open: (signal, report) => guarded(signal, async () => {
       const { engine, model } = await open(signal, report);
-      return { ...engine.info, worker: typeof document === "undefined", model } satisfies SolverInfo;
+      return about(engine.info, model);
     }),
     restore: (job, signal, report) => guarded(signal, async () => {
       const { engine, model } = await unlessAborted(open(), signal); // loading is everybody's: it goes on
@@ -97,6 +104,8 @@ export function localBackend(options: OpenOptions): Backend {
     },
   };
 }
+
+const about = (info: EngineInfo, model: ModelInfo): SolverInfo => ({ ...info, worker: typeof document === "undefined", model });
 
 /** unlessAborted stops waiting, not the work, when the signal says so. */
 function unlessAborted<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {

@@ -15,6 +15,7 @@ export type Request =
 export type Reply =
   | { kind: "started"; locked: boolean }
   | { kind: "loading"; id: number; progress: LoadProgress }
+  | { kind: "moved"; info: SolverInfo }
   | { kind: "progress"; id: number; progress: RestoreProgress }
   | { kind: "done"; id: number; value: SolverInfo | Outcome | undefined }
   | { kind: "failed"; id: number; code: ErrorCode | "ABORTED"; message: string };

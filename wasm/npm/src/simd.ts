@@ -17,11 +17,16 @@ export interface SIMDOptions {
   signal?: AbortSignal;
 }
 
+/** What the program calls, see package simd. */
+export const kernelFunctions = ["run", "alloc", "free", "held", "copyIn", "copyOut"] as const;
+export type KernelFunctions = Record<(typeof kernelFunctions)[number], (...args: number[]) => number>;
+
 export interface SIMD {
   readonly threads: number;
   readonly description: string;
-  /** What the program calls, see package simd. */
-  imports(program: () => ArrayBufferLike): Record<string, (...args: number[]) => number>;
+  /** Bytes that the kernels' memory may grow to. */
+  readonly limit: number;
+  functions(program: () => ArrayBufferLike): KernelFunctions;
   close(): void;
 }
 
@@ -32,15 +37,16 @@ export interface Kernels {
   run(commands: number, words: number): number;
   alloc(bytes: number): number;
   free(at: number): void;
+  held(): number;
 }
 
-const pages = 65536;
+const page = 65536;
 
 export async function startSIMD(sources: SIMDSources, o: SIMDOptions): Promise<SIMD> {
   const threads = threadsFor(sources, o);
   const source = threads > 1 ? sources.threads! : sources.single;
   const module = await compile("the processor's kernels", source, undefined, o.signal);
-  const memory = newMemory(threads > 1);
+  const { memory, pages } = newMemory(threads > 1);
   let kernels: Kernels;
   try {
     kernels = (await WebAssembly.instantiate(module, { env: { memory } })).exports as unknown as Kernels;
@@ -67,20 +73,22 @@ export async function startSIMD(sources: SIMDSources, o: SIMDOptions): Promise<S
   return {
     threads,
     description: `WebAssembly SIMD, ${threads === 1 ? "1 thread" : `${threads} threads`}`,
-    imports: (program) => ({
+    limit: pages * page,
+    functions: (program) => ({
       run: (commands, words) => {
         try {
-          return kernels.run(commands, words);
+          return kernels.run(commands!, words!);
         } catch (e) {
           console.error(e);
           return 3; // a trap: the kernels' state is lost
         }
       },
-      alloc: (bytes) => kernels.alloc(bytes),
-      free: (at) => { kernels.free(at); return 0; },
+      alloc: (bytes) => kernels.alloc(bytes!),
+      free: (at) => { kernels.free(at!); return 0; },
+      held: () => kernels.held(),
       // Views are made anew: both memories grow.
-      copyIn: (to, from, bytes) => { new Uint8Array(memory.buffer, to >>> 0, bytes).set(new Uint8Array(program(), from >>> 0, bytes)); return 0; },
-      copyOut: (to, from, bytes) => { new Uint8Array(program(), to >>> 0, bytes).set(new Uint8Array(memory.buffer, from >>> 0, bytes)); return 0; },
+      copyIn: (to, from, bytes) => { new Uint8Array(memory.buffer, to! >>> 0, bytes).set(new Uint8Array(program(), from! >>> 0, bytes)); return 0; },
+      copyOut: (to, from, bytes) => { new Uint8Array(program(), to! >>> 0, bytes).set(new Uint8Array(memory.buffer, from! >>> 0, bytes)); return 0; },
     }),
     close() {
       for (const w of pool) w.terminate();
@@ -102,15 +110,16 @@ function threadsFor(sources: SIMDSources, o: SIMDOptions): number {
   return wanted;
 }
 
-function newMemory(shared: boolean): WebAssembly.Memory {
-  if (!shared) return new WebAssembly.Memory({ initial: 65 });
+/** newMemory is the kernels' memory, and the pages that it may grow to. */
+function newMemory(shared: boolean): { memory: WebAssembly.Memory; pages: number } {
+  if (!shared) return { memory: new WebAssembly.Memory({ initial: 65 }), pages: 65536 };
   // The most that it may grow to is reserved at once; small devices refuse much.
-  for (const maximum of [65536, 32768, 16384]) {
+  for (const pages of [65536, 32768, 16384]) {
     try {
-      return new WebAssembly.Memory({ initial: 65, maximum, shared });
+      return { memory: new WebAssembly.Memory({ initial: 65, maximum: pages, shared }), pages };
     } catch (e) {
       if (!(e instanceof RangeError)) throw e;
     }
   }
-  throw new EngineError("OUT_OF_MEMORY", `no ${(16384 * pages) / 2 ** 30} GiB of address space for shared memory; try threads: 1`);
+  throw new EngineError("OUT_OF_MEMORY", `no ${(16384 * page) / 2 ** 30} GiB of address space for shared memory; try threads: 1`);
 }

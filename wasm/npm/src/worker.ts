@@ -11,7 +11,7 @@ const running = new Map<number, AbortController>();
 
 addEventListener("message", async ({ data }: MessageEvent<Request>) => {
   if (data.kind === "start") {
-    backend = localBackend(data.options);
+    backend = localBackend(data.options, (info) => postMessage({ kind: "moved", info }));
     postMessage({ kind: "started", locked: await holdLock(data.lock) });
     return;
   }

@@ -149,7 +149,7 @@ void silu_second(float *dst, const float *x, const float *a, const float *b, con
   K(norm) K(norm_adjoint) K(norm_tangent) K(norm_second) \
   K(attention) K(attention_adjoint) \
   K(combine) K(add_channel) K(mul) K(clamp) K(clamp_adjoint) K(exp_of) K(pow_of) K(dot) \
-  K(pack_weights) K(transform_weights)
+  K(pack_weights) K(transform_weights) K(normals)
 #define DECLARE(name) void name##_run(void *args);
 KERNELS(DECLARE)
 

@@ -49,6 +49,13 @@ EXPORT(alloc) void *allocate(unsigned bytes) {
   return b + 1;
 }
 
+// held is the bytes of all that is allocated.
+EXPORT(held) unsigned held(void) {
+  unsigned bytes = 0;
+  for (struct block *b = CONTROL->blocks; b; b = b->next) bytes += b->used ? b->bytes : 0;
+  return bytes;
+}
+
 static void join(struct block *b) {
   struct block *n = b->next;
   if (n && !b->used && !n->used && (char *)(b + 1) + b->bytes == (char *)n) {

@@ -51,7 +51,7 @@ func (g *gpu) CreateBuffer(bytes int, use webgpu.Usage) (webgpu.Buffer, error) {
 	if bytes > g.info.MaxBuffer {
 		return 0, fmt.Errorf("a buffer of %d bytes, the adapter's hold at most %d: %w", bytes, g.info.MaxBuffer, compute.ErrMemory)
 	}
-	id, err := await(g.bridge.Call("createBuffer", bytes, use == webgpu.Uniform))
+	id, err := Await(g.bridge.Call("createBuffer", bytes, use == webgpu.Uniform))
 	if err != nil {
 		return 0, fmt.Errorf("a buffer of %d bytes: %w", bytes, err)
 	}
@@ -82,7 +82,7 @@ func (g *gpu) CreatePipeline(label, wgsl, entry string, bindings []webgpu.Bindin
 	for _, b := range bindings {
 		kinds.WriteByte(byte('0' + b))
 	}
-	id, err := await(g.bridge.Call("createPipeline", label, wgsl, entry, kinds.String()))
+	id, err := Await(g.bridge.Call("createPipeline", label, wgsl, entry, kinds.String()))
 	if err != nil {
 		return 0, err
 	}
@@ -119,7 +119,7 @@ func (g *gpu) Submit(commands []int32) {
 func (g *gpu) Read(dst []byte, b webgpu.Buffer, offset int) error {
 	for len(dst) > 0 {
 		n := min(len(dst), piece)
-		mapped, err := await(g.bridge.Call("read", int(b), offset, n))
+		mapped, err := Await(g.bridge.Call("read", int(b), offset, n))
 		if err != nil {
 			return err
 		}
@@ -132,7 +132,7 @@ func (g *gpu) Read(dst []byte, b webgpu.Buffer, offset int) error {
 
 // Wait implements [webgpu.GPU].
 func (g *gpu) Wait() error {
-	_, err := await(g.bridge.Call("wait"))
+	_, err := Await(g.bridge.Call("wait"))
 	return err
 }
 
@@ -143,8 +143,9 @@ func (g *gpu) Close() error {
 	return err
 }
 
-// await blocks until a promise is settled. Its rejection is {code, message}.
-func await(promise js.Value) (js.Value, error) {
+// Await blocks until a promise is settled. Its rejection is an error, a [*Failure]
+// where it says {code, message}.
+func Await(promise js.Value) (js.Value, error) {
 	var value js.Value
 	var err error
 	done := make(chan struct{})
@@ -166,18 +167,26 @@ func await(promise js.Value) (js.Value, error) {
 	return value, err
 }
 
+// Failure is what the page rejects a promise with. For [errors.Is] it is
+// [compute.ErrLost] or [compute.ErrMemory] where its code says so.
+type Failure struct{ Code, Message string }
+
+// Error implements error.
+func (f *Failure) Error() string { return f.Message }
+
+// Is says whether the code means that error.
+func (f *Failure) Is(target error) bool {
+	return target == compute.ErrLost && f.Code == "DEVICE_LOST" || target == compute.ErrMemory && f.Code == "OUT_OF_MEMORY"
+}
+
 // failure is a rejection as an error.
 func failure(v js.Value) error {
 	if v.Type() != js.TypeObject || v.Get("message").Type() != js.TypeString {
-		return errors.New("WebGPU failed without saying why")
+		return errors.New("the page failed without saying why")
 	}
-	message := strings.Join(strings.Fields(v.Get("message").String()), " ")
-	switch code := v.Get("code"); {
-	case code.Type() != js.TypeString:
-	case code.String() == "DEVICE_LOST":
-		return fmt.Errorf("%s: %w", message, compute.ErrLost)
-	case code.String() == "OUT_OF_MEMORY":
-		return fmt.Errorf("%s: %w", message, compute.ErrMemory)
+	f := &Failure{Code: "INTERNAL", Message: strings.Join(strings.Fields(v.Get("message").String()), " ")}
+	if code := v.Get("code"); code.Type() == js.TypeString {
+		f.Code = code.String()
 	}
-	return errors.New(message)
+	return f
 }

@@ -11,7 +11,7 @@ addEventListener("message", async ({ data }: MessageEvent<Work>) => {
   try {
     postMessage({ result: await work(data) });
   } catch (e) {
-    postMessage({ error: String(e) });
+    postMessage({ error: `${(e as { code?: string }).code ?? ""} ${String(e)}`.trim() });
   }
 });
 
@@ -23,7 +23,7 @@ async function work({ options, verify, bench }: Work) {
   });
   try {
     if (bench) {
-      await engine.loadModel(new Uint8Array(await (await fetch(bench.model)).arrayBuffer()));
+      await engine.loadModel(async () => new Uint8Array(await (await fetch(bench.model)).arrayBuffer()));
       const seconds = [];
       for (const run of bench.runs) seconds.push((await engine.bench(run)).seconds);
       return { info: engine.info, seconds };
