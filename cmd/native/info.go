@@ -55,7 +55,12 @@ func listAll(ctx context.Context, out io.Writer) {
 				fmt.Fprintf(out, "%s: not available: %v\n", each, err)
 				continue
 			}
-			fmt.Fprintf(out, "%s: %s\n", each, dev.Info().Description)
+			about := dev.Info()
+			fmt.Fprintf(out, "%s: %s", each, about.Description)
+			if about.Memory > 0 {
+				fmt.Fprintf(out, ", %d MiB of memory to use", about.Memory>>20)
+			}
+			fmt.Fprintln(out)
 			dev.Close()
 		}
 	}
