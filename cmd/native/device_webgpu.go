@@ -24,7 +24,7 @@ import (
 func init() {
 	devices["webgpu"] = func(context.Context) (compute.Device, error) { return openWebGPU(nil) }
 	variants["webgpu"] = variant{
-		help: "webgpu:8GB (at most so much of the adapter's memory)",
+		help: "webgpu:8GB (at most so much of the adapter's memory), webgpu:f16 (convolutions with factors of 11 bits, where the driver takes f16)",
 		open: func(_ context.Context, options []string) (compute.Device, error) { return openWebGPU(options) },
 	}
 }
@@ -33,13 +33,16 @@ func init() {
 const driverCommand = "webgpu-driver"
 
 // openWebGPU opens the fastest adapter in a process of its own, because the library
-// ends its process when the adapter is lost. An option bounds its memory.
+// ends its process when the adapter is lost. Options bound its memory and choose the
+// precision.
 func openWebGPU(options []string) (compute.Device, error) {
-	most := int64(0)
+	most, precision := int64(0), wgsl.F32
 	for _, o := range options {
-		var err error
-		if most, err = parseBytes(o); err != nil {
-			return nil, err
+		p, err := wgsl.ParsePrecision(o)
+		if err == nil {
+			precision = p
+		} else if most, err = parseBytes(o); err != nil {
+			return nil, fmt.Errorf("%w, or a precision, f16 or f32", err)
 		}
 	}
 	gpu, err := openDriver()
@@ -49,7 +52,7 @@ func openWebGPU(options []string) (compute.Device, error) {
 	if most > 0 {
 		gpu = bounded{gpu, most}
 	}
-	d, err := wgsl.New(gpu)
+	d, err := wgsl.New(gpu, wgsl.Options{Precision: precision})
 	if err != nil {
 		_ = gpu.Close()
 		return nil, err

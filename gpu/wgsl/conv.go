@@ -6,7 +6,8 @@ import "github.com/cmi-diffusion/cmi/sdk/compute"
 type convolution struct {
 	dst, src, add compute.Tensor
 	w, bias       *block
-	perImage      int // weights between one image's and the next's, where each has its own
+	perImage      int     // weights between one image's and the next's, where each has its own
+	largest       float32 // magnitude of a weight
 	params        []parameter
 }
 
@@ -17,7 +18,7 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 	if !d.ConvFits(dst, src, prepared, ok, mode) {
 		return
 	}
-	c := convolution{dst: dst, src: src, w: w.directly(mode.Adjoint), bias: w.bias}
+	c := convolution{dst: dst, src: src, w: w.directly(mode.Adjoint), bias: w.bias, largest: w.largest}
 	if c.w == nil {
 		return
 	}
@@ -61,6 +62,7 @@ type variant struct {
 	quads  int    // of output channels
 	// what a workgroup takes; 0 for kernels in registers alone
 	invocations, storage int
+	half                 bool // tiles of f16
 }
 
 // registers is a variant of conv.wgsl, whose invocations compute 4·quads channels
@@ -87,6 +89,12 @@ func tiled1(quads, runs, chunk int) *variant {
 		invocations: quads * runs, storage: 4*chunk*8*runs + 16*quads*chunk}
 }
 
+// halved is a tiled variant with tiles of f16.
+func halved(v *variant) *variant {
+	v.half, v.storage = true, v.storage/2
+	return v
+}
+
 // The variants, the usually best one of each kernel first. Software adapters have
 // no fast workgroup memory, and compile large register blocks slowly.
 var (
@@ -94,6 +102,11 @@ var (
 	hardwareVariants = []*variant{
 		tiled3(16, 4, 4, 4), tiled3(16, 4, 2, 4), tiled3(8, 8, 4, 4), tiled3(16, 2, 1, 4), registers(3, 1, 2, 4),
 		tiled1(16, 16, 16), tiled1(16, 8, 16), tiled1(8, 8, 32), registers(1, 2, 1, 8),
+	}
+	// In registers f16 would save nothing: they hold what has come from memory as float32.
+	f16Variants = []*variant{
+		halved(tiled3(16, 4, 4, 8)), halved(tiled3(16, 4, 2, 8)), halved(tiled3(8, 8, 4, 8)), halved(tiled3(4, 4, 4, 8)),
+		halved(tiled1(16, 16, 32)), halved(tiled1(16, 8, 32)), halved(tiled1(8, 8, 32)),
 	}
 )
 
@@ -173,9 +186,19 @@ func (d *Device) linear(c *convolution) {
 
 // convTiled queues a convolution in tiles that workgroups share.
 func (d *Device) convTiled(c *convolution, v *variant) {
-	h, w, entry := c.dst.H, c.dst.W, "tiled3"
+	h, w, kernel, entry := c.dst.H, c.dst.W, "conv_tiled", "tiled3"
 	if v.kernel == 1 {
 		h, w, entry = 1, c.dst.H*c.dst.W, "tiled1"
+	}
+	var extra []argument
+	params := c.params
+	if v.half {
+		peaks, parts := d.peaks(c.src)
+		if peaks == nil {
+			return
+		}
+		kernel, extra = "conv_tiled_f16", []argument{{name: "peaks", block: peaks}}
+		params = append([]parameter{u("parts", parts), f("largest", c.largest)}, params...)
 	}
 	across, blocks := ceil(w, v.size[1]), ceil(ceil(c.dst.C, 4), v.quads)
 	tiles := across * ceil(h, v.size[0])
@@ -192,10 +215,28 @@ func (d *Device) convTiled(c *convolution, v *variant) {
 		for b := 0; b < blocks; b += some {
 			count := min(some, blocks-b)
 			d.run(call{
-				kernel: "conv_tiled", entry: entry, ints: v.ints, args: shared.args(in("x", shared.src)),
-				params: append([]parameter{u("first", b), u("w_first", n*c.perImage), u("w_image", c.perImage), u("across", across), u("width", w), u("height", h), u("pixels", w)}, c.params...),
+				kernel: kernel, entry: entry, ints: v.ints, args: append(shared.args(in("x", shared.src)), extra...),
+				params: append([]parameter{u("first", b), u("image", n), u("w_first", n*c.perImage), u("w_image", c.perImage), u("across", across), u("width", w), u("height", h), u("pixels", w)}, params...),
 				groups: [3]int{tiles, count, last - n}, work: perBlock * float64(count*(last-n)),
 			})
 		}
 	}
+}
+
+// The parts of an image whose largest values are found apart, and the values that
+// make another worth while.
+const mostPeaks, peakFloats = 128, 4096
+
+// peaks queues the search for the largest magnitudes of each image's parts; nil after
+// a failure.
+func (d *Device) peaks(x compute.Tensor) (peaks *block, parts int) {
+	parts = min(mostPeaks, ceil(x.Len(), peakFloats))
+	if peaks = d.scratched(0, x.N*parts); peaks != nil {
+		d.run(call{
+			kernel: "peaks", entry: "peaks", args: []argument{{name: "peaks", block: peaks, writes: true}, in("x", x)},
+			params: []parameter{u("len", x.Len()), u("parts", parts)},
+			groups: [3]int{parts, x.N, 1}, work: pointwiseWork * float64(x.N*x.Len()),
+		})
+	}
+	return peaks, parts
 }

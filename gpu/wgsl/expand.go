@@ -17,6 +17,7 @@ import (
 //	#if EXPRESSION    up to #else or #end, where it is not 0
 //	#for V < COUNT    up to #end, once for each V from 0
 //
+// A line that begins with enable is put before all others, where WGSL wants it.
 // ${EXPRESSION} is a number, see expression.go; $x is the array that holds the
 // argument x.
 
@@ -33,24 +34,26 @@ type expansion struct {
 	entry   string
 	ints    map[string]int
 	arrays  map[string]string
+	head    strings.Builder // directives of WGSL
 	out     strings.Builder
 	skipped bool // inside another entry point
 }
 
-// expand is the text of one entry point of a kernel.
-func expand(kernel, entry string, ints map[string]int, arrays map[string]string) (string, error) {
+// expand is the text of one entry point of a kernel: what must come first, and the
+// rest.
+func expand(kernel, entry string, ints map[string]int, arrays map[string]string) (head, body string, err error) {
 	text, err := kernelText(kernel)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	e := expansion{entry: entry, ints: maps.Clone(ints), arrays: arrays}
 	if e.ints == nil {
 		e.ints = map[string]int{}
 	}
 	if err := e.lines(strings.Split(text, "\n")); err != nil {
-		return "", fmt.Errorf("%s.wgsl: %w", kernel, err)
+		return "", "", fmt.Errorf("%s.wgsl: %w", kernel, err)
 	}
-	return e.out.String(), nil
+	return e.head.String(), e.out.String(), nil
 }
 
 func (e *expansion) lines(lines []string) error {
@@ -77,6 +80,8 @@ func (e *expansion) lines(lines []string) error {
 			}
 			err = e.block(word, rest, lines[i+1:middle], lines[min(middle+1, end):end])
 			i = end
+		case word == "enable":
+			e.head.WriteString(lines[i] + "\n")
 		case !strings.HasPrefix(word, "//"):
 			err = e.line(lines[i])
 		}

@@ -37,7 +37,7 @@ func run(t *testing.T, memory int64, software bool, images int, withCMI bool) (d
 	t.Helper()
 	gpu := ones{newListing(software)}
 	gpu.info.Memory, gpu.info.MaxBinding = memory, 64<<20
-	d, err = New(gpu)
+	d, err = New(gpu, Options{})
 	require.NoError(t, err)
 	file, err := faces64.Open()
 	require.NoError(t, err)

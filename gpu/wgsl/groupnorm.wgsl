@@ -3,8 +3,9 @@
 // (jet2_groupnorm). With c = x − mean, r = 1/√(var + eps), A = gamma·(1 + scale)
 // and B = beta·(1 + scale) + shift, the value is z = A·r·c + B.
 //
-// Each of them is three or four kernels: sums over slices of channels (…_slices),
-// sums over groups (…_sums or group_stats), and the map itself. Slice s of p.slices
+// Each of them is some kernels: sums over slices of channels (value_slices, slices),
+// over groups (group_stats, group_means; groupnorm_subgroups.wgsl has others), and
+// the map itself. Slice s of p.slices
 // takes every p.slices-th pixel. What belongs to a channel is prepared in
 // affine[n][c] = (mean, r, A, B).
 #include math
@@ -115,95 +116,67 @@ fn groupnorm(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
   }
 }
 
-// adjoint_slices: Σ g and Σ g·c with g = A·dy·silu′(z).
-#entry adjoint_slices
+// The sums of the derivatives, TERMS × (Σ v, Σ v·c) of each slice, in parts of 16: of the
+// adjoint's v = A·dy·silu′(z); of the tangent's a; of the second's a, b and ab, and a
+// fourth that is only Σ a·b in the place of Σ v·c.
+#entry slices
 @compute @workgroup_size(64)
-fn adjoint_slices(@builtin(global_invocation_id) g: vec3<u32>) {
+fn slices(@builtin(global_invocation_id) g: vec3<u32>) {
   if (g.x >= p.channels * p.slices) {
     return;
   }
   let channel = g.x / p.slices;
   let f = $affine[g.y % p.primal * p.channels + channel];
-  let slope = f.y * f.z;
   let base = x_image(g.y) + channel * p.pixels;
+#if ADJOINT
   let up = dy_image(g.y) + channel * p.pixels;
-  var sums = vec2<f32>(0.0, 0.0);
+#else
+  let along = a_image(g.y) + channel * p.pixels;
+#if TERMS == 4
+  let two = b_image(g.y) + channel * p.pixels;
+  let both = ab_image(g.y) + channel * p.pixels;
+#end
+#end
+#for k < TERMS
+  var sum${k} = 0.0;
+  var moment${k} = 0.0;
+#end
   for (var start: u32 = g.x % p.slices; start < p.pixels; start += 16u * p.slices) {
-    var part = vec2<f32>(0.0, 0.0);
+#for k < TERMS
+    var s${k} = 0.0;
+    var m${k} = 0.0;
+#end
     let end = min(p.pixels, start + 16u * p.slices);
     for (var i: u32 = start; i < end; i += p.slices) {
       let c = $x[base + i] - f.x;
-#if SILU
-      let v = f.z * $dy[up + i] * silu_slope(slope * c + f.w);
-#else
-      let v = f.z * $dy[up + i];
+#if ADJOINT && SILU
+      let v0 = f.z * $dy[up + i] * silu_slope(f.y * f.z * c + f.w);
 #end
-      part += vec2<f32>(v, v * c);
+#if ADJOINT && SILU == 0
+      let v0 = f.z * $dy[up + i];
+#end
+#if ADJOINT == 0
+      let v0 = $a[along + i];
+#end
+#if TERMS == 4
+      let v1 = $b[two + i];
+      let v2 = $ab[both + i];
+      m3 += v0 * v1;
+#end
+#for k < TERMS - TERMS / 4
+      s${k} += v${k};
+      m${k} += v${k} * c;
+#end
     }
-    sums += part;
+#for k < TERMS
+    sum${k} += s${k};
+    moment${k} += m${k};
+#end
   }
-  let at = 2u * (g.y * p.channels * p.slices + g.x);
-  $parts[at] = sums.x;
-  $parts[at + 1u] = sums.y;
-}
-
-// jvp_slices: Σ a and Σ a·c.
-#entry jvp_slices
-@compute @workgroup_size(64)
-fn jvp_slices(@builtin(global_invocation_id) g: vec3<u32>) {
-  if (g.x >= p.channels * p.slices) {
-    return;
-  }
-  let channel = g.x / p.slices;
-  let mean = $affine[g.y % p.primal * p.channels + channel].x;
-  let base = x_image(g.y) + channel * p.pixels;
-  let along = a_image(g.y) + channel * p.pixels;
-  var sums = vec2<f32>(0.0, 0.0);
-  for (var start: u32 = g.x % p.slices; start < p.pixels; start += 16u * p.slices) {
-    var part = vec2<f32>(0.0, 0.0);
-    let end = min(p.pixels, start + 16u * p.slices);
-    for (var i: u32 = start; i < end; i += p.slices) {
-      let a = $a[along + i];
-      part += vec2<f32>(a, a * ($x[base + i] - mean));
-    }
-    sums += part;
-  }
-  let at = 2u * (g.y * p.channels * p.slices + g.x);
-  $parts[at] = sums.x;
-  $parts[at + 1u] = sums.y;
-}
-
-// jet2_slices: Σ of a, b, ab, of each times c, and of a·b; 8 values a slice.
-#entry jet2_slices
-@compute @workgroup_size(64)
-fn jet2_slices(@builtin(global_invocation_id) g: vec3<u32>) {
-  if (g.x >= p.channels * p.slices) {
-    return;
-  }
-  let channel = g.x / p.slices;
-  let mean = $affine[g.y % p.primal * p.channels + channel].x;
-  let base = x_image(g.y) + channel * p.pixels;
-  let one = a_image(g.y) + channel * p.pixels;
-  let two = b_image(g.y) + channel * p.pixels;
-  let both = ab_image(g.y) + channel * p.pixels;
-  var sums = vec4<f32>(0.0, 0.0, 0.0, 0.0);
-  var moments = vec4<f32>(0.0, 0.0, 0.0, 0.0);
-  for (var start: u32 = g.x % p.slices; start < p.pixels; start += 16u * p.slices) {
-    var sum = vec4<f32>(0.0, 0.0, 0.0, 0.0);
-    var moment = vec4<f32>(0.0, 0.0, 0.0, 0.0);
-    let end = min(p.pixels, start + 16u * p.slices);
-    for (var i: u32 = start; i < end; i += p.slices) {
-      let v = vec4<f32>($a[one + i], $b[two + i], $ab[both + i], 0.0);
-      sum += v;
-      moment += v * ($x[base + i] - mean) + vec4<f32>(0.0, 0.0, 0.0, v.x * v.y);
-    }
-    sums += sum;
-    moments += moment;
-  }
-  let at = 8u * (g.y * p.channels * p.slices + g.x);
-#for k < 4
-  $parts[at + ${k}u] = sums[${k}];
-  $parts[at + ${k + 4}u] = moments[${k}];
+  let at = ${2 * TERMS}u * (g.y * p.channels * p.slices + g.x);
+#for k < TERMS
+  $parts[at + ${k}u] = sum${k};
+  $parts[at + ${TERMS + k}u] = moment${k};
 #end
 }
 

@@ -138,8 +138,8 @@ func (c *call) source(which []int8, blocks int) (string, []webgpu.Binding, error
 	for _, v := range c.ints {
 		ints[v.name] = v.value
 	}
-	body, err := expand(c.kernel, c.entry, ints, arrays)
-	return s.String() + body, kinds, err
+	head, body, err := expand(c.kernel, c.entry, ints, arrays)
+	return head + s.String() + body, kinds, err
 }
 
 // all is the parameters with those of the tensors.

@@ -155,7 +155,10 @@ func (d *Device) ConvMemory(prepared compute.Weights, images, height, width int,
 	if w.direct[way] == nil {
 		lasting = int64(each * taps)
 	}
-	if w.shape.Kernel == 1 {
+	switch {
+	case d.precision == F16:
+		return lasting, 4 * int64(images*mostPeaks)
+	case w.shape.Kernel == 1:
 		return lasting, 0
 	}
 	kind := d.winogradFor(inputs, outputs, height, width)

@@ -41,6 +41,17 @@ func (c *normalisation) run(entry string, ints []integer, groups [3]int, values 
 		work: pointwiseWork * float64(values)})
 }
 
+// join queues a kernel that adds up the slices of each group, width numbers each: a
+// workgroup a group where the driver takes subgroups, else an invocation each sum.
+func (c *normalisation) join(entry string, ints []integer, invocations, width int, args ...argument) {
+	k := call{kernel: "groupnorm", entry: entry, ints: ints, args: args, params: c.params,
+		groups: [3]int{ceil(invocations, workgroup), c.dst.N, 1}, work: pointwiseWork * float64(width*c.dst.N*c.x.C*c.slices)}
+	if c.dev.subgroups {
+		k.kernel, k.groups[0] = "groupnorm_subgroups", c.norm.Groups
+	}
+	c.dev.run(k)
+}
+
 // prepare fills affine from the statistics.
 func (c *normalisation) prepare() {
 	args := []argument{{name: "affine", block: c.affine, vectors: true, writes: true},
@@ -52,14 +63,14 @@ func (c *normalisation) prepare() {
 	c.run("affine", []integer{flag("SCALED", scaled)}, [3]int{ceil(c.x.C, workgroup), c.x.N, 1}, 0, args...)
 }
 
-// sums adds up the slices' sums, of width numbers each.
-func (c *normalisation) sums(entry string, width int, sources ...argument) {
+// sums adds up terms and their moments over slices, then over groups.
+func (c *normalisation) sums(terms int, adjoint bool, sources ...argument) {
 	args := append([]argument{{name: "parts", block: c.parts, writes: true}, in("x", c.x),
 		{name: "affine", block: c.affine, vectors: true}}, sources...)
-	c.run(entry, []integer{flag("SILU", c.norm.SiLU)}, [3]int{ceil(c.x.C*c.slices, workgroup), c.dst.N, 1},
-		len(args)*c.dst.N*c.dst.Len(), args...)
-	c.run("group_means", []integer{{"WIDTH", width}}, [3]int{ceil(c.norm.Groups*width, workgroup), c.dst.N, 1},
-		width*c.dst.N*c.x.C*c.slices,
+	c.run("slices", []integer{{"TERMS", terms}, flag("ADJOINT", adjoint), flag("SILU", adjoint && c.norm.SiLU)},
+		[3]int{ceil(c.x.C*c.slices, workgroup), c.dst.N, 1}, len(args)*c.dst.N*c.dst.Len(), args...)
+	width := 2 * terms
+	c.join("group_means", []integer{{"WIDTH", width}}, c.norm.Groups*width, width,
 		argument{name: "means", block: c.means, writes: true}, argument{name: "parts", block: c.parts})
 }
 
@@ -88,22 +99,17 @@ func (d *Device) GroupNorm(dst, x, stats compute.Tensor, p compute.Norm) {
 	c.run("value_slices", nil, [3]int{ceil(x.C*c.slices, workgroup), x.N, 1}, 2*x.N*x.Len(),
 		argument{name: "parts", block: c.parts, writes: true}, in("x", x))
 	c.params = append(c.params, f("eps", p.Eps))
-	c.run("group_stats", nil, [3]int{ceil(p.Groups, workgroup), x.N, 1}, 2*x.N*x.C*c.slices,
-		out("stats", stats), argument{name: "parts", block: c.parts})
+	c.join("group_stats", nil, p.Groups, 2, out("stats", stats), argument{name: "parts", block: c.parts})
 	c.params = c.params[:len(c.params)-1]
 	c.prepare()
 	c.apply("groupnorm", nil)
 }
 
 // derive runs a derivative: its sums over groups, then the map.
-func (d *Device) derive(name string, width int, dst, x, stats compute.Tensor, p compute.Norm, sources []argument, extra ...integer) {
-	if c := d.normalise(dst, x, stats, p, width); c != nil {
+func (d *Device) derive(entry string, terms int, dst, x, stats compute.Tensor, p compute.Norm, sources []argument, extra ...integer) {
+	if c := d.normalise(dst, x, stats, p, 2*terms); c != nil {
 		c.prepare()
-		c.sums(name+"_slices", width, sources...)
-		entry := name + "_groupnorm"
-		if name == "adjoint" {
-			entry = "groupnorm_adjoint"
-		}
+		c.sums(terms, entry == "groupnorm_adjoint", sources...)
 		c.apply(entry, append([]argument{{name: "means", block: c.means}}, sources...), extra...)
 	}
 }
@@ -111,20 +117,20 @@ func (d *Device) derive(name string, width int, dst, x, stats compute.Tensor, p 
 // GroupNormAdjoint implements [compute.Nonlinear].
 func (d *Device) GroupNormAdjoint(dx, x, stats, dy compute.Tensor, p compute.Norm, accumulate bool) {
 	if d.NormFits(dx, x, stats, p, dy) {
-		d.derive("adjoint", 2, dx, x, stats, p, []argument{in("dy", dy)}, flag("ACCUMULATE", accumulate))
+		d.derive("groupnorm_adjoint", 1, dx, x, stats, p, []argument{in("dy", dy)}, flag("ACCUMULATE", accumulate))
 	}
 }
 
 // GroupNormTangent implements [compute.Nonlinear].
 func (d *Device) GroupNormTangent(dst, x, stats, a compute.Tensor, p compute.Norm) {
 	if d.NormFits(dst, x, stats, p, a) {
-		d.derive("jvp", 2, dst, x, stats, p, []argument{in("a", a)})
+		d.derive("jvp_groupnorm", 1, dst, x, stats, p, []argument{in("a", a)})
 	}
 }
 
 // GroupNormSecond implements [compute.Nonlinear].
 func (d *Device) GroupNormSecond(dst, x, stats, a, b, ab compute.Tensor, p compute.Norm) {
 	if d.NormFits(dst, x, stats, p, a, b, ab) {
-		d.derive("jet2", 8, dst, x, stats, p, []argument{in("a", a), in("b", b), in("ab", ab)})
+		d.derive("jet2_groupnorm", 4, dst, x, stats, p, []argument{in("a", a), in("b", b), in("ab", ab)})
 	}
 }

@@ -127,8 +127,9 @@ func (d *Device) Pow(dst, x compute.Tensor, scale, shift, p float32) {
 	d.each("pow", "pow_affine", []integer{{"TWICE", twice}}, params, dst, in("x", x))
 }
 
-// dotSlice is the products that one invocation adds up.
-const dotSlice = 32
+// dotSlice is the products that one invocation adds up, subgroupDotSlice those that a
+// workgroup does.
+const dotSlice, subgroupDotSlice = 32, 8 * workgroup
 
 // Dot implements [compute.Pointwise].
 func (d *Device) Dot(a, b compute.Tensor) ([]float64, error) {
@@ -136,16 +137,21 @@ func (d *Device) Dot(a, b compute.Tensor) ([]float64, error) {
 	if !ok {
 		return nil, d.Err()
 	}
-	pieces := ceil(a.Len(), dotSlice)
+	kernel, pieces := "dot", ceil(a.Len(), dotSlice)
+	groups := ceil(pieces, workgroup)
+	if d.subgroups {
+		kernel, pieces = "dot_subgroups", min(ceil(a.Len(), subgroupDotSlice), d.limits.MaxWorkgroups)
+		groups = pieces
+	}
 	sums := d.scratched(0, images*pieces)
 	if sums == nil {
 		return nil, d.Err()
 	}
 	d.run(call{
-		kernel: "dot", entry: "dot_slices",
+		kernel: kernel, entry: "dot_slices",
 		args:   []argument{{name: "sums", block: sums, writes: true}, in("a", a), in("b", b)},
 		params: []parameter{u("len", a.Len()), u("slices", pieces)},
-		groups: [3]int{ceil(pieces, workgroup), images, 1},
+		groups: [3]int{groups, images, 1},
 		work:   2 * pointwiseWork * float64(images*a.Len()),
 	})
 	partial := make([]float32, images*pieces)

@@ -35,7 +35,7 @@ func (d *Device) Remember(folder string) {
 }
 
 // trialsKey names what trials depend on: the adapter, its driver and limits, the
-// kernels and their variants.
+// precision, the kernels and their variants.
 func (d *Device) trialsKey() (string, error) {
 	h := fnv.New64a()
 	files, err := kernelFiles.ReadDir(".")
@@ -48,7 +48,7 @@ func (d *Device) trialsKey() (string, error) {
 	}
 	adapter := d.limits
 	adapter.Memory = 0 // what is free
-	fmt.Fprintf(h, "%+v\n", adapter)
+	fmt.Fprintf(h, "%+v %s\n", adapter, d.precision)
 	for _, kernel := range []int{1, 3} {
 		for _, v := range d.variants[kernel] {
 			fmt.Fprintln(h, v.name())

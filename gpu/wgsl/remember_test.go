@@ -28,7 +28,7 @@ func tried(t *testing.T, folder string, change func(*listing)) (d *Device, k cla
 	if change != nil {
 		change(gpu.listing)
 	}
-	d, err := New(gpu)
+	d, err := New(gpu, Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { d.Close() })
 	d.tiles = false

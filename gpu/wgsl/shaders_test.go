@@ -64,13 +64,19 @@ func (l *listing) CreateBindGroup(webgpu.Pipeline, []webgpu.Range) (webgpu.BindG
 func (l *listing) DestroyBindGroup(webgpu.BindGroup) {}
 
 // shaders is the text of the kernels as the conformance suite and the embedded prior
-// need them, for software and other adapters, every variant of a convolution included.
+// need them, for software and other adapters, every variant of a convolution included,
+// and for drivers that take f16 and subgroups.
 func shaders(t *testing.T) map[string]string {
 	all := map[string]string{}
-	for _, software := range []bool{true, false} {
-		gpu := newListing(software)
+	for _, kind := range []struct{ software, newer bool }{{true, false}, {false, false}, {false, true}} {
+		gpu := newListing(kind.software)
+		gpu.info.F16, gpu.info.Subgroups = kind.newer, kind.newer
 		gpu.shaders = all
-		d, err := New(gpu)
+		o := Options{}
+		if kind.newer {
+			o.Precision = F16
+		}
+		d, err := New(gpu, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,11 +93,22 @@ func shaders(t *testing.T) map[string]string {
 	return all
 }
 
+// A driver without f16 is told so in one line.
+func TestWithoutF16(t *testing.T) {
+	_, err := New(newListing(true), Options{Precision: F16})
+	if err == nil || !strings.Contains(err.Error(), "no f16") || strings.Contains(err.Error(), "\n") {
+		t.Error(err)
+	}
+	if _, err := ParsePrecision("f8"); err == nil || !strings.Contains(err.Error(), "f16") {
+		t.Error(err)
+	}
+}
+
 // Arrays, prepared weights and recordings give their memory back.
 func TestMemory(t *testing.T) {
 	gpu := newListing(true)
 	gpu.info.Memory = 64 << 20
-	d, err := New(gpu)
+	d, err := New(gpu, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func (d *Device) variant(c *convolution, kernel int) *variant {
 	v := possible[0]
 	if work := 2 * float64(c.dst.N*c.dst.Len()*c.src.C*kernel*kernel); work >= d.tuneFrom {
 		v = d.fastest(c, k, possible)
-	} else if kernel == 3 && c.dst.H*c.dst.W <= 64 && d.limits.Software {
+	} else if kernel == 3 && c.dst.H*c.dst.W <= 64 && d.limits.Software && !v.half {
 		v = possible[1] // smaller tiles
 	}
 	d.tuned[k] = v
@@ -110,7 +110,10 @@ func (d *Device) tried(c *convolution, possible []*variant) *variant {
 // variantsOf lists the variants that an adapter can run.
 func variantsOf(d *Device) (map[int][]*variant, error) {
 	all := hardwareVariants
-	if d.limits.Software {
+	switch {
+	case d.precision == F16:
+		all = f16Variants
+	case d.limits.Software:
 		all = softwareVariants
 	}
 	can := map[int][]*variant{}

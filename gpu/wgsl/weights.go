@@ -10,11 +10,12 @@ import (
 // weights is a prepared convolution. Layouts beside the first are made on the
 // adapter when first used.
 type weights struct {
-	dev    *Device
-	shape  compute.ConvShape
-	bias   *block
-	direct [2]*block               // forward and adjoint, see quads
-	tiled  [len(schemes)][2]*block // transformed for winograd.go, each when first used
+	dev     *Device
+	shape   compute.ConvShape
+	bias    *block
+	largest float32                 // magnitude of a weight
+	direct  [2]*block               // forward and adjoint, see quads
+	tiled   [len(schemes)][2]*block // transformed for winograd.go, each when first used
 }
 
 // Shape implements [compute.Weights].
@@ -36,6 +37,9 @@ func (d *Device) PrepareConv(shape compute.ConvShape, weight, bias []float32) (c
 		return nil, err
 	}
 	w := &weights{dev: d, shape: shape}
+	for _, v := range weight {
+		w.largest = max(w.largest, v, -v)
+	}
 	padded := make([]float32, ceil(shape.Out, 8)*8)
 	copy(padded, bias)
 	var err error

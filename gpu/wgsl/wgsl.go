@@ -30,8 +30,10 @@ type Device struct {
 	tuned     map[class]*variant
 	trials    trials // beyond this device; nil for none
 	tuneFrom  float64
-	tiles     bool    // convolutions in tiles where they pay
+	precision Precision
+	tiles     bool    // convolutions in tiles of Winograd's where they pay
 	staged    int     // floats of tiles at a time
+	subgroups bool    // sums of workgroups by subgroups, where the driver takes them
 	immediate *stream // the stream when nothing is recorded
 }
 
@@ -42,20 +44,33 @@ var (
 	_ compute.Reserver = (*Device)(nil)
 )
 
+// Options say how a device computes; the zero value is the usual.
+type Options struct {
+	Precision Precision
+}
+
 // New is a device on an adapter, which it closes when it is closed.
-func New(gpu webgpu.GPU) (*Device, error) {
-	d := &Device{gpu: gpu, limits: gpu.Info(), pipelines: map[string]webgpu.Pipeline{}, groups: map[binding]webgpu.BindGroup{}}
+func New(gpu webgpu.GPU, o Options) (*Device, error) {
+	d := &Device{gpu: gpu, limits: gpu.Info(), precision: o.Precision,
+		pipelines: map[string]webgpu.Pipeline{}, groups: map[binding]webgpu.BindGroup{}}
 	d.Guard = compute.NewGuard("webgpu", d.owns)
 	if least := 8; d.limits.MaxStorageBuffers < least || d.limits.MaxInvocations < 64 {
 		return nil, fmt.Errorf("webgpu: adapter %s binds %d arrays to a kernel of %d invocations: %d and 64 are needed",
 			d.limits.Name, d.limits.MaxStorageBuffers, d.limits.MaxInvocations, least)
+	}
+	if d.precision == F16 && !d.limits.F16 {
+		return nil, fmt.Errorf("webgpu: adapter %s (%s, %s) takes no f16; compute in %s, the usual precision, or try a browser, whose driver may take it",
+			d.limits.Name, d.limits.Driver, d.limits.Backend, F32)
 	}
 	d.memory = memory{most: d.limits.Memory, pool: map[int][]*block{}}
 	var err error
 	if d.stream, err = d.newStream(false); err != nil {
 		return nil, err
 	}
-	d.immediate, d.tiles, d.staged = d.stream, os.Getenv("CMI_WINOGRAD") != "off", stagedFloats
+	// In f16 the rounding errors of tiles would be several times those of the direct sum.
+	d.tiles = d.precision == F32 && os.Getenv("CMI_WINOGRAD") != "off"
+	d.immediate, d.staged = d.stream, stagedFloats
+	d.subgroups = d.limits.Subgroups && os.Getenv("CMI_SUBGROUPS") != "off"
 	d.tuned, d.tuneFrom = map[class]*variant{}, hardwareTune
 	if d.limits.Software {
 		d.tuneFrom = softwareTune
@@ -69,12 +84,17 @@ func New(gpu webgpu.GPU) (*Device, error) {
 // Info implements [compute.Device].
 func (d *Device) Info() compute.Info {
 	l := d.limits
+	description := fmt.Sprintf("%s, %s, %s", l.Name, l.Driver, l.Backend)
+	if d.precision != F32 {
+		description += ", " + d.precision.String()
+	}
 	return compute.Info{
 		Name:        "webgpu",
-		Description: fmt.Sprintf("%s, %s, %s", l.Name, l.Driver, l.Backend),
+		Description: description,
 		Software:    l.Software,
 		Memory:      d.free(),
 		MaxArray:    int64(min(l.MaxBinding, l.MaxBuffer)),
+		Rounding:    d.precision.rounding(),
 	}
 }
 

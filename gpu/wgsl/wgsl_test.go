@@ -22,7 +22,7 @@ func open(t testing.TB) *wgsl.Device {
 	if err != nil {
 		t.Skip(err)
 	}
-	d, err := wgsl.New(gpu)
+	d, err := wgsl.New(gpu, wgsl.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestErrors(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		return wgsl.New(gpu)
+		return wgsl.New(gpu, wgsl.Options{})
 	})
 }
 
@@ -63,7 +63,7 @@ func TestHardwareKernels(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	d, err := wgsl.New(hardware{gpu})
+	d, err := wgsl.New(hardware{gpu}, wgsl.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

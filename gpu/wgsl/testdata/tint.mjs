@@ -9,7 +9,8 @@ const { create, globals } = await import(pathToFileURL(path));
 Object.assign(globalThis, globals);
 const gpu = create(['backend=null']); // compiles, computes nothing
 globalThis.kept = gpu; // Dawn aborts when it is collected before its device
-const device = await (await gpu.requestAdapter()).requestDevice();
+const adapter = await gpu.requestAdapter();
+const device = await adapter.requestDevice({ requiredFeatures: ['shader-f16', 'subgroups'] });
 const files = readFileSync(0, 'utf8').split('\n');
 let wrong = 0;
 for (const file of files) {

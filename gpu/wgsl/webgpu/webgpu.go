@@ -83,7 +83,8 @@ type Info struct {
 	MaxStorageBuffers             int   // a pipeline
 	UniformAlignment              int   // of a dynamic offset
 	Memory                        int64 // that may be allocated in all; 0 where unknown
-	F16, Subgroups                bool
+	F16                           bool  // shaders can enable f16
+	Subgroups                     bool  // shaders can enable subgroups, and know their number (subgroup_id)
 }
 
 // The commands of a stream. Each is its code and its operands, all int32.

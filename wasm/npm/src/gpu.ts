@@ -45,18 +45,28 @@ export async function openGPU(asked: boolean, notes: string[]): Promise<GPU | un
       requiredLimits: Object.fromEntries(wanted.map((n) => [n, adapter.limits[n]!])),
       requiredFeatures: ["shader-f16", "subgroups"].filter((f) => adapter.features.has(f)),
     });
-    return opened(device, title, vendor, software);
+    // Subgroups are used by their number, which browsers learned later.
+    const subgroups = device.features.has("subgroups") && gpu.wgslLanguageFeatures?.has("subgroup_id") === true;
+    return opened(device, { name: title, vendor, software, subgroups });
   } catch (e) {
     notes.push(`no WebGPU: the adapter (${title}) gives no device: ${messageOf(e)}`);
     return undefined;
   }
 }
 
-function opened(device: GPUDevice, name: string, vendor: string, software: boolean): GPU {
+/** What is known of an adapter beside its limits. */
+interface About {
+  name: string;
+  vendor: string;
+  software: boolean;
+  subgroups: boolean;
+}
+
+function opened(device: GPUDevice, about: About): GPU {
   let closed = false;
   let isLost!: (f: Failure) => void;
   const lost = new Promise<Failure>((resolve) => { isLost = resolve; });
-  const bridge = newBridge(device, { name, vendor, software }, lost);
+  const bridge = newBridge(device, about, lost);
   void device.lost.then(({ message }) => {
     if (!closed) isLost({ code: "DEVICE_LOST", message: `the GPU was lost: ${message || "no reason is given"}` });
   });
@@ -77,7 +87,7 @@ const dispatch = 0;
 const copy = 1;
 const operands = [6, 5];
 
-function newBridge(device: GPUDevice, about: { name: string; vendor: string; software: boolean }, lost: Promise<Failure>) {
+function newBridge(device: GPUDevice, about: About, lost: Promise<Failure>) {
   const { queue, limits } = device;
   const buffers = new Map<number, GPUBuffer>();
   const pipelines = new Map<number, { pipeline: object; layout: object; kinds: string }>();
@@ -151,7 +161,7 @@ function newBridge(device: GPUDevice, about: { name: string; vendor: string; sof
       ...about, backend: "the browser's WebGPU", maxBinding: limits["maxStorageBufferBindingSize"], maxBuffer: limits["maxBufferSize"],
       maxWorkgroups: limits["maxComputeWorkgroupsPerDimension"], maxInvocations: limits["maxComputeInvocationsPerWorkgroup"],
       maxWorkgroupStorage: limits["maxComputeWorkgroupStorageSize"], maxStorageBuffers: limits["maxStorageBuffersPerShaderStage"],
-      uniformAlignment: limits["minUniformBufferOffsetAlignment"], f16: device.features.has("shader-f16"), subgroups: device.features.has("subgroups"),
+      uniformAlignment: limits["minUniformBufferOffsetAlignment"], f16: device.features.has("shader-f16"),
     },
 
     /** stage gives the array through which bytes and commands come. */
@@ -305,6 +315,7 @@ function newBridge(device: GPUDevice, about: { name: string; vendor: string; sof
 
 // The part of WebGPU that is used here; TypeScript's libraries do not have it all.
 interface WebGPU {
+  readonly wgslLanguageFeatures?: ReadonlySet<string>;
   requestAdapter(options?: { powerPreference?: string }): Promise<GPUAdapter | null>;
 }
 interface GPUAdapter {

@@ -91,7 +91,7 @@ func TestExperiment(t *testing.T) {
 		want, wantResults := j.experimented(t, faulty.Fault{Call: -1}, batch)
 		require.Equal(t, 1, j.devices)
 		calls := j.calls
-		j.second = func() (compute.Device, error) { return wgsl.New(j.adapter.use()) }
+		j.second = func() (compute.Device, error) { return wgsl.New(j.adapter.use(), wgsl.Options{}) }
 		for part := range losses {
 			call := (2*part + 1) * calls / (2 * losses)
 			got, _ := j.experimented(t, faulty.Fault{Call: call, Kind: compute.ErrLost}, batch)

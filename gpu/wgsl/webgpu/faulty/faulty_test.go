@@ -25,7 +25,7 @@ func TestEveryCall(t *testing.T) {
 	require.Greater(t, psnr(processor, undisturbed), 100.0)
 	calls := j.calls
 	t.Logf("%d calls of the driver in a run; PSNR to the processor's picture %.0f dB", calls, psnr(processor, undisturbed))
-	anew := func() (compute.Device, error) { return wgsl.New(j.adapter.use()) }
+	anew := func() (compute.Device, error) { return wgsl.New(j.adapter.use(), wgsl.Options{}) }
 	onProcessor := func() (compute.Device, error) { return cpu.New(2), nil }
 	nowhere := func() (compute.Device, error) { return nil, nil }
 	start, step := 0, 61

@@ -124,7 +124,7 @@ func (j *job) open(_ context.Context, loss sdk.Loss) (prior.Model, func(), error
 	var first *faulty.GPU
 	if loss.Cause == nil {
 		first = faulty.New(j.adapter.use(), j.fault)
-		d, err = wgsl.New(first)
+		d, err = wgsl.New(first, wgsl.Options{})
 	} else if d, err = j.second(); d == nil && err == nil {
 		return nil, nil, loss.Cause
 	}

@@ -29,7 +29,7 @@ func TestDriver(t *testing.T) { drivertest.Run(t, open) }
 
 // The conformance suite and the golden vectors, as on the native driver.
 func TestConformance(t *testing.T) {
-	d, err := wgsl.New(open(t))
+	d, err := wgsl.New(open(t), wgsl.Options{})
 	require.NoError(t, err)
 	vectors, err := golden.Cases(os.DirFS("../../../../testdata/golden"), golden.Options{Quick: true})
 	require.NoError(t, err)
