@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -61,4 +62,21 @@ func TestCacheFolder(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", "")
 	t.Setenv("HOME", "")
 	assert.Empty(t, cacheFolder())
+}
+
+// What the driver lacks is said in one line, with what to try.
+func TestWebGPUPrecision(t *testing.T) {
+	code, _, errs := tool(t.Context(), "verify", "--device", "webgpu:f8")
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, errs, "f16 or f32")
+	if !native.Available {
+		return // TestWebGPUAbsent
+	}
+	code, _, errs = tool(t.Context(), "verify", "--device", "webgpu:f16")
+	if strings.Contains(errs, "no WebGPU adapter") {
+		t.Skip(errs)
+	}
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, errs, "no f16 through this driver; try f32")
+	assert.Equal(t, 1, strings.Count(errs, "\n"), errs)
 }

@@ -59,7 +59,7 @@ func New(gpu webgpu.GPU, o Options) (*Device, error) {
 			d.limits.Name, d.limits.MaxStorageBuffers, d.limits.MaxInvocations, least)
 	}
 	if d.precision == F16 && !d.limits.F16 {
-		return nil, fmt.Errorf("webgpu: adapter %s (%s, %s) takes no f16; compute in %s, the usual precision, or try a browser, whose driver may take it",
+		return nil, fmt.Errorf("webgpu: adapter %s (%s, %s) computes no f16 through this driver; try %s, the usual precision, or a browser, whose driver may have f16",
 			d.limits.Name, d.limits.Driver, d.limits.Backend, F32)
 	}
 	d.memory = memory{most: d.limits.Memory, pool: map[int][]*block{}}
