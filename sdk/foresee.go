@@ -39,8 +39,10 @@ func foresee(m prior.Model, o Options, n int) (total, largest int64) {
 
 const mebibyte = 1 << 20
 
-// fits refuses a run that the device can't hold, before any work.
-func fits(p Problem, o Options) error {
+// Fits refuses a run that the device of the prior can't hold, before any work: with
+// [compute.ErrMemory], what is needed, what there is and the batch that would fit.
+// [NewSolver] asks too.
+func (p Problem) Fits(o Options) error {
 	device := p.Prior.Device().Info()
 	short := func(n int) (what string) {
 		total, largest := foresee(p.Prior, o, n)

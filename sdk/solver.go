@@ -34,7 +34,7 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 	if err := p.Validate(o); err != nil {
 		return nil, err
 	}
-	if err := fits(p, o); err != nil {
+	if err := p.Fits(o); err != nil {
 		return nil, err
 	}
 	forward := p.forward()

@@ -32,7 +32,7 @@ func (f *modelFlags) place(ctx context.Context) (*sdk.Place, error) {
 		if f.fallback != "" && (full || loss.InARow > 1) {
 			device = f.fallback
 		} else if full {
-			return nil, nil, fmt.Errorf("%w: a smaller --batch may fit, or --fallback cpu", loss.Cause)
+			return nil, nil, fmt.Errorf("%w: take a smaller --batch or model, or --fallback cpu", loss.Cause)
 		}
 		m, close, err := f.openOn(ctx, device)
 		if err != nil && loss.Cause != nil && f.fallback != "" && device != f.fallback {

@@ -131,6 +131,9 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 			if err == nil {
 				err = p.Validate(o)
 			}
+			if err == nil {
+				err = p.Fits(o)
+			}
 			if err != nil {
 				closeAll(subjects)
 				return err

@@ -196,7 +196,8 @@ func TestWebGPUMemory(t *testing.T) {
 	}
 	text, err := restore("95MB")
 	require.Error(t, err)
-	assert.Regexp(t, `a batch of 2 needs \d+ MiB of memory on webgpu, \d+ MiB are free: a batch of 1 would fit: out of device memory.*\n$`, text)
+	assert.Equal(t, 1, strings.Count(text, "\n"), text)
+	assert.Regexp(t, `^cmi-native: a batch of 2 needs \d+ MiB of memory on webgpu, \d+ MiB are free: a batch of 1 would fit: out of device memory.*\n$`, text)
 	text, err = restore("1GB")
 	require.NoError(t, err, text)
 }

@@ -45,7 +45,7 @@ func blockSize(bytes int) int {
 func (d *Device) acquire(bytes int) (*block, error) {
 	most := min(d.limits.MaxBinding, d.limits.MaxBuffer)
 	if bytes > most {
-		return nil, fmt.Errorf("webgpu: an array of %s, the adapter's take at most %s; try a smaller batch: %w",
+		return nil, fmt.Errorf("webgpu: an array of %s, the adapter's take at most %s: %w",
 			mebibytes(int64(bytes)), mebibytes(int64(most)), compute.ErrMemory)
 	}
 	size := min(blockSize(bytes), most/16*16)
@@ -60,7 +60,7 @@ func (d *Device) acquire(bytes int) (*block, error) {
 		d.drain(0)
 	}
 	if m.most > 0 && m.used+int64(size) > m.most {
-		return nil, fmt.Errorf("webgpu: an array of %s beside %s, the device may take %s; try a smaller batch: %w",
+		return nil, fmt.Errorf("webgpu: an array of %s beside %s, the device may take %s: %w",
 			mebibytes(int64(size)), mebibytes(m.used), mebibytes(m.most), compute.ErrMemory)
 	}
 	id, err := d.gpu.CreateBuffer(size, webgpu.Storage)
