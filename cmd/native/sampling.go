@@ -29,6 +29,7 @@ type samplingFlags struct {
 	schedule string
 	ddim     float64
 	scale    float64
+	limitDPS float64
 	sigmaY   float64
 
 	curvature  float64
@@ -49,7 +50,8 @@ func (f *samplingFlags) add(c *cobra.Command, steps int) {
 
 func (f *samplingFlags) addGuidance(c *cobra.Command) {
 	fl, d := c.Flags(), f.setDefaultTerm()
-	fl.Float64Var(&f.scale, "scale", 0, "scale of the data guidance; 0 takes the published one for the task, times 1000/steps (dps in fewer than 1000 steps also limits it, see docs/defaults.md)")
+	fl.Float64Var(&f.scale, "scale", 0, "scale of the data guidance; 0 takes the published one for the task, times 1000/steps")
+	fl.Float64Var(&f.limitDPS, "dps-limit", 0, "dps: a step takes away no more than this fraction of the residual; 0 takes 0.5 for fewer than 1000 steps, negative is no limit, as published")
 	fl.Float64Var(&f.sigmaY, "sigma-y", 0.05, "standard deviation of the measurement noise, images in [-1, 1]")
 	fl.Float64Var(&f.curvature, "curvature", 0, "pigdm, evidence: weight of the innovation curvature, one jet along the innovation; 1 is the evidence's gradient")
 	fl.BoolVar(&f.guidedMean, "guided-mean", false, "pigdm: guide the mean of the base sampler instead of the published DDIM form")
@@ -99,7 +101,7 @@ func (f *samplingFlags) options(model prior.Model, task, method string, withCMI 
 	if !ok {
 		return o, fmt.Errorf("unknown method %q: known are %v", method, keys(guide.Named))
 	}
-	o.Method = make(guide.Settings{Task: task, Steps: f.steps, Scale: f.scale, Lanczos: f.term.Lanczos, GuidedMean: f.guidedMean, Curvature: f.curvatureTerm()})
+	o.Method = make(guide.Settings{Task: task, Steps: f.steps, Scale: f.scale, Lanczos: f.term.Lanczos, Limit: f.limitDPS, GuidedMean: f.guidedMean, Curvature: f.curvatureTerm()})
 	if withCMI {
 		term := f.term
 		term.Weighting, term.Estimator = cmi.Weighting(f.weight), cmi.Estimator(f.estimate)

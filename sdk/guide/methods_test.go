@@ -70,6 +70,9 @@ func TestDPSLimit(t *testing.T) {
 		assert.Equal(t, guide.DPS{Scale: 300 / float64(steps), Limit: 0.5}, guide.DPSFor("sr4", steps))
 	}
 	assert.Equal(t, guide.DPS{Scale: 0.3}, guide.DPSFor("blur", 1000), "as published")
+	for limit, want := range map[float64]float64{-1: 0, 0: 0.5, 0.8: 0.8} {
+		assert.Equal(t, guide.DPS{Scale: 6, Limit: want}, guide.Named["dps"](guide.Settings{Task: "sr4", Steps: 50, Limit: limit}))
+	}
 	assert.Equal(t, guide.DPS{Scale: 2, Copies: 5, Limit: 0.5}, guide.Named["dps+"](guide.Settings{Task: "sr4", Steps: 50, Scale: 2}))
 }
 

@@ -6,6 +6,7 @@ type Settings struct {
 	Steps   int     // of the reverse process, likewise
 	Scale   float64 // of the data guidance; 0 takes the usual one
 	Lanczos int     // evidence: Krylov steps
+	Limit   float64 // DPS.Limit; 0 takes the usual one, negative is none
 	// PiGDM: guide the base sampler's mean instead of the published DDIM form.
 	GuidedMean bool
 	Curvature  Curvature // PiGDM and evidence
@@ -21,6 +22,9 @@ func (s Settings) scaleOr(usual float64) float64 {
 func (s Settings) dps(copies int) Method {
 	m := DPSFor(s.Task, s.Steps)
 	m.Scale, m.Copies = s.scaleOr(m.Scale), copies
+	if s.Limit != 0 {
+		m.Limit = max(s.Limit, 0)
+	}
 	return m
 }
 
