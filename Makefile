@@ -66,6 +66,11 @@ bench-peers: build
 	$(PYTHON) tools/peers/compare.py --binary bin/cmi-native --cells '$(CELLS)'
 	$(PYTHON) tools/peers/report.py
 
+# The licences of what the programs contain.
+.PHONY: notices
+notices:
+	$(GO) run ./tools/notices > NOTICE
+
 clean:
 	rm -rf bin out test.log verify.log webgpu.log verify-webgpu.log
 

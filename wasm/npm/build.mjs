@@ -1,6 +1,6 @@
 // Builds the JavaScript of the package into dist/: node build.mjs. The WebAssembly files are put there by `make wasm`.
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -34,4 +34,5 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   execFileSync(join(here, "node_modules", ".bin", "tsc"), ["-p", here], { stdio: "inherit" });
   copyFileSync(join(root, "sdk", "checkpoint", "faces64", "faces64.safetensors"), join(dist, "faces64.safetensors"));
   copyFileSync(join(root, "LICENSE"), join(here, "LICENSE"));
+  writeFileSync(join(here, "NOTICE"), execFileSync("go", ["run", "./tools/notices", "./wasm/engine"], { cwd: root }));
 }

@@ -50,7 +50,7 @@ async function works(url) {
 
 test("the tarball holds what is needed, and nothing else", () => {
   const names = packed.files.map((f) => f.path);
-  const want = ["LICENSE", "README.md", "package.json", ...["cmi.wasm", "simd.wasm", "simd-threads.wasm", "faces64.safetensors", "index.js", "local.js", "pool.js", "worker.js", "types/index.d.ts"].map((f) => "dist/" + f)];
+  const want = ["LICENSE", "NOTICE", "README.md", "package.json", ...["cmi.wasm", "simd.wasm", "simd-threads.wasm", "faces64.safetensors", "index.js", "local.js", "pool.js", "worker.js", "types/index.d.ts"].map((f) => "dist/" + f)];
   for (const w of want) assert.ok(names.includes(w), `${w} is missing`);
   assert.deepEqual(names.filter((n) => !want.includes(n) && !/^dist\/types\/\w+\.d\.ts$/.test(n)), []);
 });
