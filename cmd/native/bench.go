@@ -62,22 +62,27 @@ where it does not count its own the process, has held so far, weights and loadin
 			defer free()
 			out := c.OutOrStdout()
 			if memory {
-				return failed(benchMemory(out, m.Device(), all))
+				return failed(benchMemory(c, m.Device(), all))
 			}
 			items, err := choose(all, only)
 			if err != nil {
 				return err
 			}
+			bar := newProgress(c.ErrOrStderr(), (1+rounds)*len(items))
+			if inStep { // another program waits for the times
+				bar = nil
+			}
 			// The first time allocates and transforms weights.
-			if err := timeRounds(c.Context(), items, 1); err != nil {
+			if err := timeRounds(c.Context(), items, 1, bar); err != nil {
 				return failed(err)
 			}
 			if inStep {
 				return failed(benchInStep(c.Context(), c.InOrStdin(), out, items, rounds))
 			}
-			if err := timeRounds(c.Context(), items, rounds); err != nil {
+			if err := timeRounds(c.Context(), items, rounds, bar); err != nil {
 				return failed(err)
 			}
+			bar.finish()
 			if asJSON {
 				return json.NewEncoder(out).Encode(items)
 			}
@@ -165,8 +170,9 @@ type benchItem struct {
 	run          func() error
 }
 
-// timeRounds runs all items in turn; the first, the forward, is the unit.
-func timeRounds(ctx context.Context, items []*benchItem, rounds int) error {
+// timeRounds runs all items in turn; the first, the forward, is the unit. bar, if there
+// is one, is told between them.
+func timeRounds(ctx context.Context, items []*benchItem, rounds int, bar *progress) error {
 	for _, i := range items {
 		i.Seconds = nil
 	}
@@ -180,6 +186,9 @@ func timeRounds(ctx context.Context, items []*benchItem, rounds int) error {
 				return fmt.Errorf("%s: %w", i.Name, err)
 			}
 			i.Seconds = append(i.Seconds, time.Since(start).Seconds())
+			if bar != nil {
+				bar.run(i.Name)(1)
+			}
 		}
 	}
 	for _, i := range items {

@@ -41,16 +41,18 @@ func benchConvsOn(c *cobra.Command, device string, batch, rounds int, asJSON boo
 		return err
 	}
 	defer dev.Close()
-	rates, err := benchConvs(c.Context(), dev, batch, rounds)
+	bar := newProgress(c.ErrOrStderr(), 2*len(heavyConvs))
+	rates, err := benchConvs(c.Context(), dev, batch, rounds, bar)
 	if err != nil {
 		return failed(err)
 	}
+	bar.finish()
 	return writeConvs(c.OutOrStdout(), dev.Info().Description, batch, rates, asJSON)
 }
 
 // benchConvs times the heavy convolutions, each alone and many times in a row. A
 // multiplication and an addition are two operations, whatever the algorithm.
-func benchConvs(ctx context.Context, dev compute.Device, batch, rounds int) (rates []convRate, err error) {
+func benchConvs(ctx context.Context, dev compute.Device, batch, rounds int, bar *progress) (rates []convRate, err error) {
 	for _, s := range heavyConvs {
 		for _, adjoint := range []bool{false, true} {
 			if err := ctx.Err(); err != nil {
@@ -62,6 +64,7 @@ func benchConvs(ctx context.Context, dev compute.Device, batch, rounds int) (rat
 			}
 			operations := 2 * float64(batch) * float64(s.side*s.side) * float64(s.in*s.out) * float64(s.kernel*s.kernel)
 			rates = append(rates, convRate{s.in, s.out, s.side, s.kernel, map[bool]string{false: "forward", true: "adjoint"}[adjoint], 1e-12 * operations / seconds})
+			bar.run("convolutions")(1)
 		}
 	}
 	return rates, nil

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strconv"
 
+	"github.com/spf13/cobra"
+
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
@@ -18,7 +20,7 @@ import (
 func benchInStep(ctx context.Context, in io.Reader, out io.Writer, items []*benchItem, rounds int) error {
 	encoder := json.NewEncoder(out)
 	for lines := bufio.NewScanner(in); lines.Scan(); {
-		if err := timeRounds(ctx, items, rounds); err != nil {
+		if err := timeRounds(ctx, items, rounds, nil); err != nil {
 			return err
 		}
 		seconds := map[string][]float64{}
@@ -34,15 +36,21 @@ func benchInStep(ctx context.Context, in io.Reader, out io.Writer, items []*benc
 
 // benchMemory prints the peak after two steps of each kind, the smaller first: the
 // device's, where it counts its own, else the process's.
-func benchMemory(out io.Writer, device compute.Device, items []*benchItem) error {
+func benchMemory(c *cobra.Command, device compute.Device, items []*benchItem) error {
+	const steps = 2
+	bar := newProgress(c.ErrOrStderr(), 2*steps)
 	for _, i := range items {
 		if i.key != "DPS" && i.key != "CMI" {
 			continue
 		}
-		for range 2 {
+		for range steps {
+			if err := c.Context().Err(); err != nil {
+				return err
+			}
 			if err := i.run(); err != nil {
 				return err
 			}
+			bar.run(i.Name)(1)
 		}
 		var peak int64
 		if counts, ok := device.(interface{ Memory() (used, peak int64) }); ok {
@@ -53,7 +61,8 @@ func benchMemory(out io.Writer, device compute.Device, items []*benchItem) error
 				return err
 			}
 		}
-		fmt.Fprintf(out, "%s: %.2f GB\n", i.Name, float64(peak)/1e9)
+		bar.clear()
+		fmt.Fprintf(c.OutOrStdout(), "%s: %.2f GB\n", i.Name, float64(peak)/1e9)
 	}
 	return nil
 }

@@ -106,7 +106,7 @@ func demo(c *cobra.Command, place *sdk.Place, truths []picture.Image, f sampling
 		Note: fmt.Sprintf("PSNR and SSIM under each picture. σ_y = %g, %d steps, seed %d, η = %g, K = %d.", f.sigmaY, f.steps, f.seed, f.term.Eta, f.term.Lanczos),
 	}
 	results := make([]comparison, len(demoTasks))
-	bar := newProgress(total)
+	bar := newProgress(c.ErrOrStderr(), total)
 	for k, task := range demoTasks {
 		for i, truth := range truths {
 			var s *measured
@@ -137,9 +137,7 @@ func demo(c *cobra.Command, place *sdk.Place, truths []picture.Image, f sampling
 			grid.Rows = append(grid.Rows, row)
 		}
 	}
-	if err := bar.bar.Finish(); err != nil {
-		return failed(err)
-	}
+	bar.finish()
 	if err := summarise(c.OutOrStdout(), results, f.seed); err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -59,8 +58,9 @@ scaled. Pictures are the outermost loop, so --report-only makes the tables of wh
   cmi-native eval --preset paper-ffhq --estimate           # how long it would take here
   cmi-native eval --preset paper-ffhq --prior ffhq_10m.pt --images ffhq256 --lpips vgg16.pth --lpips-net vgg \
     --inception pt_inception.pth --out table1`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return eval(c, &f) },
+		Annotations: kept("finished results are kept, the same command goes on from there"),
+		Args:        cobra.NoArgs,
+		RunE:        func(c *cobra.Command, _ []string) error { return eval(c, &f) },
 	}
 	f.modelFlags.add(c)
 	f.addFallback(c)
@@ -207,7 +207,7 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	if !f.reportOnly {
 		r := experiment.Runner{Place: places[0], More: places[1:], Batch: f.batch, Truth: pictures.open, Seed: f.seed, SigmaY: f.sigmaY, Perceptual: judges.perceptual,
 			Options: func(c experiment.Cell) (sdk.Options, error) { return f.options(m, c.Task, c.Method, c.CMI) }}
-		if err := runGrid(c.Context(), r, folder, grid, planned); err != nil {
+		if err := runGrid(c, r, folder, grid, planned); err != nil {
 			return failed(err)
 		}
 	}
@@ -231,7 +231,7 @@ func (f *evalFlags) planned(m prior.Model, g experiment.Grid) (map[experiment.Ce
 }
 
 // runGrid runs what is left with one progress bar, in network passes.
-func runGrid(ctx context.Context, r experiment.Runner, folder *experiment.Folder, g experiment.Grid, planned map[experiment.Cell]int) error {
+func runGrid(c *cobra.Command, r experiment.Runner, folder *experiment.Folder, g experiment.Grid, planned map[experiment.Cell]int) error {
 	left := 0
 	for k := folder.Done(); k < g.Len(); k++ {
 		left += planned[g.Job(k).Cell]
@@ -239,7 +239,7 @@ func runGrid(ctx context.Context, r experiment.Runner, folder *experiment.Folder
 	if left == 0 {
 		return nil
 	}
-	bar := newProgress(left)
+	bar := newProgress(c.ErrOrStderr(), left)
 	number := folder.Done()
 	var lock sync.Mutex // several GPUs report
 	steps := map[experiment.Job]func(int){}
@@ -254,10 +254,11 @@ func runGrid(ctx context.Context, r experiment.Runner, folder *experiment.Folder
 		}
 		step(p.Passes)
 	}
-	if err := r.Run(ctx, folder); err != nil {
+	if err := r.Run(c.Context(), folder); err != nil {
 		return err
 	}
-	return bar.bar.Finish()
+	bar.finish()
+	return nil
 }
 
 // report makes the tables and the report, and says where they are.
@@ -266,15 +267,13 @@ func (f *evalFlags) report(c *cobra.Command, folder *experiment.Folder, judges *
 	if err != nil {
 		return failed(err)
 	}
-	bar := newProgress(s.FrechetPictures())
+	bar := newProgress(c.ErrOrStderr(), s.FrechetPictures())
 	onPicture := bar.run(judges.frechet)
 	read := 0
 	if err := folder.Frechet(c.Context(), s, judges.frechet, judges.features, reference, func() { read++; onPicture(read) }); err != nil {
 		return failed(err)
 	}
-	if err := bar.bar.Finish(); err != nil {
-		return failed(err)
-	}
+	bar.finish()
 	r := experiment.Report{Preset: f.experiment, Facts: f.facts(), Shown: 4}
 	if err := r.Write(folder, s); err != nil {
 		return failed(err)

@@ -47,7 +47,7 @@ func evalEstimate(c *cobra.Command, f *evalFlags) error {
 	} else if f.limit > 0 {
 		images = f.limit
 	}
-	bar := newProgress(2 * len(f.methods))
+	bar := newProgress(c.ErrOrStderr(), 2*len(f.methods))
 	report := bar.run("timing")
 	costs, err := experiment.Estimate(c.Context(), m, f.tasks, f.methods, func(cell experiment.Cell) (sdk.Options, error) {
 		return f.options(m, cell.Task, cell.Method, cell.CMI)
@@ -55,6 +55,7 @@ func evalEstimate(c *cobra.Command, f *evalFlags) error {
 	if err != nil {
 		return failed(err)
 	}
+	bar.finish()
 	out := c.OutOrStdout()
 	fmt.Fprintf(out, "%s, %d steps, %s\non %s\n\n", f.preset, f.steps, weights, m.Device().Info().Description)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)

@@ -29,25 +29,34 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	out, told := &output{to: stdout}, &messages{to: stderr}
 	root := rootCommand()
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	root.SetOut(out)
+	root.SetErr(told)
+	command, err := root.ExecuteContextC(ctx)
+	if err == nil && out.err != nil {
+		err = failed(fmt.Errorf("results can't be written to standard output: %w", out.err))
+	}
 	var begun failure
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(stderr, "cmi-native: stopped; finished images are kept")
+		fmt.Fprintln(told, "cmi-native: stopped"+command.Annotations[whenStopped])
 		return exitInterrupted
 	}
-	fmt.Fprintln(stderr, "cmi-native: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	fmt.Fprintln(told, "cmi-native: "+strings.ReplaceAll(err.Error(), "\n", "; "))
 	if errors.As(err, &begun) {
 		return exitFailed
 	}
 	return exitUsage
 }
+
+// whenStopped is the annotation of a command that says what Ctrl-C leaves.
+const whenStopped = "when stopped"
+
+func kept(what string) map[string]string { return map[string]string{whenStopped: "; " + what} }
 
 // failure is an error after work was begun; all others are the user's input.
 type failure struct{ error }

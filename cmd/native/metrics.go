@@ -99,7 +99,7 @@ func metrics(c *cobra.Command, restored, truth string, f *metricsFlags) (err err
 	defer closeNetworks()
 	cmp.reference = reference
 
-	bar := newProgress(len(names))
+	bar := newProgress(c.ErrOrStderr(), len(names))
 	for _, name := range names {
 		if err := c.Context().Err(); err != nil {
 			return err
@@ -113,9 +113,7 @@ func metrics(c *cobra.Command, restored, truth string, f *metricsFlags) (err err
 		}
 		bar.run("metrics")(1)
 	}
-	if err := bar.bar.Finish(); err != nil {
-		return failed(err)
-	}
+	bar.finish()
 	report, own, err := cmp.finish(f.seed)
 	if err != nil {
 		return failed(err)

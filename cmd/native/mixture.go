@@ -55,13 +55,14 @@ of the distance is against the first row of the same method, paired over the pro
 				return err
 			}
 			defer dev.Close()
-			bar := newProgress(len(t.Arms) * t.Problems)
+			bar := newProgress(c.ErrOrStderr(), len(t.Arms)*t.Problems)
 			verdicts, err := referee.Judge(c.Context(), dev, t.Setting, t.Arms, func(_, problem int) {
 				bar.run(fmt.Sprintf("problem %d", problem+1))(1)
 			})
 			if err != nil {
 				return failed(err)
 			}
+			bar.finish()
 			return printVerdicts(c.OutOrStdout(), t, verdicts)
 		},
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -58,9 +59,11 @@ func openDevice(ctx context.Context, name string) (compute.Device, error) {
 type modelFlags struct {
 	prior, config, device, fallback string
 	gpus                            []int
+	messages                        func() io.Writer // the command's standard error
 }
 
 func (f *modelFlags) add(c *cobra.Command) {
+	f.messages = c.ErrOrStderr
 	c.Flags().StringVar(&f.prior, "prior", "faces64", "diffusion model: faces64 (built in) or a guided-diffusion checkpoint FILE (.pt, .safetensors)")
 	c.Flags().StringVar(&f.config, "prior-config", "", "JSON `FILE` with what shapes can't tell: image_size, num_head_channels, num_heads, use_new_attention_order")
 	c.Flags().StringVar(&f.device, "device", "cpu", "where to compute: "+deviceNames())

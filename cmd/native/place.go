@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -43,7 +42,7 @@ func (f *modelFlags) place(ctx context.Context) (*sdk.Place, error) {
 			return nil, nil, err
 		}
 		if loss.Cause != nil {
-			fmt.Fprintf(os.Stderr, "cmi-native: going on from the last step on %s: %v\n", device, loss.Cause)
+			fmt.Fprintf(f.messages(), "cmi-native: going on from the last step on %s: %v\n", device, loss.Cause)
 		}
 		return m, close, nil
 	})

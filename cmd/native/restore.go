@@ -51,8 +51,9 @@ one labelled grid of all, restored.png. Ctrl-C stops within one step and keeps w
   cmi-native restore hole.png --task mask --mask keep.png --measured
   cmi-native restore face.png --task kernel --kernel motion.npy --border circular
   cmi-native restore face.png --cmi --eta -1 --lanczos 3 --diagnostics`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return restore(c, args, &f) },
+		Annotations: kept("finished pictures are kept"),
+		Args:        cobra.MinimumNArgs(1),
+		RunE:        func(c *cobra.Command, args []string) error { return restore(c, args, &f) },
 	}
 	f.modelFlags.add(c)
 	f.addFallback(c)
@@ -157,7 +158,7 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		diagnostics = &lockedWriter{to: file}
 	}
 
-	bar := newProgress(passes(o) * len(cut))
+	bar := newProgress(c.ErrOrStderr(), passes(o)*len(cut))
 	label := termName(f.method, o.CMI)
 	grid := picture.Grid{Title: f.task + ", " + label, Smooth: true, CellSize: 144,
 		Note: fmt.Sprintf("σ_y = %g, %d steps, seed %d", f.sigmaY, f.steps, f.seed)}
@@ -191,9 +192,7 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	if f.isMeasured {
 		grid.Columns = grid.Columns[1:]
 	}
-	if err := bar.bar.Finish(); err != nil {
-		return failed(err)
-	}
+	bar.finish()
 	return saveGrid(c.OutOrStdout(), grid, filepath.Join(f.out, "restored.png"))
 }
 

@@ -24,7 +24,8 @@ func sampleCommand() *cobra.Command {
 		Short: "Draw images from the prior, without any measurement",
 		Example: `  cmi-native sample --count 8
   cmi-native sample --count 4 --steps 250 --ddim 0 --out samples`,
-		Args: cobra.NoArgs,
+		Annotations: kept("finished pictures are kept"),
+		Args:        cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if count < 1 {
 				return fmt.Errorf("--count is %d, at least 1 is wanted", count)
@@ -46,7 +47,7 @@ func sampleCommand() *cobra.Command {
 			}
 			ch, h, w := places[0].Prior().Image()
 			runs := (count + size - 1) / size
-			bar := newProgress(passes(o) * runs)
+			bar := newProgress(c.ErrOrStderr(), passes(o)*runs)
 			grid := picture.Grid{Title: "Samples of the prior", Smooth: true, CellSize: 128, Note: fmt.Sprintf("%d steps, seed %d", sampling.steps, sampling.seed)}
 			pictures := make([]picture.Image, count)
 			if err := share(c.Context(), places, runs, func(ctx context.Context, lane, k int) error {
@@ -85,9 +86,7 @@ func sampleCommand() *cobra.Command {
 				}
 				grid.Rows = append(grid.Rows, picture.Row{Cells: cells})
 			}
-			if err := bar.bar.Finish(); err != nil {
-				return failed(err)
-			}
+			bar.finish()
 			return saveGrid(c.OutOrStdout(), grid, filepath.Join(out, "samples.png"))
 		},
 	}

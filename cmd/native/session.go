@@ -6,10 +6,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"sync"
-
-	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
@@ -19,39 +15,6 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
-
-// progress shows passes through the network, done and to come, with an ETA.
-type progress struct {
-	lock sync.Mutex
-	bar  *progressbar.ProgressBar
-	done int
-}
-
-func newProgress(passes int) *progress {
-	opts := []progressbar.Option{
-		progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetPredictTime(true), progressbar.OptionShowElapsedTimeOnFinish(),
-		progressbar.OptionSetWidth(24), progressbar.OptionThrottle(200_000_000), progressbar.OptionOnCompletion(func() { fmt.Fprintln(os.Stderr) }),
-	}
-	if !term.IsTerminal(int(os.Stderr.Fd())) { // a log: a line now and then instead of a moving bar
-		opts = append(opts, progressbar.OptionThrottle(5_000_000_000), progressbar.OptionUseANSICodes(false))
-	}
-	return &progress{bar: progressbar.NewOptions(passes, opts...)}
-}
-
-// run reports on one run; its passes count from zero. Several may be under way.
-func (p *progress) run(label string) func(passes int) {
-	p.lock.Lock()
-	defer p.lock.Unlock()
-	p.bar.Describe(label)
-	before := 0
-	return func(passes int) {
-		p.lock.Lock()
-		defer p.lock.Unlock()
-		p.done += passes - before
-		before = passes
-		_ = p.bar.Set(min(p.done, p.bar.GetMax())) // a bar that can't be drawn is no reason to stop
-	}
-}
 
 // subject is one image to restore.
 type subject struct {

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"strings"
@@ -60,7 +58,7 @@ The error is ‖got − ref‖/‖ref‖. A device that rounds the factors of co
 				}
 				reopen := func() (compute.Device, error) { return openDevice(c.Context(), name) }
 				all := append(append(computetest.Ops(o.Quick), computetest.Errors(reopen)...), computetest.Networks(o.Quick)...)
-				n, err := verifyDevice(c.Context(), c.OutOrStdout(), dev, computetest.Rounded(append(all, cases...), dev.Info()), asJSON)
+				n, err := verifyDevice(c, dev, computetest.Rounded(append(all, cases...), dev.Info()), asJSON)
 				failures += n
 				if err = errors.Join(err, dev.Close()); err != nil {
 					return failed(err)
@@ -92,8 +90,9 @@ type row struct {
 	Note    string   `json:"note,omitempty"`
 }
 
-func verifyDevice(ctx context.Context, out io.Writer, dev compute.Device, cases []computetest.Case, asJSON bool) (failures int, err error) {
-	info := dev.Info()
+func verifyDevice(c *cobra.Command, dev compute.Device, cases []computetest.Case, asJSON bool) (failures int, err error) {
+	ctx, out, info := c.Context(), c.OutOrStdout(), dev.Info()
+	bar := newProgress(c.ErrOrStderr(), len(cases))
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if !asJSON {
 		fmt.Fprintf(out, "%s: %s\n", info.Name, info.Description)
@@ -101,6 +100,7 @@ func verifyDevice(ctx context.Context, out io.Writer, dev compute.Device, cases 
 	}
 	lines := 0
 	passed, failures, skipped := computetest.Run(ctx, dev, cases, func(r computetest.Result) {
+		defer bar.run("verify " + info.Name)(1)
 		o := row{Device: info.Name, Group: r.Group, Name: r.Name, Status: "pass", Seconds: r.Duration.Seconds(), Note: r.Skipped}
 		if !math.IsInf(r.Bound, 0) {
 			o.Bound = &r.Bound
@@ -118,6 +118,7 @@ func verifyDevice(ctx context.Context, out io.Writer, dev compute.Device, cases 
 			}
 		}
 		if asJSON {
+			bar.clear()
 			err = errors.Join(err, json.NewEncoder(out).Encode(o))
 			return
 		}
@@ -133,9 +134,11 @@ func verifyDevice(ctx context.Context, out io.Writer, dev compute.Device, cases 
 		}
 		fmt.Fprintf(table, "%s\t%s\t%.0e\t%.2f\t%s: %s%s\n", o.Status, relative, r.Bound, r.Duration.Round(10*time.Millisecond).Seconds(), r.Group, r.Name, note)
 		if lines++; lines%20 == 0 { // show progress, keep columns
+			bar.clear()
 			table.Flush()
 		}
 	})
+	bar.clear()
 	table.Flush()
 	if ctx.Err() != nil {
 		return failures, ctx.Err()

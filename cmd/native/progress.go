@@ -1,0 +1,138 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// output is standard output. It keeps the first error, so that a full disk fails
+// whatever command writes to it.
+type output struct {
+	to  io.Writer
+	err error
+}
+
+func (r *output) Write(p []byte) (int, error) {
+	n, err := r.to.Write(p)
+	if r.err == nil {
+		r.err = err
+	}
+	return n, err
+}
+
+// messages is standard error: whole lines, and a bar that a line first puts an end to.
+type messages struct {
+	lock  sync.Mutex
+	to    io.Writer
+	drawn bool // a bar stands in the line
+}
+
+func (m *messages) Write(p []byte) (int, error) {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	if m.drawn {
+		fmt.Fprintln(m.to)
+		m.drawn = false
+	}
+	return m.to.Write(p)
+}
+
+// barLine is where a bar is drawn among the messages.
+type barLine struct{ *messages }
+
+func (b barLine) Write(p []byte) (int, error) {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	b.drawn = true
+	return b.to.Write(p)
+}
+
+// When a log gets lines of progress.
+const (
+	firstLine = 2 * time.Second // after the start
+	lineEvery = 10 * time.Second
+)
+
+// progress shows what is done, in network passes or whatever takes alike long, and
+// when the rest will be: as a bar on a terminal, as lines now and then elsewhere.
+type progress struct {
+	lock        sync.Mutex
+	to          io.Writer
+	bar         *progressbar.ProgressBar // nil where there is no terminal
+	label       string
+	all, done   int
+	start, next time.Time // of the next line
+}
+
+// newProgress is the progress of so many passes on a command's standard error.
+func newProgress(to io.Writer, passes int) *progress {
+	p := &progress{to: to, all: passes, start: time.Now()}
+	p.next = p.start.Add(firstLine)
+	m, ok := to.(*messages)
+	if !ok {
+		return p
+	}
+	if file, ok := m.to.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		p.bar = progressbar.NewOptions(passes,
+			progressbar.OptionSetWriter(barLine{m}), progressbar.OptionSetPredictTime(true), progressbar.OptionShowElapsedTimeOnFinish(),
+			progressbar.OptionSetWidth(24), progressbar.OptionThrottle(200*time.Millisecond))
+	}
+	return p
+}
+
+// run reports on one run; its passes count from zero. Several may be under way.
+func (p *progress) run(label string) func(passes int) {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	p.label = label
+	if p.bar != nil {
+		p.bar.Describe(label)
+	}
+	before := 0
+	return func(passes int) {
+		p.lock.Lock()
+		defer p.lock.Unlock()
+		p.done += passes - before
+		before = passes
+		p.show(min(p.done, p.all))
+	}
+}
+
+func (p *progress) show(done int) {
+	if p.bar != nil {
+		_ = p.bar.Set(done) // a bar that can't be drawn is no reason to stop
+		return
+	}
+	now := time.Now()
+	if now.Before(p.next) || done < 1 {
+		return
+	}
+	p.next = now.Add(lineEvery)
+	took := now.Sub(p.start)
+	left := time.Duration(float64(took) / float64(done) * float64(p.all-done))
+	fmt.Fprintf(p.to, "%s: %d %%, %v, %v left\n", p.label, 100*done/p.all, took.Round(time.Second), left.Round(time.Second))
+}
+
+// clear takes the bar off its line, for results to be printed there.
+func (p *progress) clear() {
+	if p.bar != nil {
+		p.lock.Lock()
+		defer p.lock.Unlock()
+		_ = p.bar.Clear()
+		p.to.(*messages).drawn = false
+	}
+}
+
+// finish completes the bar.
+func (p *progress) finish() {
+	if p.bar != nil {
+		_ = p.bar.Finish()
+		_, _ = p.to.Write(nil) // ends its line
+	}
+}

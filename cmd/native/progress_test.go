@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A log gets whole lines, the first after two seconds, and none of a run that is shorter.
+func TestProgressWithoutTerminal(t *testing.T) {
+	var log bytes.Buffer
+	p := newProgress(&messages{to: &log}, 40)
+	step := p.run("face dps")
+	step(10)
+	assert.Empty(t, log.String())
+	p.start, p.next = time.Now().Add(-3*time.Second), time.Now()
+	step(10)
+	step(11) // too soon after the line before
+	p.finish()
+	assert.Equal(t, "face dps: 25 %, 3s, 9s left\n", log.String())
+}
+
+// A message puts an end to the bar's line first.
+func TestMessageEndsBar(t *testing.T) {
+	var screen bytes.Buffer
+	m := &messages{to: &screen}
+	io.WriteString(barLine{m}, "\rbar 50 %")
+	io.WriteString(m, "stopped\n")
+	io.WriteString(m, "more\n")
+	assert.Equal(t, "\rbar 50 %\nstopped\nmore\n", screen.String())
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// Output that can't be written fails the command, whichever it is.
+func TestFullOutput(t *testing.T) {
+	for _, args := range [][]string{{"info"}, {"info", "faces64"}, {"sample", "--count", "1", "--steps", "1", "--out", t.TempDir()}} {
+		var errs bytes.Buffer
+		assert.Equal(t, exitFailed, run(context.Background(), args, full{}, &errs), args)
+		assert.Equal(t, "cmi-native: results can't be written to standard output: no space left on device\n", errs.String())
+	}
+}
+
+// What Ctrl-C leaves is said by commands that leave something.
+func TestStoppedMessage(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"restore", face, "--out", t.TempDir()}, "stopped; finished pictures are kept"},
+		{[]string{"verify", "--quick"}, "stopped"},
+		{[]string{"bench"}, "stopped"},
+	} {
+		code, _, stderr := tool(ctx, c.args...)
+		require.Equal(t, exitInterrupted, code, stderr)
+		assert.Equal(t, "cmi-native: "+c.want+"\n", stderr)
+	}
+}
