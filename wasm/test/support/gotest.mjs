@@ -1,19 +1,18 @@
-// Runs a test binary of this package in a worker of Chromium: node run_test.mjs BINARY ARGUMENT…
-import { execFileSync } from "node:child_process";
+// Runs a test binary, compiled to WebAssembly, in a worker of Chromium that has a GPU: node gotest.mjs BINARY ARGUMENT…
 import { readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { options } from "../../npm/build.mjs";
+import { launch, open } from "./browser.mjs";
+import { root } from "./paths.mjs";
+import { serve } from "./server.mjs";
 
-const wasm = join(dirname(fileURLToPath(import.meta.url)), "../../../../wasm");
-const { build } = await import(join(wasm, "npm/node_modules/esbuild/lib/main.js"));
-const { launch, open } = await import(join(wasm, "test/support/browser.mjs"));
-const { serve } = await import(join(wasm, "test/support/server.mjs"));
-
+const wasm = join(root, "wasm");
+const { build } = createRequire(join(wasm, "npm", "package.json"))("esbuild");
 const [binary, ...args] = process.argv.slice(2);
-const glue = join(execFileSync("go", ["env", "GOROOT"], { encoding: "utf8" }).trim(), "lib/wasm/wasm_exec.js");
 const worker = `
-import ${JSON.stringify(glue)};
-import { openGPU } from ${JSON.stringify(join(wasm, "npm/src/gpu.ts"))};
+import "./npm/src/wasm_exec.js";
+import { openGPU } from "./npm/src/gpu.ts";
 const notes = [];
 const gpu = await openGPU(true, notes);
 if (!gpu) throw new Error(notes.join("; "));
@@ -24,7 +23,7 @@ go.exit = (code) => postMessage(code);
 const { instance } = await WebAssembly.instantiate(await (await fetch("/driver.wasm")).arrayBuffer(), go.importObject);
 await go.run(instance);
 `;
-const { outputFiles } = await build({ stdin: { contents: worker, resolveDir: wasm }, bundle: true, format: "esm", target: "es2022", write: false });
+const { outputFiles } = await build({ ...options, stdin: { contents: worker, resolveDir: wasm }, write: false });
 const files = {
   "/": { body: "<!doctype html><title>driver test</title>" },
   "/worker.js": { body: outputFiles[0].text, type: "text/javascript" },
