@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before, test } from "node:test";
-import { open } from "./support/browser.mjs";
+import { launch, open } from "./support/browser.mjs";
 import { serve } from "./support/server.mjs";
 import { root } from "./support/paths.mjs";
 import { browser, cleanup } from "./support/site.mjs";
@@ -17,21 +17,35 @@ before(async () => {
   server = await serve({ "/": out });
   cleanup(server.close);
   cleanup(() => rmSync(out, { recursive: true, force: true }));
+  await browser(); // stays open, so that each test has but a context of it
 });
+
+/** visit opens the page as its visitor sees it first, until the test ends. */
+async function visit(t, options) {
+  const context = await launch(options);
+  t.after(() => context.close());
+  return open(context, server.url + "/");
+}
 
 const done = (page) => page.waitForFunction(() => /^(Done|It did not work)/.test(document.querySelector("#status").textContent), null, { timeout: 120_000 });
 
 /** opened waits until the device is known, not for the pictures. */
 const opened = (page) => page.waitForFunction(() => /WebAssembly|WebGPU/.test(document.querySelector("#device").textContent), null, { timeout: 60_000 });
 
+/** stopped ends the first restoration, which begins by itself. */
+async function stopped(page) {
+  await opened(page);
+  await page.locator("#stop").press("Enter");
+  await page.waitForFunction(() => document.querySelector("#status").textContent === "Stopped.");
+}
+
 /** fewer steps than a visitor's, for the tests' time. */
 async function fewSteps(page) {
   await page.evaluate(() => { document.querySelector("#steps").min = "2"; document.querySelector("#steps").value = "2"; });
 }
 
-test("a visit: the first face is restored, another task and face, a download, the comparison", async () => {
-  const context = await browser({ acceptDownloads: true });
-  const page = await open(context, server.url + "/");
+test("a visit: the first face is restored, another task and face, a download, the comparison", async (t) => {
+  const page = await visit(t, { acceptDownloads: true });
   await page.evaluate(() => { globalThis.violations = []; document.addEventListener("securitypolicyviolation", (e) => violations.push(e.violatedDirective)); });
   await done(page);
   const psnrs = await page.$$eval("figure[data-view=dps] figcaption span, figure[data-view=cmi] figcaption span", (all) => all.map((s) => parseFloat(s.textContent)));
@@ -56,10 +70,9 @@ test("a visit: the first face is restored, another task and face, a download, th
   assert.deepEqual([await page.evaluate(() => violations), page.log.filter((l) => l.startsWith("error"))], [[], []]);
 });
 
-test("with the keyboard alone: paint a hole, restore, stop", async () => {
-  const context = await browser();
-  const page = await open(context, server.url + "/");
-  await done(page);
+test("with the keyboard alone: paint a hole, restore, stop", async (t) => {
+  const page = await visit(t);
+  await stopped(page);
   await fewSteps(page);
   await page.locator("input[name=task]").first().focus();
   for (let i = 0; i < 4; i++) await page.keyboard.press("ArrowDown"); // "What you leave"
@@ -84,11 +97,10 @@ test("with the keyboard alone: paint a hole, restore, stop", async () => {
   await page.waitForFunction(() => document.querySelector("#status").textContent === "Stopped.");
 });
 
-test("everything that is operated has a name, and text has contrast", async () => {
+test("everything that is operated has a name, and text has contrast", async (t) => {
   for (const colorScheme of ["light", "dark"]) {
-    const context = await browser({ colorScheme });
-    const page = await open(context, server.url + "/");
-    await opened(page);
+    const page = await visit(t, { colorScheme });
+    await stopped(page);
     await page.evaluate(() => { document.querySelector("details").open = true; document.querySelector("#painter").hidden = false; });
     const problems = await page.evaluate(() => {
       const out = [];
@@ -115,10 +127,9 @@ test("everything that is operated has a name, and text has contrast", async () =
   }
 });
 
-test("on a phone nothing is cut off, and targets are large enough", async () => {
-  const context = await browser({ viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true });
-  const page = await open(context, server.url + "/");
-  await opened(page);
+test("on a phone nothing is cut off, and targets are large enough", async (t) => {
+  const page = await visit(t, { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true });
+  await stopped(page);
   const r = await page.evaluate(() => ({
     over: document.documentElement.scrollWidth - innerWidth,
     outside: [...document.querySelectorAll("main *")].filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1 && !e.closest("svg")).map((e) => e.outerHTML.slice(0, 80)),
@@ -127,20 +138,22 @@ test("on a phone nothing is cut off, and targets are large enough", async () => 
   assert.deepEqual(r, { over: 0, outside: [], small: [] });
 });
 
-test("after the first visit it works offline", async () => {
-  const context = await browser();
-  const page = await open(context, server.url + "/");
-  await done(page);
+test("after the first visit it works offline", async (t) => {
+  const page = await visit(t);
+  await stopped(page);
   await page.evaluate(async () => { await navigator.serviceWorker.ready; while (!navigator.serviceWorker.controller) await new Promise((f) => setTimeout(f, 100)); });
-  await context.setOffline(true);
+  await page.context().setOffline(true);
   await page.reload();
+  await stopped(page);
+  await fewSteps(page);
+  await page.locator("#restore").press("Enter");
+  await page.waitForFunction(() => !document.querySelector("#stop").disabled);
   await done(page);
   assert.match(await page.textContent("#status"), /^Done/);
 });
 
-test("without WebGPU, and with a software adapter, it says what computes", async () => {
-  const context = await browser({ gpu: false });
-  const page = await open(context, server.url + "/");
+test("without WebGPU, and with a software adapter, it says what computes", async (t) => {
+  const page = await visit(t, { gpu: false });
   await opened(page);
   assert.match(await page.textContent("#notice"), /no WebGPU|WebGPU finds no graphics hardware/);
   assert.equal(await page.locator("#notice").isVisible(), true);

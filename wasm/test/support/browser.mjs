@@ -1,8 +1,5 @@
 // A real Chromium for tests, without a window, WebGPU on a software adapter.
 import { existsSync } from "node:fs";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 export const binary = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
@@ -14,15 +11,24 @@ const flags = [
 const webgpu = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 const noWebgpu = ["--disable-features=WebGPU,WebGPUService", "--disable-gpu"];
 
-/** launch gives a browser context with a profile of its own; gpu: false takes WebGPU away. */
+// One browser with WebGPU and one without, each until its last context is closed.
+const running = new Map();
+
+/** launch gives a browser context with storage of its own; gpu: false takes WebGPU away. */
 export async function launch({ gpu = true, ...options } = {}) {
   if (!binary) throw new Error("no Chromium found: install the package chromium or set CHROMIUM to its path");
-  const profile = mkdtempSync(join(tmpdir(), "cmi-browser-"));
-  const context = await chromium.launchPersistentContext(profile, {
-    executablePath: binary, headless: true, args: [...flags, ...(gpu ? webgpu : noWebgpu)], viewport: { width: 1280, height: 900 }, ...options,
-  });
+  const shared = running.get(gpu) ?? { contexts: 0, browser: chromium.launch({ executablePath: binary, headless: true, args: [...flags, ...(gpu ? webgpu : noWebgpu)] }) };
+  running.set(gpu, shared);
+  shared.contexts++;
+  const context = await (await shared.browser).newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const close = context.close.bind(context);
-  context.close = async () => { await close(); rmSync(profile, { recursive: true, force: true }); };
+  context.close = async () => {
+    context.close = async () => {};
+    await close();
+    if (--shared.contexts > 0) return;
+    running.delete(gpu);
+    await (await shared.browser).close();
+  };
   return context;
 }
 
