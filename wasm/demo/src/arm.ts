@@ -1,11 +1,11 @@
-import { createSolver, type Restoration, type RestoreOptions, type Solver, type SolverOptions } from "cmi-diffusion";
+import { createSolver, type Restoration, type RestoreOptions, type Solver, type SolverInfo, type SolverOptions } from "cmi-diffusion";
 
 /** One of the two that are watched side by side: a solver of its own, made when it is first needed. */
 export class Arm {
   private solver: Promise<Solver> | undefined;
   private device: SolverOptions["device"];
 
-  constructor(readonly name: "dps" | "cmi", private readonly threads: number) {}
+  constructor(readonly name: "dps" | "cmi", private readonly threads: number, private readonly onDeviceChange: (info: SolverInfo) => void) {}
 
   /** open gives the solver; a failure is not kept. */
   open(device: SolverOptions["device"], onProgress?: SolverOptions["onProgress"]): Promise<Solver> {
@@ -14,7 +14,7 @@ export class Arm {
       this.solver = undefined;
     }
     this.device = device;
-    this.solver ??= createSolver({ device: device ?? "auto", threads: this.threads, ...(onProgress && { onProgress }) });
+    this.solver ??= createSolver({ device: device ?? "auto", threads: this.threads, onDeviceChange: this.onDeviceChange, ...(onProgress && { onProgress }) });
     this.solver.catch(() => { this.solver = undefined; });
     return this.solver;
   }

@@ -20,7 +20,7 @@ const figure = (view: View) => $(`figure[data-view="${view}"]`);
 
 // Both run at once: each gets half of the processors.
 const half = Math.max(1, Math.floor((navigator.hardwareConcurrency || 2) / 2));
-const arms = [new Arm("dps", half), new Arm("cmi", half)] as const;
+const arms = [new Arm("dps", half, moved), new Arm("cmi", half, moved)] as const;
 const information = new Chart($("#information"), "Information in nats", [{ name: "cmi", label: "CMI + DPS" }]);
 const residual = new Chart($("#residual"), "Disagreement with the measurement", [{ name: "dps", label: "DPS" }, { name: "cmi", label: "CMI + DPS" }]);
 const compare = new Compare(names);
@@ -141,7 +141,8 @@ async function restore(): Promise<void> {
   } catch (e) {
     if (run.signal.aborted) return;
     run.abort(); // the other one too
-    say(e instanceof SolverError ? `It did not work: ${e.message}` : `It did not work: ${String(e)}`, true);
+    const again = e instanceof SolverError && ["DEVICE_LOST", "WORKER", "NETWORK"].includes(e.code) ? " Press Restore to try again." : "";
+    say(`It did not work: ${(e instanceof SolverError ? e.message : String(e)).replace(/\.$/, "")}.${again}`, true);
   } finally {
     if (running === run) {
       running = undefined;
@@ -175,7 +176,7 @@ function step(arm: Arm, p: RestoreProgress, seen: Map<string, RestoreProgress>):
 function finished(arm: Arm, result: Restoration): void {
   results.set(arm.name, result);
   display(arm.name, result.image, true);
-  caption(arm.name, result.truth ? `${psnr(result.image, result.truth).toFixed(1)} dB, ${seconds(result)}` : seconds(result));
+  caption(arm.name, result.truth ? `${psnr(result.image, result.truth).toFixed(1)} dB PSNR, ${seconds(result)}` : seconds(result));
   figure(arm.name).querySelector("button")!.disabled = false;
 }
 
@@ -193,12 +194,20 @@ function watch(): void {
 /** describe says what computes, and what that means for the visitor. */
 function describe(info: SolverInfo): void {
   $("#device").textContent = info.description;
+  $("#device").title = info.notes.join("\n");
   const slow = info.device === "cpu" || info.software;
   const notice = $("#notice");
   notice.hidden = !slow;
   const gpu = "gpu" in navigator ? "WebGPU finds no graphics hardware here" : "This browser has no WebGPU";
-  const threads = info.threads === 1 && !info.isolated ? ", with one thread for each picture, since this host sends no isolation headers" : "";
-  notice.textContent = `${gpu}, so the processor does the work${threads}. The pictures are the same; they take a little longer.`;
+  notice.textContent = `${gpu}: the processor does the work. The pictures are the same; they take a little longer.`;
+}
+
+/** moved tells that the GPU was lost in mid-run, which the pictures do not show. */
+function moved(info: SolverInfo): void {
+  describe(info);
+  const notice = $("#notice");
+  notice.hidden = false;
+  notice.textContent = `The graphics processor was lost. The pictures go on from their last step on ${info.device === "cpu" ? "the processor" : "it, opened anew"}.`;
 }
 
 async function download(view: View): Promise<void> {
