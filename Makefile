@@ -130,9 +130,13 @@ test-arm64:
 	GOARCH=arm64 $(GO) test -exec "$(EMULATOR)" -run GoldenVariants ./sdk/prior/unet; fi
 
 # The demo page as static files in out/web, for any host; and the browser tests, which want Chromium too.
-.PHONY: web web-test web-tools bench-web
+.PHONY: web demo-web web-test web-tools bench-web
 web: wasm
 	node wasm/demo/build.mjs out/web
+
+# The same at http://localhost:8080, with the headers that threads want.
+demo-web: web
+	node wasm/demo/serve.mjs out/web
 
 web-test: wasm web-tools
 	$(GO) test -count=1 ./wasm/test

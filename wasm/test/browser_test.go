@@ -19,7 +19,7 @@ func TestBrowser(t *testing.T) {
 	}
 	wasmtest.DependOn(t, files...)
 	wasmtest.DependOn(t, "support", "package-lock.json")
-	for _, part := range []string{"wasm/npm/dist", "wasm/npm/src", "wasm/demo", "sdk", "cmd/native", "examples/faces", "testdata/golden"} {
+	for _, part := range []string{"wasm/npm/dist", "wasm/npm/src", "wasm/demo", "sdk", "cmd/native", "examples/faces", "examples/web", "testdata/golden"} {
 		wasmtest.DependOn(t, wasmtest.Root(t, part))
 	}
 	for _, file := range files {

@@ -103,6 +103,27 @@ test("Vite, build", async () => {
   }
 });
 
+test("examples/web, as docs/browser.md has it copied", async () => {
+  const { build } = await import("vite");
+  const example = join(folder, "example");
+  cpSync(join(root, "examples", "web"), example, { recursive: true });
+  await build({ root: example, logLevel: "error" });
+  const server = await serve({ "/": join(example, "dist") }, isolation);
+  try {
+    const page = await open(context, server.url + "/");
+    const status = (pattern) => page.waitForFunction((p) => new RegExp(p).test(document.querySelector("#status").textContent), pattern, { timeout: 90_000 });
+    await page.locator("#file").setInputFiles({ name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no picture") });
+    await status("notes.txt");
+    await page.getByLabel("A photo of a face").setInputFiles(join(folder, "public", "face.png"));
+    await status("^Step [2-9] of 100");
+    const painted = await page.$eval("#canvas", (c) => new Set(c.getContext("2d").getImageData(0, 0, 64, 64).data).size);
+    assert.ok(painted > 20, `${painted} levels in the preview`);
+    await page.close();
+  } finally {
+    await server.close();
+  }
+});
+
 test("webpack", async () => {
   const { default: webpack } = await import("webpack");
   const out = join(folder, "webpack");

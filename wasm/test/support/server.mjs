@@ -11,7 +11,7 @@ const types = {
 export const isolation = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
 
 /** serve gives { url, requests, close } for folders like { "/": dir }; a value that is a function answers (path) → { body, type, status, headers } itself. */
-export async function serve(folders, headers = {}) {
+export async function serve(folders, headers = {}, port = 0) {
   const requests = [];
   const mounts = Object.entries(folders).sort(([a], [b]) => b.length - a.length);
   const server = createServer(async (request, response) => {
@@ -34,7 +34,7 @@ export async function serve(folders, headers = {}) {
       send(404, "text/plain", "not found: " + path);
     }
   });
-  await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
+  await new Promise((ready, failed) => server.once("error", failed).listen(port, "127.0.0.1", ready));
   return {
     url: `http://localhost:${server.address().port}`,
     requests,
