@@ -22,7 +22,7 @@ const figure = (view: View) => $(`figure[data-view="${view}"]`);
 const half = Math.max(1, Math.floor((navigator.hardwareConcurrency || 2) / 2));
 const arms = [new Arm("dps", half, moved), new Arm("cmi", half, moved)] as const;
 const information = new Chart($("#information"), "Information in nats", [{ name: "cmi", label: "CMI + DPS" }]);
-const residual = new Chart($("#residual"), "Disagreement with the measurement", [{ name: "dps", label: "DPS" }, { name: "cmi", label: "CMI + DPS" }]);
+const residual = new Chart($("#residual"), "Disagreement with the measurement", [{ name: "cmi", label: "CMI + DPS" }, { name: "dps", label: "DPS" }]);
 const compare = new Compare(names);
 const painter = new Painter($<HTMLCanvasElement>("#paint"), field("brush"), $("#paint-help"));
 const results = new Map<View, Restoration>();
@@ -165,7 +165,7 @@ function step(arm: Arm, p: RestoreProgress, seen: Map<string, RestoreProgress>):
   }
   if (p.information !== undefined) information.add("cmi", p.step, p.information);
   residual.add(arm.name, p.step, p.residual);
-  caption(arm.name, `step ${p.step}`);
+  caption(arm.name, `step ${p.step} of ${p.steps}`);
   seen.set(arm.name, p);
   const all = [...seen.values()];
   bar.value = all.reduce((sum, q) => sum + q.passes / q.totalPasses, 0) / arms.length;
