@@ -35,8 +35,8 @@ for (const [how, crash] of [["fails", () => { setTimeout(() => { throw new Error
   });
 }
 
-/** onGPU restores on WebGPU; after the first step the page says something to the worker's devices (see inpage/spy.js). */
-const onGPU = (options, say) => page.evaluate(async ([options, say]) => {
+/** onGPU restores on WebGPU; before it or after the first step the page says something to the worker's devices (see inpage/spy.js). */
+const onGPU = (options, say, after = 1, count = 3) => page.evaluate(async ([options, say, after, count]) => {
   const spy = new BroadcastChannel("spy");
   const tell = (message) => new Promise((done) => { spy.onmessage = done; spy.postMessage(message); });
   const changes = [], steps = [];
@@ -44,16 +44,19 @@ const onGPU = (options, say) => page.evaluate(async ([options, say]) => {
   const onProgress = ({ step, preview }) => {
     preview.close();
     steps.push(step);
-    if (say && step === 1) tell(say);
+    if (say && step === after) tell(say);
   };
   const f = await face(1);
   let values = [];
-  const error = await failure(async () => { values = [...(await s.restore(f, { steps: 3, seed: 2, onProgress })).values]; });
+  if (say && after === 0) await tell(say);
+  const error = await failure(async () => { values = [...(await s.restore(f, { steps: count, seed: 2, onProgress })).values]; });
   const { info } = s;
-  if (!error) return { error, values, steps, changes, info };
   await tell({ adapters: true });
-  return { error, changes, again: (await s.restore(f, { steps: 1 })).image.width, device: s.info.device };
-}, [options, say]);
+  const again = error && (await s.restore(f, { steps: 1 })).image.width;
+  const { device } = s.info;
+  await s.close(); // another solver's worker would listen too
+  return { error, values, steps, changes, info, again, device };
+}, [options, say, after, count]);
 
 test("a device that is lost in mid-run: the same picture on a new one, on the processor, or a typed error", async (t) => {
   const want = await onGPU({});
@@ -72,6 +75,10 @@ test("a device that is lost in mid-run: the same picture on a new one, on the pr
     assert.deepEqual([r.error, r.steps, r.changes.map((c) => c.device), r.info.device], [null, [1, 2, 3], ["cpu"], "cpu"]);
     assert.ok(psnr(r.values) >= 60, `${psnr(r.values)} dB from the undisturbed picture`);
     assert.match(r.info.notes.at(-1), /the GPU was lost.*; going on from the last finished step on WebAssembly SIMD/);
+  });
+  await t.test("between two calls", async () => {
+    const r = await onGPU({ fallback: "cpu" }, { lose: true, adapters: false }, 0, 1);
+    assert.deepEqual([r.error, r.steps, r.changes.map((c) => c.device)], [null, [1], ["cpu"]]);
   });
   await t.test("a typed error, and the next call opens the device again", async () => {
     const r = await onGPU({}, { lose: true, adapters: false });

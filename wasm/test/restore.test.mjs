@@ -171,7 +171,7 @@ test("wrong inputs are refused by type and name what was found", async () => {
       seed: () => s.restore(f, { seed: -1 }), fraction: () => s.restore(f, { seed: 0.5 }), eta: () => s.restore(f, { cmi: { eta: Infinity } }), maskless: () => s.restore(f, { task: "mask" }), mask: () => s.restore(f, { mask: new OffscreenCanvas(64, 64) }),
       black: () => { const c = new OffscreenCanvas(64, 64); c.getContext("2d").fillRect(0, 0, 64, 64); return s.restore(f, { task: "mask", mask: c }); },
       even: () => s.restore(f, { task: "kernel", kernel: { data: [1, 1, 1, 1], width: 2, height: 2 } }), short: () => s.restore(f, { task: "kernel", kernel: { data: [1], width: 3, height: 3 } }),
-      fit: () => s.restore(f, { fit: "cover" }), border: () => s.restore(f, { task: "kernel", kernel: { data: [1], width: 1, height: 1 }, border: "wrap" }), device: () => solver({ device: "tpu" }), threads: () => solver({ threads: -1 }), both: () => solver({ modelURL: "/x", modelFile: text }),
+      fit: () => s.restore(f, { fit: "cover" }), border: () => s.restore(f, { task: "kernel", kernel: { data: [1], width: 1, height: 1 }, border: "wrap" }), device: () => solver({ device: "tpu" }), fallback: () => solver({ fallback: "gpu" }), threads: () => solver({ threads: -1 }), both: () => solver({ modelURL: "/x", modelFile: text }),
       model: () => solver({ modelFile: text }), modelURL: () => solver({ modelURL: "/nowhere.safetensors" }), page: () => solver({ modelURL: "/" }), wasm: () => solver({ wasmPaths: "/nowhere/" }), worker: () => solver({ workerURL: "/nowhere.js" }),
       functions: () => s.restore(f, { cmi: { eta: () => 1 } }),
     };
@@ -189,7 +189,7 @@ test("wrong inputs are refused by type and name what was found", async () => {
     assert.equal(e.code, codes[name] ?? "BAD_INPUT", `${name}: ${JSON.stringify(e)}`);
     assert.ok(!e.message.includes("\n") && e.message.length > 15, `${name}: ${e.message}`);
   }
-  const says = { text: /notes\.txt/, number: /42/, task: /sharpen/, steps: /0/, sigma: /-1/, even: /2/, short: /1/, missing: /404/, page: /web page/, device: /tpu/, worker: /worker/ };
+  const says = { text: /notes\.txt/, number: /42/, task: /sharpen/, steps: /0/, sigma: /-1/, even: /2/, short: /1/, missing: /404/, page: /web page/, device: /tpu/, fallback: /gpu/, worker: /worker/ };
   for (const [name, pattern] of Object.entries(says)) assert.match(failures[name].message, pattern, name);
 });
 
