@@ -61,8 +61,8 @@ func (c Covariance) spectrum() (spectrum, error) {
 	return s, nil
 }
 
-// Measured lists the coordinates where A has a row that is not zero.
-func (t *Term) Measured() ([]int, error) {
+// Measured lists, for each image, the coordinates where its A has a row that is not zero.
+func (t *Term) Measured() ([][]int, error) {
 	for i := range t.host {
 		t.host[i] = 1
 	}
@@ -71,14 +71,19 @@ func (t *Term) Measured() ([]int, error) {
 	if err := t.dev.Read(t.host, t.z); err != nil {
 		return nil, err
 	}
-	var at []int
-	for i := range t.z.Len() {
-		if t.host[i] != 0 {
-			at = append(at, i)
+	at := make([][]int, t.n)
+	for i := range at {
+		for k, v := range t.host[i*t.z.Len() : (i+1)*t.z.Len()] {
+			if v != 0 {
+				at[i] = append(at[i], k)
+			}
 		}
-	}
-	if len(at) > MaxDense {
-		return nil, fmt.Errorf("%d measurements are too many for a dense estimator (at most %d): use the probe estimator", len(at), MaxDense)
+		switch m := len(at[i]); {
+		case m == 0:
+			return nil, fmt.Errorf("the operator measures nothing of image %d", i)
+		case m > MaxDense:
+			return nil, fmt.Errorf("%d measurements are too many for a dense estimator (at most %d): use the probe estimator", m, MaxDense)
+		}
 	}
 	return at, nil
 }
@@ -89,19 +94,16 @@ func (t *Term) Covariance(d Denoiser, l Level) ([]Covariance, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(at) == 0 {
-		return nil, errors.New("the operator measures nothing")
-	}
-	columns, err := t.columns(len(at), t.z, unit(at), t.z, func(dst, dirs compute.Tensor) error {
+	columns, err := t.columns(most(at), t.z, unit(at), t.z, func(dst, dirs compute.Tensor) error {
 		v, err := compute.New(t.dev, dirs.N, t.v.C, t.v.H, t.v.W)
 		if err != nil {
 			return err
 		}
 		defer t.dev.Free(v.Buf)
-		t.op.Adjoint(v, dirs)
+		t.each(v, dirs, t.op.Adjoint)
 		jv, err := d.JVP(v)
 		if err == nil {
-			t.op.Apply(dst, jv)
+			t.each(dst, jv, t.op.Apply)
 		}
 		return err
 	})
@@ -109,7 +111,7 @@ func (t *Term) Covariance(d Denoiser, l Level) ([]Covariance, error) {
 		return nil, err
 	}
 	out := make([]Covariance, t.n)
-	for i := range out {
+	for i, at := range at {
 		m := mat.NewSymDense(len(at), nil)
 		for a := range at {
 			for b := a; b < len(at); b++ {
@@ -124,8 +126,30 @@ func (t *Term) Covariance(d Denoiser, l Level) ([]Covariance, error) {
 // fill writes direction k of an image into dst, which is zero.
 type fill func(dst []float32, k, image int)
 
-// unit directions along the given coordinates.
-func unit(at []int) fill { return func(dst []float32, k, _ int) { dst[at[k]] = 1 } }
+// unit directions along each image's coordinates; zero where it has fewer than another.
+func unit(at [][]int) fill {
+	return func(dst []float32, k, image int) {
+		if k < len(at[image]) {
+			dst[at[image][k]] = 1
+		}
+	}
+}
+
+// most is the number of coordinates of the image with the most.
+func most(at [][]int) (n int) {
+	for _, a := range at {
+		n = max(n, len(a))
+	}
+	return n
+}
+
+// each maps directions by the operator, which differs from image to image and knows
+// them by their place in the batch.
+func (t *Term) each(dst, dirs compute.Tensor, m func(dst, x compute.Tensor)) {
+	for from := 0; from < dirs.N; from += t.n {
+		m(dst.Images(from, from+t.n), dirs.Images(from, from+t.n))
+	}
+}
 
 // batches sends count directions of each image, shaped like like, to the device
 // in chunks. Direction k of image i is image (k−from)·n + i of dirs.
@@ -222,8 +246,9 @@ func (t *Term) dense(d Denoiser, l Level, probe func(k int, z []float32)) (compu
 	if err != nil {
 		return t.grad, nil, err
 	}
-	at, info, spectra := covariances[0].Measured, make([]float64, t.n), make([]spectrum, t.n)
+	at, info, spectra := make([][]int, t.n), make([]float64, t.n), make([]spectrum, t.n)
 	for i, c := range covariances {
+		at[i] = c.Measured
 		if spectra[i], err = c.spectrum(); err != nil {
 			return t.grad, nil, err
 		}
@@ -252,20 +277,23 @@ func (t *Term) dense(d Denoiser, l Level, probe func(k int, z []float32)) (compu
 }
 
 // trace is the exact trace: v_i = Aᵀ q_i/√(max(e_i, 0) + σ_y²).
-func (t *Term) trace(d Denoiser, l Level, at []int, spectra []spectrum) ([][]float64, error) {
+func (t *Term) trace(d Denoiser, l Level, at [][]int, spectra []spectrum) ([][]float64, error) {
 	back, err := t.adjointRows(at)
 	if err != nil {
 		return nil, err
 	}
-	return t.jets(d, l, len(at), func(dst []float32, k, i int) {
+	return t.jets(d, l, most(at), func(dst []float32, k, i int) {
 		s := spectra[i]
+		if k >= len(s.values) {
+			return
+		}
 		scale := 1 / math.Sqrt(max(s.values[k], 0)+l.sigmaY2())
-		accumulate(dst, back, func(row int) float64 { return scale * s.vectors.At(row, k) })
+		accumulate(dst, back[i], func(row int) float64 { return scale * s.vectors.At(row, k) })
 	}, nil)
 }
 
 // twoDirection is ½c D²x̂0[AᵀS⁻¹z, Aᵀz], averaged over the probes.
-func (t *Term) twoDirection(d Denoiser, l Level, at []int, spectra []spectrum, probe func(k int, z []float32)) ([][]float64, error) {
+func (t *Term) twoDirection(d Denoiser, l Level, at [][]int, spectra []spectrum, probe func(k int, z []float32)) ([][]float64, error) {
 	back, err := t.adjointRows(at)
 	if err != nil {
 		return nil, err
@@ -274,20 +302,20 @@ func (t *Term) twoDirection(d Denoiser, l Level, at []int, spectra []spectrum, p
 	scale := 1 / math.Sqrt(float64(t.opt.Probes))
 	return t.jets(d, l, t.opt.Probes, func(dst []float32, k, i int) {
 		s := spectra[i]
-		solved := make([]float64, len(at))
+		solved := make([]float64, len(at[i]))
 		for e, value := range s.values {
 			dot := 0.0
-			for row, coordinate := range at {
+			for row, coordinate := range at[i] {
 				dot += s.vectors.At(row, e) * float64(z[k][i*t.z.Len()+coordinate])
 			}
 			dot /= max(value, 0) + l.sigmaY2()
-			for row := range at {
+			for row := range at[i] {
 				solved[row] += dot * s.vectors.At(row, e)
 			}
 		}
-		accumulate(dst, back, func(row int) float64 { return scale * solved[row] })
+		accumulate(dst, back[i], func(row int) float64 { return scale * solved[row] })
 	}, func(dst []float32, k, i int) {
-		accumulate(dst, back, func(row int) float64 { return scale * float64(z[k][i*t.z.Len()+at[row]]) })
+		accumulate(dst, back[i], func(row int) float64 { return scale * float64(z[k][i*t.z.Len()+at[i][row]]) })
 	})
 }
 
@@ -301,16 +329,19 @@ func (t *Term) draw(probe func(k int, z []float32), values int) [][]float32 {
 	return z
 }
 
-// adjointRows are the rows of A on the measured coordinates: Aᵀe of each.
-func (t *Term) adjointRows(at []int) ([][]float64, error) {
-	rows, err := t.columns(len(at), t.z, unit(at), t.v, func(dst, dirs compute.Tensor) error {
-		t.op.Adjoint(dst, dirs)
+// adjointRows are the rows of each image's A on its measured coordinates: Aᵀe of each.
+func (t *Term) adjointRows(at [][]int) ([][][]float64, error) {
+	rows, err := t.columns(most(at), t.z, unit(at), t.v, func(dst, dirs compute.Tensor) error {
+		t.each(dst, dirs, t.op.Adjoint)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return rows[0], nil
+	for i := range rows {
+		rows[i] = rows[i][:len(at[i])]
+	}
+	return rows, nil
 }
 
 // accumulate adds Σ_row coef(row)·rows[row] to dst.

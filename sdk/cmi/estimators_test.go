@@ -12,6 +12,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
 )
 
 // The exact trace against the closed form, from nearly clean to nearly pure noise.
@@ -281,4 +282,34 @@ func TestCost(t *testing.T) {
 		assert.Equal(t, [2]int{3 * c.jvps, 3 * c.seconds}, [2]int{d.jvps, d.seconds}, "%+v", c.o)
 		assert.Equal(t, d.seconds, same)
 	}
+}
+
+// Images that are measured differently get what each gets alone, also where they
+// have different numbers of measurements or share fewer operators than there are images.
+func TestDenseEstimatorsPerImage(t *testing.T) {
+	p := newProblem(t, size{6, 8, 8}, 0.3, 3)
+	masks := [][]float32{{1, 1, 1, 1, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 1, 1, 1}}
+	mask := func(image int) measure.Operator {
+		op, err := measure.NewMask(p.dev, 1, 1, 8, masks[image%2])
+		require.NoError(t, err)
+		return op
+	}
+	both, err := measure.NewPerImage(mask(0), mask(1))
+	require.NoError(t, err)
+	defer both.Close()
+	for _, e := range []cmi.Estimator{cmi.Trace, cmi.TwoDirection, cmi.TwoTrace} {
+		p.op = both
+		batch, information := p.gradient(t, p.denoiser(t), options(e, 0, 2), func(_ int, z []float32) { signs(-1, z) })
+		for i := range batch {
+			p.op = mask(i)
+			defer p.op.Close()
+			alone, nats := p.gradient(t, p.denoiser(t, i), options(e, 0, 2), func(_ int, z []float32) { signs(-1, z) })
+			assert.LessOrEqual(t, relative(batch[i], alone[0]), 1e-5, "%s, image %d", e, i)
+			assert.InDelta(t, nats[0], information[i], 1e-6, "%s, image %d", e, i)
+		}
+	}
+	covariances, err := newTerm(t, p.dev, both, 3, options(cmi.Trace, 0, 1)).Covariance(p.denoiser(t), p.level)
+	require.NoError(t, err)
+	assert.Equal(t, []int{0, 1, 2, 3}, covariances[2].Measured)
+	assert.Equal(t, []int{5, 6, 7}, covariances[1].Measured)
 }

@@ -18,9 +18,11 @@ func (t *Term) twoTrace(d Denoiser, l Level, probe func(k int, z []float32)) ([]
 	if n > MaxDense {
 		return nil, fmt.Errorf("%d pixels are too many for the two-trace estimator (at most %d): use the probe estimator", n, MaxDense)
 	}
-	every := make([]int, n)
-	for p := range every {
-		every[p] = p
+	every := make([][]int, t.n)
+	for i := range every {
+		for p := range n {
+			every[i] = append(every[i], p)
+		}
 	}
 	jacobian, err := t.columns(n, t.v, unit(every), t.v, func(dst, dirs compute.Tensor) error {
 		jv, err := d.JVP(dirs)
@@ -40,17 +42,16 @@ func (t *Term) twoTrace(d Denoiser, l Level, probe func(k int, z []float32)) ([]
 	if err != nil {
 		return nil, err
 	}
-	a := mat.NewDense(len(at), n, nil)
-	for r, row := range back {
-		a.SetRow(r, row)
-	}
-	var information mat.Dense // AᵀR⁻¹A
-	information.Mul(a.T(), a)
-	information.Scale(1/l.sigmaY2(), &information)
-
 	z := t.draw(probe, t.n*n)
 	first := make([][][]float64, t.n) // [image][probe]: (Σ1⁻¹ − Σ1⁻¹Σ2Σ1⁻¹) z
 	for i := range t.n {
+		a := mat.NewDense(len(at[i]), n, nil)
+		for r, row := range back[i] {
+			a.SetRow(r, row)
+		}
+		var information mat.Dense // AᵀR⁻¹A
+		information.Mul(a.T(), a)
+		information.Scale(1/l.sigmaY2(), &information)
 		sigma1 := mat.NewDense(n, n, nil)
 		for r := range n {
 			for c := range n {
