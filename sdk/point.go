@@ -25,6 +25,9 @@ func (p *counted) pullBack(u compute.Tensor) (compute.Tensor, error) {
 		s.dev.Combine(full.Channels(0, u.C), compute.Times(1, u))
 		s.dev.Combine(full.Channels(u.C, out.C), compute.Times(0, u))
 	}
+	if err := s.stopped(); err != nil {
+		return full, err
+	}
 	g, err := p.Point.VJP(full)
 	if err != nil {
 		return g, err
@@ -40,6 +43,9 @@ func (p *counted) pullBack(u compute.Tensor) (compute.Tensor, error) {
 // JVP implements [cmi.Denoiser].
 func (p *counted) JVP(v compute.Tensor) (compute.Tensor, error) {
 	s := p.solver
+	if err := s.stopped(); err != nil {
+		return v, err
+	}
 	jv, err := p.Point.JVP(v)
 	if err != nil {
 		return jv, err
@@ -61,6 +67,9 @@ func (p *counted) tangent(v, jv compute.Tensor) (compute.Tensor, error) {
 // Second implements [cmi.Denoiser].
 func (p *counted) Second(v, w compute.Tensor) (compute.Tensor, error) {
 	s := p.solver
+	if err := s.stopped(); err != nil {
+		return v, err
+	}
 	d2, err := p.Point.Second(v, w)
 	if err != nil {
 		return d2, err
@@ -90,6 +99,9 @@ func (p *counted) Keeps() bool {
 
 // JVPKept implements [cmi.Keeper].
 func (p *counted) JVPKept(k int, v compute.Tensor) (compute.Tensor, error) {
+	if err := p.solver.stopped(); err != nil {
+		return v, err
+	}
 	jv, err := p.Point.(prior.Keeper).JVPKept(k, v)
 	if err != nil {
 		return jv, err
@@ -100,6 +112,9 @@ func (p *counted) JVPKept(k int, v compute.Tensor) (compute.Tensor, error) {
 
 // SecondOfKept implements [cmi.Keeper].
 func (p *counted) SecondOfKept(coef [][]float64) (compute.Tensor, error) {
+	if err := p.solver.stopped(); err != nil {
+		return p.solver.step.X, err
+	}
 	d2, err := p.Point.(prior.Keeper).SecondOfKept(coef)
 	if err != nil {
 		return d2, err

@@ -247,6 +247,39 @@ func TestCancel(t *testing.T) {
 	assert.Zero(t, steps)
 }
 
+// stopping ends a run's context when the third probe of a step is drawn.
+type stopping struct {
+	kept
+	cancel func()
+}
+
+func (s *stopping) Probe(z []float32, index, probe int) {
+	s.kept.Probe(z, index, probe)
+	if probe == 2 {
+		s.cancel()
+	}
+}
+
+// Work that takes many passes in one step ends between two of them, and the state is
+// that of the last whole step.
+func TestCancelWithinAStep(t *testing.T) {
+	p, o := gaussians(t, device(t, 1), 2, 10)
+	ctx, cancel := context.WithCancel(context.Background())
+	noise := &stopping{kept{steps: map[int][]float32{}, probes: map[[2]int][]float32{}}, cancel}
+	o.Noise, o.CMI.Probes = noise, 10000
+	s := newSolver(t, p, o)
+	before, _, err := s.State()
+	require.NoError(t, err)
+	_, err = s.Run(ctx)
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.Len(t, noise.probes, 3)
+	assert.Equal(t, 2+2*4, s.Passes(), "DPS's two and those of two probes")
+	after, index, err := s.State()
+	require.NoError(t, err)
+	assert.Equal(t, before, after)
+	assert.Equal(t, 9, index)
+}
+
 // The published 1000 steps: DPS takes two passes a step, DSG guides every 20th step
 // but the last, and one probe with K = 2 costs three more where the term acts.
 func TestForetoldPasses(t *testing.T) {

@@ -24,7 +24,8 @@ type Solver struct {
 	term   *cmi.Term
 	host   []float32
 	passes int
-	next   int // index of the step to run next; −1 when done
+	next   int             // index of the step to run next; −1 when done
+	ctx    context.Context // of Run; nil for a step that nobody can stop
 }
 
 // NewSolver validates the problem, allocates what every step needs, and draws x_T; the
@@ -105,6 +106,14 @@ func (s *Solver) SetState(x []float32, index int) error {
 	return s.dev.Sync()
 }
 
+// stopped is the error of Run's context when that has ended.
+func (s *Solver) stopped() error {
+	if s.ctx == nil {
+		return nil
+	}
+	return s.ctx.Err()
+}
+
 // State reads the current state x_t, dense [N,C,H,W], and the index of the step that
 // comes next, −1 when the run is done. A solver of the same problem and options goes on
 // from it by SetState, to the same result.
@@ -117,9 +126,11 @@ func (s *Solver) State() (x []float32, index int, err error) {
 func (s *Solver) Passes() int { return s.passes }
 
 // Run takes all remaining steps and returns the restored images, [N,C,H,W] in
-// about [−1, 1]. When ctx ends it stops before the next step with ctx's error; the
-// state stays good for SetState.
+// about [−1, 1]. When ctx ends it stops before the next derivative with ctx's error; the
+// state stays that after the last whole step, good for SetState.
 func (s *Solver) Run(ctx context.Context) ([]float32, error) {
+	s.ctx = ctx
+	defer func() { s.ctx = nil }()
 	for s.next >= 0 {
 		if err := ctx.Err(); err != nil {
 			return nil, err

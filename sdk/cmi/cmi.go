@@ -117,9 +117,9 @@ type Options struct {
 	Weighting Weighting
 	// Estimator of ∇I: Probe unless for comparison.
 	Estimator Estimator
-	// Probes is the number of Rademacher probes averaged, ≥ 1.
+	// Probes is the number of Rademacher probes averaged, 1 to 10000.
 	Probes int
-	// Lanczos is the number K ≥ 0 of Lanczos steps, each a network pass; 0 takes the
+	// Lanczos is the number K of Lanczos steps, 0 to 1000, each a network pass; 0 takes the
 	// isotropic covariance.
 	Lanczos int
 	// MinAlphaBar and MaxAlphaBar bound the noise levels where the term acts.
@@ -165,8 +165,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("unknown weighting %q: beta or constant", o.Weighting)
 	case o.Estimator != Probe && o.Estimator != Trace && o.Estimator != TwoDirection && o.Estimator != TwoTrace:
 		return fmt.Errorf("unknown estimator %q: probe, trace, two-direction or two-trace", o.Estimator)
-	case o.Probes < 1:
-		return fmt.Errorf("%d probes, at least 1 is wanted", o.Probes)
+	case o.Probes < 1 || o.Probes > 10000:
+		return fmt.Errorf("%d probes, 1 to 10000 are possible", o.Probes)
 	case o.Lanczos < 0 || o.Lanczos > 1000:
 		return fmt.Errorf("%d Lanczos steps, 0 to 1000 are possible", o.Lanczos)
 	case !(o.MinAlphaBar >= 0 && o.MinAlphaBar < o.MaxAlphaBar && o.MaxAlphaBar <= 1):

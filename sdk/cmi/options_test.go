@@ -26,6 +26,7 @@ func TestValidate(t *testing.T) {
 		"trace":                 {func(o *cmi.Options) { o.Estimator = cmi.Trace }, ""},
 		"unknown estimator":     {func(o *cmi.Options) { o.Estimator = "guess" }, `estimator "guess"`},
 		"no probes":             {func(o *cmi.Options) { o.Probes = 0 }, "0 probes"},
+		"too many probes":       {func(o *cmi.Options) { o.Probes = 10001 }, "10001 probes"},
 		"no steps":              {func(o *cmi.Options) { o.Lanczos = 0 }, ""},
 		"negative steps":        {func(o *cmi.Options) { o.Lanczos = -1 }, "-1 Lanczos steps"},
 		"too many steps":        {func(o *cmi.Options) { o.Lanczos = 1001 }, "1001 Lanczos steps"},
