@@ -59,7 +59,7 @@ func Open(dir string, s Settings, g Grid) (_ *Folder, err error) {
 	}
 	f := &Folder{dir: dir, grid: g}
 	if f.unlock, err = lock(filepath.Join(dir, ".lock")); err != nil {
-		return nil, fmt.Errorf("%s is in use by another run: %w", dir, err)
+		return nil, err
 	}
 	defer func() {
 		if err != nil {

@@ -53,6 +53,12 @@ func TestOpenRefuses(t *testing.T) {
 
 	_, err = Open(dir, settings, small)
 	assert.ErrorContains(t, err, "in use")
+
+	barred := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(barred, ".lock"), 0o755))
+	_, err = Open(barred, settings, small)
+	require.Error(t, err)
+	assert.NotContains(t, err.Error(), "in use")
 	require.NoError(t, f.Close())
 
 	_, err = Open(dir, Settings{"--steps": "3", "--seed": "3"}, small)

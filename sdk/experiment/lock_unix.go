@@ -3,7 +3,9 @@
 package experiment
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -15,7 +17,10 @@ func lock(path string) (unlock func(), err error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return nil, err
+		if err == syscall.EWOULDBLOCK {
+			return nil, fmt.Errorf("%s is in use by another run", filepath.Dir(path))
+		}
+		return nil, fmt.Errorf("%s can't be locked: %w", path, err)
 	}
 	return func() { f.Close() }, nil
 }
