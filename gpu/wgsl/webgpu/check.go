@@ -33,7 +33,7 @@ func (i Info) CheckGroups(groups []int32) error {
 
 // CheckWords refuses what are not whole words inside a buffer of so many bytes.
 func CheckWords(offset, bytes, size int) error {
-	if offset < 0 || bytes < 0 || offset%4 != 0 || bytes%4 != 0 || offset+bytes > size {
+	if offset < 0 || bytes < 0 || offset%4 != 0 || bytes%4 != 0 || bytes > size-offset {
 		return fmt.Errorf("%d bytes at %d of a buffer of %d: whole words inside it are wanted", bytes, offset, size)
 	}
 	return nil
@@ -59,7 +59,7 @@ func Bound(ranges []Range, bindings []Binding, size func(Buffer) (int, error)) (
 		if err != nil {
 			return -1, err
 		}
-		if r.Offset < 0 || r.Size < 1 || r.Offset+r.Size > have {
+		if r.Offset < 0 || r.Size < 1 || r.Size > have-r.Offset {
 			return -1, fmt.Errorf("binding %d is bytes %d to %d of a buffer of %d", i, r.Offset, r.Offset+r.Size, have)
 		}
 		if bindings[i] == DynamicUniform {

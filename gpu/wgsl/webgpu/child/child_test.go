@@ -90,6 +90,7 @@ func TestServeRefuses(t *testing.T) {
 	for name, request := range map[string][]byte{
 		"unknown":      append([]byte{'?'}, number(0)...),
 		"few numbers":  append([]byte{'r'}, number(0)...),
+		"no pipeline":  append([]byte{'g'}, number(0)...),
 		"cut":          {'s', 1, 0},
 		"huge":         {'s', 255, 255, 255, 255, 255, 255, 255, 127},
 		"negative":     {'s', 255, 255, 255, 255, 255, 255, 255, 255},

@@ -42,7 +42,7 @@ func Serve(open func() (webgpu.GPU, error), in io.Reader, out io.Writer) error {
 
 // answer does one request.
 func answer(w *wire, g webgpu.GPU, letter byte, n []int) error {
-	if want := map[byte]int{createBuffer: 2, destroyBuffer: 1, write: 2, destroyGroup: 1, read: 3}[letter]; len(n) < want && w.err == nil {
+	if want := map[byte]int{createBuffer: 2, destroyBuffer: 1, write: 2, createBindGroup: 1, destroyGroup: 1, read: 3}[letter]; len(n) < want && w.err == nil {
 		return fmt.Errorf("request %q with %d numbers, %d are wanted", letter, len(n), want)
 	}
 	number := func(id int32, err error) {
