@@ -37,9 +37,6 @@ over the faces and the paired difference with its 95 % bootstrap interval.`,
   cmi-native demo --images DIR --faces 16 --eta -1      # your own faces, another weight`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := prepareFolder(out); err != nil {
-				return err
-			}
 			truths, err := demoFaces(dir, count)
 			if err != nil {
 				return err
@@ -93,12 +90,23 @@ type comparison struct{ scores [2][]scores }
 func demo(c *cobra.Command, place *sdk.Place, truths []picture.Image, f samplingFlags, out string) error {
 	arms := []bool{false, true} // without and with the information term
 	total := 0
+	if err := f.noisy(); err != nil {
+		return err
+	}
 	for _, withCMI := range arms {
-		o, err := f.options(place.Prior(), "sr4", "dps", withCMI)
-		if err != nil {
+		var o sdk.Options
+		if err := place.Do(c.Context(), func(m prior.Model) (err error) {
+			if o, err = f.options(m, "sr4", "dps", withCMI); err != nil {
+				return err
+			}
+			return sdk.Problem{Prior: m, N: 1}.Fits(o)
+		}); err != nil {
 			return err
 		}
 		total += passes(o) * len(truths) * len(demoTasks)
+	}
+	if err := prepareFolder(out); err != nil {
+		return err
 	}
 	grid := picture.Grid{
 		Title:   "Restored by diffusion posterior sampling, without and with mutual-information guidance",

@@ -21,10 +21,13 @@ func init() {
 
 // openCUDA opens a GPU; options are its number and the precision, in any order.
 func openCUDA(options []string) (compute.Device, error) {
-	number, precision := 0, cuda.TF32
+	number, precision, numbers := 0, cuda.TF32, 0
 	for _, o := range options {
 		n, err := strconv.Atoi(o)
 		if err == nil {
+			if numbers++; numbers > 1 {
+				return nil, fmt.Errorf("%d and %d are two GPUs: name one, or several with --gpus", number, n)
+			}
 			number = n
 		} else if precision, err = cuda.ParsePrecision(o); err != nil {
 			return nil, fmt.Errorf("%w, or the number of a GPU", err)

@@ -50,6 +50,8 @@ func TestCUDADevices(t *testing.T) {
 		{[]string{"--device", "cuda:f64"}, []string{"f64", "tf32", "bf16"}},
 		{[]string{"--gpus", "0,1"}, []string{"--gpus", "cpu", "cuda"}},
 		{[]string{"--device", "cuda", "--gpus", "0,0"}, []string{"different"}},
+		{[]string{"--device", "cuda:1", "--gpus", "0,1"}, []string{"cuda:1", "[0 1]", "leave one out"}},
+		{[]string{"--device", "cuda:1:0"}, []string{"1 and 0", "--gpus"}},
 		{[]string{"--device", "cuda", "--gpus", "0,5"}, []string{"GPU 5"}},
 	} {
 		code, out, errs := tool(t.Context(), append([]string{"sample", "--count", "2", "--out", t.TempDir()}, c.args...)...)

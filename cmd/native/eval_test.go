@@ -112,6 +112,8 @@ func evalResults(t *testing.T, dir, stdout string, files map[string]string) {
 	require.Zero(t, code, stderr)
 	assert.Equal(t, stdout, again)
 	assert.Equal(t, files, evalTree(t, dir))
+	code, _, stderr = tool(context.Background(), tiny(dir, "--fallback", "cpu")...) // may come later
+	assert.Zero(t, code, stderr)
 	for flag, value := range map[string]string{"--seed": "2", "--eta": "1", "--limit": "1", "--cmi": "on", "--samples": "2"} {
 		code, _, stderr := tool(context.Background(), tiny(dir, flag, value)...)
 		assert.Equal(t, exitUsage, code)
@@ -189,6 +191,8 @@ func TestEvalBadInput(t *testing.T) {
 		"preset":           {[]string{"--preset", "paper"}, []string{"paper", "paper-ffhq"}},
 		"task":             {[]string{"--tasks", "sr4,sharpen"}, []string{"sharpen", "sr4", "all"}},
 		"a file's task":    {[]string{"--tasks", "mask"}, []string{"mask"}},
+		"a nonlinear task": {[]string{"--tasks", "phase"}, []string{"phase", "known are all, b"}},
+		"ddim":             {[]string{"--ddim", "NaN"}, []string{"--ddim is NaN"}},
 		"method":           {[]string{"--methods", "dps,magic"}, []string{"magic", "dsg"}},
 		"twice":            {[]string{"--methods", "dps,dps"}, []string{"dps", "twice"}},
 		"arms":             {[]string{"--cmi", "maybe"}, []string{"maybe", "both"}},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -22,9 +23,14 @@ func (f *modelFlags) addGPUs(c *cobra.Command) {
 func (f *modelFlags) places(ctx context.Context) (all []*sdk.Place, err error) {
 	names := []string{f.device}
 	if len(f.gpus) > 0 {
-		base, _, _ := strings.Cut(f.device, ":")
+		base, options, _ := strings.Cut(f.device, ":")
 		if variants[base].count == nil {
 			return nil, fmt.Errorf("--gpus %v needs a device with numbers, as --device cuda; --device is %s", f.gpus, f.device)
+		}
+		for _, o := range strings.Split(options, ":") {
+			if _, err := strconv.Atoi(o); err == nil {
+				return nil, fmt.Errorf("--device %s and --gpus %v both number GPUs: leave one out", f.device, f.gpus)
+			}
 		}
 		names = nil
 		seen := map[int]bool{}

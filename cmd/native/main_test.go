@@ -37,6 +37,13 @@ func writeFile(t *testing.T, name string, data []byte) string {
 	return path
 }
 
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(to, data, 0o644))
+}
+
 func grey(t *testing.T, w, h int) string {
 	t.Helper()
 	m := image.NewGray(image.Rect(0, 0, w, h))
@@ -58,6 +65,8 @@ func TestBadInput(t *testing.T) {
 	hostile := writeFile(t, "hostile.pt", []byte("\x80\x02cos\nsystem\n(X\x04\x00\x00\x00echotR."))
 	text := writeFile(t, "notes.txt", []byte("not a picture"))
 	other := grey(t, 80, 60)
+	measured := filepath.Join(t.TempDir(), "01.measurement.png")
+	copyFile(t, face, measured)
 	blocked := writeFile(t, "file", nil)
 	headless := writeFile(t, "config.json", []byte(`{"num_head_channels": 48}`))
 	for _, c := range []struct {
@@ -98,6 +107,20 @@ func TestBadInput(t *testing.T) {
 		{"no probes", []string{"restore", face, "--cmi", "--probes", "0"}, []string{"probes"}},
 		{"unknown weighting", []string{"restore", face, "--cmi", "--weighting", "gamma"}, []string{"gamma", "beta"}},
 		{"window", []string{"restore", face, "--cmi", "--window-from", "0.9", "--window-to", "0.1"}, []string{"0.9", "0.1"}},
+		{"a result under the name of another", []string{"restore", face, measured}, []string{"01.png", measured, "rename"}},
+		{"too many probes", []string{"restore", face, "--cmi", "--probes", "1000000000"}, []string{"1000000000 probes", "10000"}},
+		{"eta of DDIM that is no number", []string{"restore", face, "--ddim", "NaN"}, []string{"--ddim is NaN"}},
+		{"DDIM without bound", []string{"sample", "--ddim=-Inf"}, []string{"--ddim is -Inf"}},
+		{"scale that is no number", []string{"restore", face, "--scale", "NaN"}, []string{"--scale is NaN"}},
+		{"scale without bound", []string{"restore", face, "--scale", "Inf"}, []string{"--scale is +Inf"}},
+		{"negative scale", []string{"restore", face, "--scale", "-1"}, []string{"--scale is -1"}},
+		{"curvature that is no number", []string{"restore", face, "--method", "evidence", "--curvature", "NaN"}, []string{"--curvature is NaN"}},
+		{"no faces", []string{"demo", "--faces", "0"}, []string{"0"}},
+		{"demo's device", []string{"demo", "--device", "abacus"}, []string{"abacus", "cpu"}},
+		{"demo's eta of DDIM", []string{"demo", "--ddim", "3"}, []string{"--ddim is 3"}},
+		{"demo's prior", []string{"demo", "--prior", "missing.pt"}, []string{"missing.pt"}},
+		{"demo's noise", []string{"demo", "--sigma-y", "0"}, []string{"--sigma-y is 0"}},
+		{"the second device", []string{"verify", "--quick", "--device", "cpu,abacus"}, []string{"abacus", "cpu"}},
 		{"no samples", []string{"sample", "--count", "0"}, []string{"--count"}},
 		{"golden folder", []string{"verify", "--golden", "none"}, []string{"none"}},
 		{"empty golden folder", []string{"verify", "--golden", t.TempDir()}, []string{"golden"}},
@@ -122,9 +145,43 @@ func TestBadInput(t *testing.T) {
 			for _, w := range c.want {
 				assert.Contains(t, stderr, w)
 			}
-			files, _ := filepath.Glob(filepath.Join(out, "*"))
-			assert.Empty(t, files)
+			assert.NoDirExists(t, out)
 		})
+	}
+}
+
+// No file that restore reads is overwritten, nor through a link.
+func TestRestoreKeepsItsInput(t *testing.T) {
+	dir := t.TempDir()
+	mine, link := filepath.Join(dir, "mine.png"), filepath.Join(dir, "link.png")
+	copyFile(t, face, mine)
+	for _, args := range [][]string{
+		{mine},
+		{face, "--task", "mask", "--mask", filepath.Join(dir, "01.png")},
+		{face, "--task", "kernel", "--kernel", filepath.Join(dir, "01.npy"), "--npy"},
+		{link},
+	} {
+		input := args[len(args)-1]
+		if input == "--npy" {
+			input = args[len(args)-2]
+		}
+		out := dir
+		if input == link {
+			require.NoError(t, os.Symlink(mine, link))
+			out = filepath.Join(dir, "other")
+			require.NoError(t, os.Mkdir(out, 0o755))
+			require.NoError(t, os.Symlink(mine, filepath.Join(out, "link.png")))
+		} else {
+			copyFile(t, face, input)
+		}
+		code, _, stderr := tool(context.Background(), append([]string{"restore", "--steps", "1", "--out", out}, args...)...)
+		assert.Equal(t, exitUsage, code)
+		assert.Equal(t, "cmi-native: "+input+" would be overwritten: name another --out\n", stderr)
+		same, err := os.ReadFile(input)
+		require.NoError(t, err)
+		want, err := os.ReadFile(face)
+		require.NoError(t, err)
+		assert.Equal(t, want, same)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -103,7 +104,7 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	if f.noise != "gaussian" && (f.noise != "poisson" || f.isMeasured || f.task == "phase") {
 		return fmt.Errorf("--noise %q: gaussian, or poisson for a linear task without --measured", f.noise)
 	}
-	pictures, names, err := openAll(args)
+	pictures, names, err := f.openAll(args)
 	if err != nil {
 		return err
 	}
@@ -219,22 +220,49 @@ func (f *restoreFlags) save(s *measured, restored picture.Image, name string) (r
 }
 
 // openAll opens every picture before any work, and names the results: the files'
-// names without folder and extension, which must differ.
-func openAll(paths []string) (pictures []picture.Image, names []string, err error) {
-	seen := map[string]string{"restored": "the grid"}
+// names without folder and extension. No two results may be one file, nor may a result
+// be a file that is read.
+func (f *restoreFlags) openAll(paths []string) (pictures []picture.Image, names []string, err error) {
+	from := map[string]string{"restored.png": "the grid"}
+	if f.diagnostics {
+		from["steps.jsonl"] = "the diagnostics"
+	}
 	for _, path := range paths {
 		p, err := picture.Open(path)
 		if err != nil {
 			return nil, nil, err
 		}
 		name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
-		if other, ok := seen[name]; ok {
-			return nil, nil, fmt.Errorf("%s and %s would both be written to %s.png: rename one", other, path, name)
+		for _, file := range f.results(name) {
+			if other, ok := from[file]; ok {
+				return nil, nil, fmt.Errorf("%s and %s would both be written to %s: rename one", other, path, file)
+			}
+			from[file] = path
 		}
-		seen[name] = path
 		pictures, names = append(pictures, p), append(names, name)
 	}
+	read := slices.Concat(paths, []string{f.mask, f.kernel, f.prior, f.config})
+	for _, file := range slices.Sorted(maps.Keys(from)) {
+		there, err := os.Stat(filepath.Join(f.out, file))
+		if err != nil {
+			continue // nothing to overwrite
+		}
+		for _, path := range read {
+			if input, err := os.Stat(path); err == nil && os.SameFile(there, input) {
+				return nil, nil, fmt.Errorf("%s would be overwritten: name another --out", path)
+			}
+		}
+	}
 	return pictures, names, nil
+}
+
+// results are the files that are written for a picture.
+func (f *restoreFlags) results(name string) []string {
+	files := []string{name + ".png", name + ".measurement.png"}
+	if f.npy {
+		files = append(files, name+".npy")
+	}
+	return files
 }
 
 // taskNames are the tasks of the command line.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"sort"
 
 	"github.com/spf13/cobra"
@@ -88,8 +89,13 @@ func (f *samplingFlags) options(model prior.Model, task, method string, withCMI 
 		return sdk.Options{}, err
 	}
 	o := sdk.Options{Schedule: schedule, Seed: f.seed, Variance: sdk.VarianceOf(model)}
-	if f.ddim > 1 {
-		return o, fmt.Errorf("--ddim is %v, 0 to 1 is wanted", f.ddim)
+	switch {
+	case math.IsNaN(f.ddim) || math.IsInf(f.ddim, 0) || f.ddim > 1:
+		return o, fmt.Errorf("--ddim is %v, 0 to 1 is wanted, or a negative number for DDPM's chain", f.ddim)
+	case !(f.scale >= 0) || math.IsInf(f.scale, 0):
+		return o, fmt.Errorf("--scale is %v, a positive number is wanted, or 0 for the published one", f.scale)
+	case math.IsNaN(f.curvature) || math.IsInf(f.curvature, 0):
+		return o, fmt.Errorf("--curvature is %v, a finite number is wanted", f.curvature)
 	}
 	if f.ddim >= 0 {
 		o.DDIM = &f.ddim
@@ -111,6 +117,14 @@ func (f *samplingFlags) options(model prior.Model, task, method string, withCMI 
 		o.CMI = &term
 	}
 	return o, nil
+}
+
+// noisy says whether --sigma-y is a measurement's noise.
+func (f *samplingFlags) noisy() error {
+	if !(f.sigmaY > 0) || math.IsInf(f.sigmaY, 0) {
+		return fmt.Errorf("--sigma-y is %v, a positive number is wanted (0.05 in the paper)", f.sigmaY)
+	}
+	return nil
 }
 
 // passes is how many network passes a run will take.

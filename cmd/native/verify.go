@@ -50,6 +50,11 @@ The error is ‖got − ref‖/‖ref‖. A device that rounds the factors of co
 			} else if o.Full {
 				return errors.New("--full needs --golden DIR with a folder full/ in it")
 			}
+			for _, name := range strings.Split(names, ",") {
+				if _, err := findDevice(name); err != nil {
+					return err
+				}
+			}
 			failures := 0
 			for _, name := range strings.Split(names, ",") {
 				dev, err := openDevice(c.Context(), name)
