@@ -11,7 +11,7 @@ try {
     ["desktop", { viewport: { width: 1240, height: 900 } }],
     ["phone", { viewport: { width: 390, height: 844 }, deviceScaleFactor: 1.5, isMobile: true, hasTouch: true }],
   ]) {
-    const context = await launch(options);
+    const context = await launch({ reducedMotion: "reduce", ...options });
     const page = await open(context, server.url + "/");
     await page.waitForFunction(() => /^(Done|It did not)/.test(document.querySelector("#status").textContent), null, { timeout: 120_000 });
     await page.screenshot({ path: join(folder, `browser-${name}.jpg`), type: "jpeg", quality: 82, fullPage: name === "desktop" });
