@@ -300,3 +300,16 @@ func total(o sdk.Options) int {
 	method, term := sdk.Passes(o)
 	return method + term
 }
+
+// What a batch tells of one image is that image's.
+func TestProgressOf(t *testing.T) {
+	p := sdk.Progress{Step: 3, Steps: 9, Passes: 7, Residual: []float64{1, 2}, Preview: []float32{1, 2, 3, 4, 5, 6}}
+	assert.Equal(t, sdk.Progress{Step: 3, Steps: 9, Passes: 7, Residual: []float64{2}, Preview: []float32{4, 5, 6}}, p.Of(1))
+	p.Information, p.Gradient, p.Applied, p.Limited, p.LimitedOf = []float64{3, 4}, []float64{5, 6}, []float64{7, 8}, 1, []bool{false, true}
+	for i, limited := range []int{0, 1} {
+		of := p.Of(i)
+		assert.Equal(t, limited, of.Limited)
+		assert.Equal(t, []bool{limited == 1}, of.LimitedOf)
+		assert.Equal(t, [][]float64{p.Information[i : i+1], p.Gradient[i : i+1], p.Applied[i : i+1]}, [][]float64{of.Information, of.Gradient, of.Applied})
+	}
+}

@@ -77,7 +77,7 @@ scaled. Pictures are the outermost loop, so --report-only makes the tables of wh
 	fl.StringSliceVar(&f.methods, "methods", experiment.Methods, "methods, of "+strings.Join(keys(guide.Named), ", "))
 	fl.StringVar(&f.cmi, "cmi", "both", "arms: off (without the information term), on (with it) or both")
 	fl.IntVar(&f.samples, "samples", 1, "samples for each measurement; 2 give the exchangeability ratio")
-	fl.IntVar(&f.batch, "batch", 1, "pictures sampled together, faster on a GPU; results do not depend on it, but a run that is stopped keeps only whole pictures' results of a batch, and those of its first")
+	fl.IntVar(&f.batch, "batch", 1, "pictures sampled together, faster on a GPU; results do not depend on it; a run stopped in a batch samples its pictures after the first again")
 	fl.StringVar(&f.metrics.lpips, "lpips", "", "torchvision weights `FILE` of the network that LPIPS runs on; without, an LPIPS-like distance")
 	fl.StringVar(&f.metrics.network, "lpips-net", "alex", "network of --lpips: "+strings.Join(lpips.Names(), ", "))
 	fl.StringVar(&f.metrics.inception, "inception", "", "weights `FILE` of the FID's Inception v3; without, an FID-like distance")
