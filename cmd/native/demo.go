@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"text/tabwriter"
 
@@ -166,15 +167,25 @@ func summarise(w io.Writer, results []comparison, seed uint64) error {
 				psnr[a], ssim[a] = append(psnr[a], s.psnr), append(ssim[a], s.ssim)
 			}
 		}
-		d, lo, hi, err := metric.PairedBootstrap(psnr[1], psnr[0], 2000, seed)
-		if err != nil {
-			return failed(err)
+		text := fmt.Sprintf("%s\t%v\t%v", demoTasks[k].name, mean[0], mean[1])
+		for _, d := range []struct {
+			of     [2][]float64
+			format string
+			unit   string
+		}{{psnr, "%+.2f", " dB"}, {ssim, "%+.4f", ""}} {
+			value, lo, hi, err := metric.PairedBootstrap(d.of[1], d.of[0], 2000, seed)
+			if err != nil {
+				return failed(err)
+			}
+			text += "\t" + fmt.Sprintf(d.format, value) + d.unit
+			if !math.IsNaN(lo) { // a single face has no interval
+				text += fmt.Sprintf(" ("+d.format+" … "+d.format+")", lo, hi)
+			}
 		}
-		e, elo, ehi, err := metric.PairedBootstrap(ssim[1], ssim[0], 2000, seed)
-		if err != nil {
-			return failed(err)
-		}
-		fmt.Fprintf(t, "%s\t%v\t%v\t%+.2f dB (%+.2f … %+.2f)\t%+.4f (%+.4f … %+.4f)\n", demoTasks[k].name, mean[0], mean[1], d, lo, hi, e, elo, ehi)
+		fmt.Fprintln(t, text)
+	}
+	if n := len(results[0].scores[0]); n < metric.FewestImages {
+		fmt.Fprintf(t, "%d of %d faces could all differ alike by chance: --faces %d or more tell\n", n, n, metric.FewestImages)
 	}
 	return t.Flush()
 }

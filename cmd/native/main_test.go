@@ -301,7 +301,8 @@ func TestInfoAndSampleAndDemo(t *testing.T) {
 	assert.FileExists(t, filepath.Join(out, "samples.png"))
 	code, stdout, stderr = tool(context.Background(), "demo", "--faces", "1", "--steps", "2", "--out", out)
 	require.Zero(t, code, stderr)
-	assert.Contains(t, stdout, "sr4")
+	assert.Regexp(t, `sr4 .* dB +[+-][\d.]+\n`, stdout, "one face has no interval")
+	assert.Contains(t, stdout, "--faces 6")
 	assert.FileExists(t, filepath.Join(out, "demo.png"))
 }
 

@@ -111,9 +111,9 @@ type report struct {
 }
 
 type exchange struct {
-	Distance string     `json:"distance"`
-	Ratio    float64    `json:"ratio"`
-	Interval [2]float64 `json:"interval95"`
+	Distance string      `json:"distance"`
+	Ratio    float64     `json:"ratio"`
+	Interval *[2]float64 `json:"interval95"` // null for a single picture
 }
 
 // finish computes what belongs to all pictures together; own are the statistics of
@@ -156,7 +156,11 @@ func (c *comparer) finish(seed uint64) (r *report, own *fid.Statistics, err erro
 		if err != nil {
 			return nil, nil, err
 		}
-		r.Exchangeability = append(r.Exchangeability, exchange{d.name, ratio, [2]float64{lo, hi}})
+		one := exchange{Distance: d.name, Ratio: ratio}
+		if !math.IsNaN(lo) {
+			one.Interval = &[2]float64{lo, hi}
+		}
+		r.Exchangeability = append(r.Exchangeability, one)
 	}
 	return r, own, nil
 }
@@ -197,7 +201,11 @@ func (r *report) table(w io.Writer) error {
 		fmt.Fprintf(w, "%s: at least 2 pictures are wanted\n", r.Frechet)
 	}
 	for _, e := range r.Exchangeability {
-		fmt.Fprintf(w, "exchangeability in %s: %.3f (%.3f … %.3f)\n", e.Distance, e.Ratio, e.Interval[0], e.Interval[1])
+		interval := ""
+		if e.Interval != nil {
+			interval = fmt.Sprintf(" (%.3f … %.3f)", e.Interval[0], e.Interval[1])
+		}
+		fmt.Fprintf(w, "exchangeability in %s: %.3f%s\n", e.Distance, e.Ratio, interval)
 	}
 	return nil
 }

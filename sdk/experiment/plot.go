@@ -78,7 +78,7 @@ func (d divider) Plot(c draw.Canvas, p *plot.Plot) {
 
 // ticks are about five round numbers.
 func ticks(low, high float64) []plot.Tick {
-	if !(high > low) {
+	if !(high-low > 1e-9*max(math.Abs(low), math.Abs(high))) { // steps would be lost in rounding
 		return []plot.Tick{{Value: low, Label: fixed(low, 2)}}
 	}
 	power := math.Pow(10, math.Floor(math.Log10((high-low)/5)))
@@ -105,6 +105,9 @@ type points struct {
 func (p *points) add(x float64, v Interval) {
 	if !math.IsNaN(v.Value) {
 		p.XYs = append(p.XYs, plotter.XY{X: x, Y: v.Value})
+		if math.IsNaN(v.Low) { // a single picture has no bar
+			v.Low, v.High = v.Value, v.Value
+		}
 		p.YErrors = append(p.YErrors, struct{ Low, High float64 }{v.Value - v.Low, v.High - v.Value})
 	}
 }

@@ -26,11 +26,18 @@ var measures = [3]struct {
 	{"lpips", "", 4, false, func(r *Result) float64 { return r.LPIPS }},
 }
 
-// Interval is a value with its 95 % bootstrap interval over the pictures.
-type Interval struct{ Value, Low, High float64 }
+// Interval is a value with its 95 % bootstrap interval over the pictures; Low and High
+// are NaN for a single one.
+type Interval struct {
+	Value, Low, High float64
+	Pictures         int // that it is over
+}
 
-// Decided says whether the interval leaves zero out.
-func (i Interval) Decided() bool { return i.Low > 0 || i.High < 0 }
+// Decided says whether the interval leaves zero out and is over enough pictures for
+// that to mean anything.
+func (i Interval) Decided() bool {
+	return i.Pictures >= metric.FewestImages && (i.Low > 0 || i.High < 0)
+}
 
 // CellSummary is what all results of a cell say together.
 type CellSummary struct {
@@ -183,6 +190,7 @@ func (c *gathered) summarise(seed uint64) (*CellSummary, error) {
 	for d := range s.Exchangeability {
 		e := &s.Exchangeability[d]
 		var err error
+		e.Pictures = len(c.apart[d])
 		if e.Value, e.Low, e.High, err = metric.Exchangeability(c.apart[d], c.toTruth[d], c.toTruth2[d], resamples, seed); err != nil {
 			return nil, err
 		}
@@ -215,10 +223,10 @@ func paired(a, b []float64, seed uint64) (Interval, error) {
 		}
 	}
 	if len(x) == 0 {
-		return Interval{math.NaN(), math.NaN(), math.NaN()}, nil
+		return Interval{math.NaN(), math.NaN(), math.NaN(), 0}, nil
 	}
 	mean, low, high, err := metric.PairedBootstrap(x, y, resamples, seed)
-	return Interval{mean, low, high}, err
+	return Interval{mean, low, high, len(x)}, err
 }
 
 // cell finds a cell's summary; nil if there is none.

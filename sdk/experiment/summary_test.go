@@ -52,7 +52,7 @@ func TestPairedDifferences(t *testing.T) {
 	assert.True(t, d.Low >= 0.5 && d.Low < 0.55 && d.High > 0.55 && d.High <= 0.6, "pairs differ by 0.5 or 0.6: %v", d)
 	assert.True(t, d.Decided())
 	assert.Greater(t, base.Mean[0].High-base.Mean[0].Low, 3.0, "the pictures themselves differ by much more")
-	assert.Equal(t, Interval{}, term.Difference[1])
+	assert.Equal(t, Interval{Pictures: 8}, term.Difference[1])
 	assert.False(t, term.Difference[1].Decided())
 
 	assert.InDelta(t, 0.8, term.Exchangeability[0].Value, 1e-9)
@@ -138,4 +138,22 @@ func TestTicks(t *testing.T) {
 		}
 	}
 	assert.Len(t, ticks(2, 2), 1)
+}
+
+// One picture has no interval, and few decide nothing however alike they are.
+func TestFewPictures(t *testing.T) {
+	for _, n := range []int{1, 5, 6} {
+		f := made(t, strings.Split("abcdef", "")[:n], n*8, func(int) float64 { return 0.18 })
+		s, err := f.Summarise(1)
+		require.NoError(t, err)
+		d := s.cell(Cell{"sr4", "dps", true}).Difference[0]
+		assert.InDelta(t, 0.18, d.Value, 1e-9)
+		assert.Equal(t, n == 1, math.IsNaN(d.Low) && math.IsNaN(d.High))
+		assert.Equal(t, n == 6, d.Decided(), n)
+		text := s.Text(Preset{})
+		assert.Equal(t, n > 1, strings.Contains(text, "+0.18 (+0.18 … +0.18)"), text)
+		assert.Equal(t, n == 6, strings.Contains(text, "**"), text)
+		_, _, err = s.plots()
+		require.NoError(t, err)
+	}
 }

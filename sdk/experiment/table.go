@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/metric"
 )
 
 // table is a table of text, to be written as Markdown or HTML.
@@ -58,13 +59,21 @@ func signed(v float64, digits int) string {
 	}
 }
 
-// change is a difference with its interval, marked where that leaves zero out.
+// change is a difference with its interval, marked where that is decided.
 func change(d Interval, digits int) entry {
 	if math.IsNaN(d.Value) {
 		return entry{Text: none}
 	}
 	visible := math.Round(d.Value*math.Pow10(digits)) != 0
-	return entry{fmt.Sprintf("%s (%s … %s)", signed(d.Value, digits), signed(d.Low, digits), signed(d.High, digits)), visible && d.Decided()}
+	return entry{signed(d.Value, digits) + within(d, func(v float64) string { return signed(v, digits) }), visible && d.Decided()}
+}
+
+// within prints an interval's ends behind its value; nothing for a single picture.
+func within(d Interval, print func(float64) string) string {
+	if math.IsNaN(d.Low) {
+		return ""
+	}
+	return fmt.Sprintf(" (%s … %s)", print(d.Low), print(d.High))
 }
 
 // short is a distance's name without the network that it runs on: "lpips-like".
@@ -171,7 +180,7 @@ func (s *Summary) quality(p Preset, task string) table {
 		}
 		if exchange {
 			for _, e := range c.Exchangeability {
-				ours = append(ours, entry{Text: fmt.Sprintf("%s (%s … %s)", fixed(e.Value, 3), fixed(e.Low, 3), fixed(e.High, 3))})
+				ours = append(ours, entry{Text: fixed(e.Value, 3) + within(e, func(v float64) string { return fixed(v, 3) })})
 			}
 			paper = append(paper, plain(none, none)...)
 		}
@@ -201,8 +210,8 @@ func (s *Summary) Text(p Preset) string {
 // changes are the paired differences of all cells with the information term.
 func (s *Summary) changes() table {
 	t := table{Title: "What the information term changes", Head: []string{"task", "method"},
-		Note: "Means of the paired differences, with the term less without it, same pictures, measurements and random numbers, and 95 % bootstrap " +
-			"intervals over the pictures; bold: the interval leaves zero out. The difference of Fréchet distances has no interval."}
+		Note: fmt.Sprintf("Means of the paired differences, with the term less without it, same pictures, measurements and random numbers, and 95 %% bootstrap "+
+			"intervals over the pictures; bold: the interval leaves zero out, of at least %d pictures. The difference of Fréchet distances has no interval.", metric.FewestImages)}
 	for m := range measures {
 		t.Head = append(t.Head, "Δ "+s.head(m))
 	}

@@ -10,6 +10,11 @@ import (
 	"gonum.org/v1/gonum/stat"
 )
 
+// FewestImages is the least number of images on which a 95 % interval of a difference
+// says anything: all of n differences have one sign by chance in one of 2^(n−1) cases,
+// which is below 5 % from 6.
+const FewestImages = 6
+
 // PairedBootstrap compares two methods on the same images: a and b hold one value
 // of a metric per image, in the same order, from the same measurements and seeds.
 // It returns the mean of a−b and the 95 % percentile bootstrap interval of that
@@ -17,8 +22,8 @@ import (
 // that a is larger; an interval that holds 0 means that the difference may be
 // chance. 10 000 resamples settle the interval's ends to about 1 % of its width.
 //
-// The same seed gives the same interval. With one pair the interval has width 0
-// and says nothing. An infinite value (PSNR of identical images) is an error.
+// The same seed gives the same interval. One pair has no interval: its ends are NaN.
+// An interval of fewer than [FewestImages] can leave 0 out by chance alone. An infinite value (PSNR of identical images) is an error.
 func PairedBootstrap(a, b []float64, resamples int, seed uint64) (mean, lo, hi float64, err error) {
 	if len(a) != len(b) {
 		return 0, 0, 0, fmt.Errorf("paired bootstrap: %d and %d values, want one of each per image", len(a), len(b))
@@ -44,13 +49,17 @@ func PairedBootstrap(a, b []float64, resamples int, seed uint64) (mean, lo, hi f
 }
 
 // bootstrap is the 95 % percentile interval of a statistic of n images. statistic
-// computes it on a resample, of which it draws n images with image.
+// computes it on a resample, of which it draws n images with image. One image has no
+// interval: all its resamples are alike.
 func bootstrap(n, resamples int, seed uint64, statistic func(image func() int) float64) (lo, hi float64, err error) {
 	if n == 0 {
 		return 0, 0, errors.New("no values")
 	}
 	if resamples < 1 {
 		return 0, 0, fmt.Errorf("%d resamples, want at least 1 (10000 is usual)", resamples)
+	}
+	if n == 1 {
+		return math.NaN(), math.NaN(), nil
 	}
 	rng := rand.New(rand.NewPCG(seed, 0))
 	all := make([]float64, resamples)

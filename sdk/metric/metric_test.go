@@ -204,6 +204,10 @@ func TestBootstrapProperties(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, lo, other)
 
+	mean, lo, hi, err = metric.PairedBootstrap(a[:1], b[:1], 100, 0)
+	require.NoError(t, err)
+	require.True(t, mean == a[0]-b[0] && math.IsNaN(lo) && math.IsNaN(hi), "one image has no interval: %v (%v … %v)", mean, lo, hi)
+
 	_, _, _, err = metric.PairedBootstrap(a, b[1:], 100, 0)
 	require.ErrorContains(t, err, "25 and 24 values")
 	_, _, _, err = metric.PairedBootstrap(nil, nil, 100, 0)
