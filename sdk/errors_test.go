@@ -56,7 +56,14 @@ func TestNewSolverErrors(t *testing.T) {
 		"0 probes":                               func(_ *sdk.Problem, o *sdk.Options) { o.CMI = &cmi.Options{Weighting: cmi.Beta, Estimator: cmi.Probe} },
 		"DDIM's eta is -0.1, 0 to 1 is wanted":   func(_ *sdk.Problem, o *sdk.Options) { o.DDIM = ptr(-0.1) },
 		"DDIM's eta is 1.1, 0 to 1 is wanted":    func(_ *sdk.Problem, o *sdk.Options) { o.DDIM = ptr(1.1) },
-		"DDIM's eta is NaN, 0 to 1 is wanted":    func(_ *sdk.Problem, o *sdk.Options) { o.DDIM = ptr(nan) },
+		"such as 0.005":                          func(p *sdk.Problem, _ *sdk.Options) { p.SigmaY = 0 },
+		"dsg steers the noise of a step, and DDIM with eta 0 has none: take an eta above 0": func(_ *sdk.Problem, o *sdk.Options) {
+			o.Method, o.DDIM = guide.DSGFor("sr4", 50), ptr(0)
+		},
+		"by 0 Lanczos steps, 1 to 1000 are wanted": func(_ *sdk.Problem, o *sdk.Options) {
+			o.Method = guide.Named["evidence"](guide.Settings{})
+		},
+		"DDIM's eta is NaN, 0 to 1 is wanted": func(_ *sdk.Problem, o *sdk.Options) { o.DDIM = ptr(nan) },
 	} {
 		p, o := p, o
 		change(&p, &o)

@@ -22,12 +22,23 @@ func foresee(m prior.Model, o Options, n int) (total, largest int64) {
 	if !ok {
 		return 0, 0
 	}
-	p := compute.Passes{VJP: o.Method.Passes() > 0}
-	if o.Method.Passes() > 1 { // the evidence methods take directions of their own
-		p.JVP, p.Second = 1, 1
+	var p compute.Passes
+	for i := range o.Schedule.Len() {
+		cost := o.Method.Cost(o.Schedule, i)
+		p.VJP = p.VJP || cost.Adjoint
+		switch {
+		case cost.Kept:
+			p.Kept = max(p.Kept, cost.Directions)
+		case cost.Directions > 0:
+			p.JVP = 1
+		}
+		if cost.Jet && !cost.Kept {
+			p.Second = 1
+		}
 	}
 	if o.CMI != nil && o.CMI.Estimator == cmi.Probe {
-		if p.Kept = o.CMI.Lanczos; p.Kept == 0 {
+		p.Kept = max(p.Kept, o.CMI.Lanczos)
+		if o.CMI.Lanczos == 0 {
 			p.Second = 1
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
 )
 
@@ -25,21 +26,42 @@ func (s *small) Info() compute.Info {
 
 // The memory that is foreseen for a network is what a run then takes.
 func TestForesee(t *testing.T) {
-	for _, withCMI := range []bool{false, true} {
+	curved := guide.Curvature{Weight: 1, MinAlphaBar: 0.03}
+	evidence := func(k int, c guide.Curvature) guide.Method { return guide.Evidence{Scale: 1, Lanczos: k, Curvature: c} }
+	for _, c := range []struct {
+		method guide.Method
+		term   int // K of the information term, −1 for none
+		passes compute.Passes
+	}{
+		{guide.Unconditional{}, -1, compute.Passes{}},
+		{guide.DPS{Scale: 0.5}, -1, compute.Passes{VJP: true}},
+		{guide.DPS{Scale: 0.5}, 2, compute.Passes{VJP: true, Kept: 2}},
+		{guide.DPS{Scale: 0.5}, 0, compute.Passes{VJP: true, Second: 1}},
+		{guide.PiGDM{Scale: 1, Curvature: curved}, -1, compute.Passes{VJP: true, Second: 1}},
+		{evidence(1, guide.Curvature{}), -1, compute.Passes{VJP: true, JVP: 1}},
+		{evidence(8, guide.Curvature{}), -1, compute.Passes{VJP: true, JVP: 1}},
+		{evidence(8, guide.Curvature{}), 2, compute.Passes{VJP: true, JVP: 1, Kept: 2}},
+		{evidence(1, curved), -1, compute.Passes{VJP: true, Kept: 1}},
+		{evidence(2, curved), -1, compute.Passes{VJP: true, Kept: 2}},
+		{evidence(8, curved), -1, compute.Passes{VJP: true, Kept: 8}},
+		{evidence(8, curved), 2, compute.Passes{VJP: true, Kept: 8}},
+		{evidence(2, curved), 8, compute.Passes{VJP: true, Kept: 8}},
+	} {
 		p, o := pictures(t, device(t, 1), "sr4", 3, 2)
-		passes := compute.Passes{VJP: true}
-		if withCMI {
-			passes.Kept = o.CMI.Lanczos
-		} else {
+		o.Method = c.method
+		if c.term < 0 {
 			o.CMI = nil
+		} else {
+			o.CMI.Lanczos = c.term
 		}
+		passes := c.passes
 		m := p.Prior.(*unet.Model)
 		want, largest := m.Foresee(p.N, passes)
 		assert.Less(t, largest, want)
 		before := sdk.Foresee(m, o, p.N)
 		assert.Less(t, want, before)
 		restore(t, p, o)
-		assert.Equal(t, want, m.Memory(), "with the information term %v", withCMI)
+		assert.Equal(t, want, m.Memory(), "%#v, K = %d", c.method, c.term)
 		assert.Less(t, before, want+want/4)
 		again, _ := m.Foresee(p.N, passes)
 		assert.Zero(t, again, "the next run takes no more")

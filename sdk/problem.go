@@ -125,7 +125,7 @@ func (p Problem) Validate(o Options) error {
 		}
 	}
 	if !(p.SigmaY > 0) || math.IsInf(p.SigmaY, 0) {
-		return fmt.Errorf("the measurement noise is %v, a positive number is wanted (0.05 in the paper)", p.SigmaY)
+		return fmt.Errorf("the measurement noise is %v, a positive number is wanted (0.05 in the paper): for a measurement without noise take a small one, such as 0.005", p.SigmaY)
 	}
 	if t := o.Schedule.Timestep(o.Schedule.Len() - 1); t >= p.Prior.Steps() {
 		return fmt.Errorf("the schedule reaches timestep %d, the prior knows 0 to %d", t, p.Prior.Steps()-1)
@@ -138,6 +138,9 @@ func (p Problem) Validate(o Options) error {
 	}
 	if o.DDIM != nil && !(*o.DDIM >= 0 && *o.DDIM <= 1) {
 		return fmt.Errorf("DDIM's eta is %v, 0 to 1 is wanted", *o.DDIM)
+	}
+	if err := guide.Validate(o.Method, o.DDIM); err != nil {
+		return err
 	}
 	if o.Images != nil && len(o.Images) != p.N {
 		return fmt.Errorf("%d image numbers for %d images", len(o.Images), p.N)

@@ -127,18 +127,42 @@ func TestPassesOfMethods(t *testing.T) {
 	p, o := gaussians(t, device(t, 1), 2, 3)
 	counted := &counting{Model: p.Prior}
 	p.Prior, o.CMI = counted, nil
-	curved := guide.Curvature{Weight: 1}
+	curved, late := guide.Curvature{Weight: 1}, guide.Curvature{Weight: 1, MinAlphaBar: 0.99}
 	for _, m := range []guide.Method{
 		guide.Unconditional{}, guide.Projection{}, guide.DPS{Scale: 0.3}, guide.DPS{Scale: 0.3, Copies: 5}, guide.MCG{}, guide.DSG{Interval: 1, Rate: 0.2},
 		guide.PiGDM{Scale: 1}, guide.PiGDM{Scale: 1, GuidedMean: true, Curvature: curved},
-		guide.Evidence{Scale: 1, Lanczos: 1}, guide.Evidence{Scale: 1, Lanczos: 3, Curvature: curved},
+		guide.PiGDM{Scale: 1, Curvature: late}, guide.DSG{Interval: 2, Rate: 0.2},
+		guide.Evidence{Scale: 1, Lanczos: 1}, guide.Evidence{Scale: 1, Lanczos: 3},
 	} {
 		counted.passes = 0
 		o.Method = m
+		want, term := sdk.Passes(o)
+		assert.Zero(t, term)
 		s := newSolver(t, p, o)
-		require.NoError(t, s.Step())
-		assert.Equal(t, 1+m.Passes(), s.Passes(), "%#v", m)
-		assert.Equal(t, 1+m.Passes(), counted.passes, "%#v", m)
+		_, err := s.Run(context.Background())
+		require.NoError(t, err)
+		assert.Equal(t, want, s.Passes(), "%#v", m)
+		assert.Equal(t, want, counted.passes, "%#v", m)
+	}
+}
+
+// The evidence's curvature is one pass along the directions that its Lanczos steps
+// kept, two with a prior that keeps none, for the same picture.
+func TestCurvatureAlongKeptDirections(t *testing.T) {
+	for _, k := range []int{1, 2, 7} {
+		p, o := pictures(t, device(t, 2), "sr4", 2, 3)
+		o.Method, o.CMI = guide.Evidence{Scale: 1, Lanczos: k, Curvature: guide.Curvature{Weight: 1, MinAlphaBar: 0.03, TrustGuidance: 0.25}}, nil
+		counted := &counting{Model: p.Prior}
+		p.Prior = counted
+		kept := restore(t, p, o)
+		want, _ := sdk.Passes(o)
+		assert.Equal(t, want, counted.passes, "K = %d", k)
+		forgetful := &counting{Model: counted.Model, forgets: true}
+		p.Prior = forgetful
+		assert.Less(t, distance(restore(t, p, o), kept), 1e-4*norm(kept), "K = %d", k)
+		assert.Equal(t, 2, forgetful.passes-counted.passes, "in two steps of three ᾱ is large enough")
+		o.Method = guide.Evidence{Scale: 1, Lanczos: k}
+		assert.Greater(t, distance(restore(t, p, o), kept), 1e-3*norm(kept), "the curvature has something to say")
 	}
 }
 

@@ -128,16 +128,7 @@ func (s *Solver) noiseNorm() ([]float64, error) {
 		_, _, sigma := s.o.Schedule.DDIM(s.step.Index, *s.o.DDIM)
 		return slices.Repeat([]float64{sigma * math.Sqrt(float64(s.std.Len()))}, s.p.N), nil
 	}
-	return s.norms(s.std)
-}
-
-// norms is ‖x‖ of each image.
-func (s *Solver) norms(x compute.Tensor) ([]float64, error) {
-	d, err := s.dev.Dot(x, x)
-	for i := range d {
-		d[i] = math.Sqrt(d[i])
-	}
-	return d, err
+	return compute.Norms(s.dev, s.std)
 }
 
 // information adds w_t ∇I(x_t), limited to the trust radius.
@@ -146,7 +137,7 @@ func (s *Solver) information(point *counted, i int, report *Progress) error {
 	if s.term == nil || !s.o.CMI.Active(report.Step, sched.AlphaBar(i)) {
 		return nil
 	}
-	spread, err := s.norms(s.std)
+	spread, err := compute.Norms(s.dev, s.std)
 	if err != nil {
 		return err
 	}
@@ -182,11 +173,11 @@ func (s *Solver) information(point *counted, i int, report *Progress) error {
 // finish makes the next state the current one, if it is finite, and reports.
 func (s *Solver) finish(report *Progress) error {
 	st := &s.step
-	norm, err := s.norms(st.Next)
+	norm, err := compute.Norms(s.dev, st.Next)
 	if err != nil {
 		return err
 	}
-	predicted, err := s.norms(st.X0) // a clamp may hide a NaN
+	predicted, err := compute.Norms(s.dev, st.X0) // a clamp may hide a NaN
 	if err != nil {
 		return err
 	}
@@ -202,7 +193,7 @@ func (s *Solver) finish(report *Progress) error {
 		}
 		st.Forward.Apply(residual, st.Clipped)
 		s.dev.Combine(residual, compute.Times(1, st.Y), compute.Times(-1, residual))
-		if report.Residual, err = s.norms(residual); err != nil {
+		if report.Residual, err = compute.Norms(s.dev, residual); err != nil {
 			return err
 		}
 		if s.o.Preview {

@@ -42,7 +42,7 @@ func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on 
 
 // Output that can't be written fails the command, whichever it is.
 func TestFullOutput(t *testing.T) {
-	for _, args := range [][]string{{"info"}, {"info", "faces64"}, {"sample", "--count", "1", "--steps", "1", "--out", t.TempDir()}} {
+	for _, args := range [][]string{{"info"}, {"info", "faces64"}, {"sample", "--count", "1", "--steps", "2", "--out", t.TempDir()}} {
 		var errs bytes.Buffer
 		assert.Equal(t, exitFailed, run(context.Background(), args, full{}, &errs), args)
 		assert.Equal(t, "cmi-native: results can't be written to standard output: no space left on device\n", errs.String())

@@ -58,7 +58,7 @@ func (f *samplingFlags) addGuidance(c *cobra.Command) {
 	fl.BoolVar(&f.guidedMean, "guided-mean", false, "pigdm: guide the mean of the base sampler instead of the published DDIM form")
 	fl.Float64Var(&f.term.Eta, "eta", d.Eta, "CMI: weight η; the density is tilted by exp(η I); may be negative")
 	fl.StringVar(&f.weight, "weighting", string(d.Weighting), "CMI: a step's weight, beta (η β_t) or constant (η)")
-	fl.IntVar(&f.term.Lanczos, "lanczos", d.Lanczos, "CMI: Lanczos steps K, each one network pass; 0 takes the isotropic covariance")
+	fl.IntVar(&f.term.Lanczos, "lanczos", d.Lanczos, "CMI, evidence: Lanczos steps K, each one network pass; for CMI 0 takes the isotropic covariance")
 	fl.IntVar(&f.term.Probes, "probes", d.Probes, "CMI: Rademacher probes averaged")
 	fl.StringVar(&f.estimate, "estimator", string(d.Estimator), "CMI: probe; or trace, two-direction, two-trace, for tiny problems only")
 	fl.Float64Var(&f.term.MinAlphaBar, "window-from", d.MinAlphaBar, "CMI: acts where alpha-bar is at least this")
@@ -80,6 +80,9 @@ func (f *samplingFlags) setDefaultTerm() cmi.Options {
 // options are the sampler's options for a method, with or without the
 // information term.
 func (f *samplingFlags) options(model prior.Model, task, method string, withCMI bool) (sdk.Options, error) {
+	if f.steps == 1 {
+		return sdk.Options{}, fmt.Errorf("--steps is 1, which would start at timestep 0, where the model takes pure noise for a clean image: at least 2 are wanted, and 20 or more for a good picture")
+	}
 	betas, err := diffusion.Betas(f.schedule, model.Steps())
 	if err != nil {
 		return sdk.Options{}, err
@@ -99,15 +102,18 @@ func (f *samplingFlags) options(model prior.Model, task, method string, withCMI 
 	}
 	if f.ddim >= 0 {
 		o.DDIM = &f.ddim
-	} else if method == "pigdm" && !f.guidedMean { // published on DDIM with η = 1
-		one := 1.0
-		o.DDIM = &one
 	}
 	make, ok := guide.Named[method]
 	if !ok {
 		return o, fmt.Errorf("unknown method %q: known are %v", method, keys(guide.Named))
 	}
 	o.Method = make(guide.Settings{Task: task, Steps: f.steps, Scale: f.scale, Lanczos: f.term.Lanczos, Limit: f.limitDPS, GuidedMean: f.guidedMean, Curvature: f.curvatureTerm()})
+	if f.ddim < 0 {
+		o.DDIM = guide.PublishedDDIM(o.Method)
+	}
+	if err := guide.Validate(o.Method, o.DDIM); err != nil {
+		return o, err
+	}
 	if withCMI {
 		term := f.term
 		term.Weighting, term.Estimator = cmi.Weighting(f.weight), cmi.Estimator(f.estimate)
@@ -122,7 +128,7 @@ func (f *samplingFlags) options(model prior.Model, task, method string, withCMI 
 // noisy says whether --sigma-y is a measurement's noise.
 func (f *samplingFlags) noisy() error {
 	if !(f.sigmaY > 0) || math.IsInf(f.sigmaY, 0) {
-		return fmt.Errorf("--sigma-y is %v, a positive number is wanted (0.05 in the paper)", f.sigmaY)
+		return fmt.Errorf("--sigma-y is %v, a positive number is wanted (0.05 in the paper), for a measurement without noise a small one such as 0.005", f.sigmaY)
 	}
 	return nil
 }

@@ -160,7 +160,7 @@ func TestWebGPUTrials(t *testing.T) {
 		require.NoError(t, err)
 		faces, err := filepath.Glob("../../examples/faces/0[1-4].png")
 		require.NoError(t, err)
-		c := exec.Command(self, append([]string{"restore", "--steps", "1", "--batch", "4", "--device", "webgpu", "--out", t.TempDir()}, faces...)...)
+		c := exec.Command(self, append([]string{"restore", "--steps", "2", "--batch", "4", "--device", "webgpu", "--out", t.TempDir()}, faces...)...)
 		c.Env = append(os.Environ(), asTool+"=1", "CMI_CACHE="+cache)
 		if text, err := c.CombinedOutput(); err != nil {
 			require.Contains(t, string(text), "no WebGPU adapter")
@@ -186,7 +186,7 @@ func TestWebGPUMemory(t *testing.T) {
 	restore := func(memory string) (string, error) {
 		self, err := os.Executable()
 		require.NoError(t, err)
-		c := exec.Command(self, append([]string{"restore", "--steps", "1", "--batch", "2", "--device", "webgpu:" + memory, "--out", t.TempDir()}, faces...)...)
+		c := exec.Command(self, append([]string{"restore", "--steps", "2", "--batch", "2", "--device", "webgpu:" + memory, "--out", t.TempDir()}, faces...)...)
 		c.Env = append(os.Environ(), asTool+"=1")
 		text, err := c.CombinedOutput()
 		if strings.Contains(string(text), "no WebGPU adapter") {

@@ -28,7 +28,7 @@ func arnoldi(dev compute.Device, q []compute.Tensor, z compute.Tensor, apply fun
 	for i := range full {
 		full[i] = mat.NewDense(steps, steps, nil)
 	}
-	length, err := norms(dev, z)
+	length, err := compute.Norms(dev, z)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func arnoldi(dev compute.Device, q []compute.Tensor, z compute.Tensor, apply fun
 		if j == steps-1 {
 			break
 		}
-		if length, err = norms(dev, z); err != nil {
+		if length, err = compute.Norms(dev, z); err != nil {
 			return nil, err
 		}
 		for i, v := range length {
@@ -92,15 +92,6 @@ func project(dev compute.Device, q []compute.Tensor, z compute.Tensor) ([][]floa
 		terms = append([]compute.Term{compute.Times(1, z)}, terms[m:]...)
 	}
 	return dots, nil
-}
-
-// norms is ‖x‖ of each image.
-func norms(dev compute.Device, x compute.Tensor) ([]float64, error) {
-	d, err := dev.Dot(x, x)
-	for i := range d {
-		d[i] = math.Sqrt(d[i])
-	}
-	return d, err
 }
 
 // inverse is 1/x, and 0 where x is zero to rounding beside scale.

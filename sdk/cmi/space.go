@@ -10,18 +10,19 @@ import (
 // space solves with S = A Σ Aᵀ + σ_y² I, Σ = c J, by its preconditioned form
 // Ŝ = P^(−½) S P^(−½), P = r² A Aᵀ + σ_y² I, in Krylov spaces of a few steps.
 type space struct {
-	dev compute.Device
-	op  Operator
-	v   compute.Tensor   // [n, In]
-	z   compute.Tensor   // [n, Out]
-	u   compute.Tensor   // [n, Out]
-	q   []compute.Tensor // basis
-	mix [][]float64      // v = Σ_k mix[k]·v_k of the directions v_k of the JVPs; nil without any
+	dev  compute.Device
+	op   Operator
+	v    compute.Tensor   // [n, In]
+	z    compute.Tensor   // [n, Out]
+	u    compute.Tensor   // [n, Out]
+	q    []compute.Tensor // basis
+	kept bool             // the JVPs' directions are, where the denoiser can, for second
+	mix  [][]float64      // v = Σ_k mix[k]·v_k of the directions v_k of the JVPs; nil without any
 }
 
 // newSpace allocates for n images and k steps; the workspace keeps an error.
-func newSpace(dev compute.Device, ws *compute.Workspace, op Operator, n, k int) space {
-	s := space{dev: dev, op: op}
+func newSpace(dev compute.Device, ws *compute.Workspace, op Operator, n, k int, kept bool) space {
+	s := space{dev: dev, op: op, kept: kept}
 	c, h, w := op.In()
 	s.v = ws.New(n, c, h, w)
 	c, h, w = op.Out()
@@ -90,7 +91,7 @@ func (s *space) whitened(dst, q compute.Tensor, d Denoiser, l Level, variance []
 
 // jvp is J v of the direction v that basis vector q stands for.
 func (s *space) jvp(d Denoiser, q compute.Tensor) (compute.Tensor, error) {
-	if keeps, ok := keeper(d); ok {
+	if keeps, ok := keeper(d); ok && s.kept {
 		return keeps.JVPKept(slices.Index(s.q, q), s.v)
 	}
 	return d.JVP(s.v)
@@ -98,7 +99,7 @@ func (s *space) jvp(d Denoiser, q compute.Tensor) (compute.Tensor, error) {
 
 // second is D²x̂0[v, v] along the v that function found at this point.
 func (s *space) second(d Denoiser) (compute.Tensor, error) {
-	if keeps, ok := keeper(d); ok && s.mix != nil {
+	if keeps, ok := keeper(d); ok && s.kept && s.mix != nil {
 		return keeps.SecondOfKept(s.mix)
 	}
 	return d.Second(s.v, s.v)
@@ -117,11 +118,12 @@ func SecondPasses(k int) int {
 type Solve struct{ space }
 
 // NewSolve allocates for n images and k ≥ 1 Krylov steps in the caller's workspace.
-func NewSolve(dev compute.Device, ws *compute.Workspace, op Operator, n, k int) (*Solve, error) {
+// jets says whether [Solve.Second] will be called: a [Keeper] then keeps k directions.
+func NewSolve(dev compute.Device, ws *compute.Workspace, op Operator, n, k int, jets bool) (*Solve, error) {
 	if k < 1 || k > 1000 {
 		return nil, fmt.Errorf("%d Krylov steps, 1 to 1000 are possible", k)
 	}
-	s := &Solve{newSpace(dev, ws, op, n, k)}
+	s := &Solve{newSpace(dev, ws, op, n, k, jets)}
 	return s, ws.Err()
 }
 
@@ -133,3 +135,6 @@ func (s *Solve) Innovation(d Denoiser, l Level, r compute.Tensor) (compute.Tenso
 	err := s.function(d, l, func(e float64) float64 { return 1 / e }, nil)
 	return s.v, err
 }
+
+// Second is D²x̂0[w, w] along the w that [Solve.Innovation] found at this point.
+func (s *Solve) Second(d Denoiser) (compute.Tensor, error) { return s.second(d) }

@@ -24,7 +24,7 @@ func New(dev compute.Device, op Operator, n int, opt Options) (*Term, error) {
 		return nil, err
 	}
 	t := &Term{opt: opt, n: n, ws: compute.NewWorkspace(dev)}
-	t.space = newSpace(dev, t.ws, op, n, opt.Lanczos)
+	t.space = newSpace(dev, t.ws, op, n, opt.Lanczos, true)
 	t.grad = t.ws.Like(t.v)
 	t.host = make([]float32, n*t.z.Len())
 	if err := t.ws.Err(); err != nil {
@@ -52,12 +52,11 @@ func (t *Term) Gradient(d Denoiser, l Level, probe func(k int, z []float32)) (gr
 	if grad, information, err = estimate(d, l, probe); err != nil {
 		return grad, nil, err
 	}
-	if t.norm, err = t.dev.Dot(grad, grad); err != nil {
+	if t.norm, err = compute.Norms(t.dev, grad); err != nil {
 		return grad, nil, err
 	}
-	for i, square := range t.norm {
-		t.norm[i] = math.Sqrt(square)
-		if math.IsNaN(square) || math.IsInf(square, 0) {
+	for i, length := range t.norm {
+		if math.IsNaN(length) || math.IsInf(length, 0) {
 			return grad, nil, fmt.Errorf("the information gradient is not finite at image %d: raise the window's alpha-bar or lower Lanczos steps", i)
 		}
 	}

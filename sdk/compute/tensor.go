@@ -1,6 +1,9 @@
 package compute
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // Tensor is a view of N images of C×H×W float32 values in a device array.
 // An image is dense; Pitch is the distance from one image to the next, so that
@@ -77,6 +80,15 @@ func ToHost(d Device, t Tensor) ([]float32, error) {
 		return nil, err
 	}
 	return out, nil
+}
+
+// Norms is ‖x‖₂ of each image of t.
+func Norms(d Device, t Tensor) ([]float64, error) {
+	norm, err := d.Dot(t, t)
+	for i, square := range norm {
+		norm[i] = math.Sqrt(square)
+	}
+	return norm, err
 }
 
 // Workspace allocates a computation's tensors together and frees them together.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
-	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
@@ -56,7 +55,7 @@ func Estimate(ctx context.Context, m prior.Model, tasks, methods []string, optio
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", cell.Arm(), err)
 			}
-			if base := 1 + o.Method.Passes(); withCMI {
+			if base := 1 + o.Method.Cost(o.Schedule, middle(o)).Passes(); withCMI {
 				perPass[1] = max(0, seconds-perPass[0]*float64(base)) / float64(max(1, taken-base))
 			} else {
 				perPass[0] = seconds / float64(taken)
@@ -79,14 +78,22 @@ func Estimate(ctx context.Context, m prior.Model, tasks, methods []string, optio
 	return costs, nil
 }
 
+// middle is the index of a guided step a third from the end, or of any step there
+// where none is guided.
+func middle(o sdk.Options) int {
+	third := o.Schedule.Len() / 3
+	for at := third; at >= 0; at-- {
+		if o.Method.Cost(o.Schedule, at).Guides {
+			return at
+		}
+	}
+	return third
+}
+
 // timeStep is the shortest of a few equal steps, in the middle of where the
 // information term acts, in seconds, and its passes.
 func timeStep(ctx context.Context, p sdk.Problem, o sdk.Options, x []float32) (seconds float64, passes int, err error) {
-	every := 1
-	if dsg, ok := o.Method.(guide.DSG); ok {
-		every = max(dsg.Interval, 1)
-	}
-	at := o.Schedule.Len() / 3 / every * every
+	at := middle(o)
 	s, err := sdk.NewSolver(p, o)
 	if err != nil {
 		return 0, 0, err

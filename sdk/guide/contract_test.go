@@ -94,6 +94,8 @@ func TestPublishedSettings(t *testing.T) {
 	}{
 		{"inpaint", 1000, 0.5, guide.DSG{Interval: 5, Rate: 0.2}, 0.001},
 		{"sr4", 1000, 0.3, guide.DSG{Interval: 20, Rate: 0.2}, 0.01},
+		{"phase", 1000, 1, guide.DSG{Interval: 5, Rate: 0.2}, 0.001},
+		{"phase", 100, 10, guide.DSG{Interval: 1, Rate: 0.1}, 0.001},
 		{"blur", 1000, 0.3, guide.DSG{Interval: 5, Rate: 0.2}, 0.001},
 		{"box", 100, 5, guide.DSG{Interval: 1, Rate: 0.2}, 0.001},
 		{"sr4", 100, 3, guide.DSG{Interval: 2, Rate: 0.1}, 0.01},
@@ -106,4 +108,17 @@ func TestPublishedSettings(t *testing.T) {
 		assert.Equal(t, c.dsg, guide.DSGFor(c.task, c.steps), "%+v", c)
 		assert.Equal(t, guide.PiGDM{Scale: 1, MinSigmaY: c.floor}, guide.PiGDMFor(c.task), "%+v", c)
 	}
+}
+
+// ΠGDM's published form is on DDIM with η = 1; the others are DDPM's.
+func TestPublishedDDIM(t *testing.T) {
+	for name, make := range guide.Named {
+		eta := guide.PublishedDDIM(make(guide.Settings{Task: "sr4", Steps: 100}))
+		if name != "pigdm" {
+			assert.Nil(t, eta, name)
+		} else if assert.NotNil(t, eta) {
+			assert.Equal(t, 1.0, *eta)
+		}
+	}
+	assert.Nil(t, guide.PublishedDDIM(guide.PiGDM{Scale: 1, GuidedMean: true}))
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 )
 
 // DPS is diffusion posterior sampling (Chung et al. 2023, algorithm 1):
@@ -29,13 +30,16 @@ type DPS struct {
 	Weights []float64
 }
 
-// DPSScale is the published ζ for 1000 steps, 0.5 for inpainting and 0.3 for
-// everything else, carried over to another number of steps: ζ·1000/steps keeps the
+// DPSScale is the published ζ for 1000 steps, 0.5 for inpainting, 1 for phase retrieval
+// and 0.3 for everything else, carried over to another number of steps: ζ·1000/steps keeps the
 // guidance summed over a whole run the same.
 func DPSScale(task string, steps int) float64 {
 	zeta := 0.3
-	if isInpainting(task) {
+	switch {
+	case isInpainting(task):
 		zeta = 0.5
+	case task == "phase":
+		zeta = 1
 	}
 	return zeta * 1000 / float64(steps)
 }
@@ -71,8 +75,8 @@ func (m DPS) Name() string {
 	return "dps"
 }
 
-// Passes implements [Method].
-func (DPS) Passes() int { return 1 }
+// Cost implements [Method].
+func (DPS) Cost(*diffusion.Schedule, int) Cost { return Cost{Guides: true, Adjoint: true} }
 
 // GradientOnly says that the operator may be nonlinear.
 func (DPS) GradientOnly() {}
@@ -153,10 +157,7 @@ func averagedGradient(s *Step, copies int) (g compute.Tensor, norm, residual []f
 	if g, err = s.PullBack(u); err != nil {
 		return g, nil, nil, err
 	}
-	norm, err = d.Dot(g, g)
-	for i := range norm {
-		norm[i] = math.Sqrt(norm[i])
-	}
+	norm, err = compute.Norms(d, g)
 	return g, norm, residual, err
 }
 
@@ -168,14 +169,13 @@ func normCotangent(s *Step, u, x0 compute.Tensor) (norm []float64, err error) {
 	}
 	s.Forward.Apply(residual, x0)
 	d.Combine(residual, compute.Times(1, s.Y), compute.Times(-1, residual))
-	if norm, err = d.Dot(residual, residual); err != nil {
+	if norm, err = compute.Norms(d, residual); err != nil {
 		return nil, err
 	}
 	inverse := make([]float64, len(norm))
 	for i, v := range norm {
-		norm[i] = math.Sqrt(v)
 		if v > 0 { // at a residual of zero the gradient of the norm is taken as zero
-			inverse[i] = -1 / norm[i]
+			inverse[i] = -1 / v
 		}
 	}
 	d.Combine(residual, compute.Term{X: residual, Coef: inverse})

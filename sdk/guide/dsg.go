@@ -1,9 +1,10 @@
 package guide
 
 import (
-	"math"
+	"errors"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 )
 
 // DSG is diffusion with spherical Gaussian constraint (Yang et al. 2024): the
@@ -38,12 +39,23 @@ func DSGFor(task string, steps int) DSG {
 // Name implements [Method].
 func (DSG) Name() string { return "dsg" }
 
-// Passes implements [Method].
-func (DSG) Passes() int { return 1 }
+// Cost implements [Method].
+func (m DSG) Cost(_ *diffusion.Schedule, index int) Cost {
+	guides := index > 0 && index%max(m.Interval, 1) == 0 // the last step has no noise to steer
+	return Cost{Guides: guides, Adjoint: guides}
+}
+
+// Validate implements [Validator].
+func (DSG) Validate(ddim *float64) error {
+	if ddim != nil && *ddim == 0 {
+		return errors.New("dsg steers the noise of a step, and DDIM with eta 0 has none: take an eta above 0 (1 as published) or DDPM")
+	}
+	return nil
+}
 
 // Step implements [Method]: one adjoint pass in the steps that are guided.
 func (m DSG) Step(s *Step) error {
-	if s.Index == 0 || s.Index%max(m.Interval, 1) != 0 {
+	if !m.Cost(s.Schedule, s.Index).Guides {
 		return Unconditional{}.Step(s)
 	}
 	d := s.Device
@@ -64,19 +76,16 @@ func (m DSG) Step(s *Step) error {
 		return err
 	}
 	d.Combine(direction, compute.Times(1-m.Rate, s.Proposal), compute.Times(m.Rate-1, s.Mean), compute.Term{X: g, Coef: steer})
-	square, err := d.Dot(direction, direction)
+	unit, err := compute.Norms(d, direction)
 	if err != nil {
 		return err
 	}
-	unit := make([]float64, len(square))
-	for i, v := range square {
-		unit[i] = radius[i] / (math.Sqrt(v) + 1e-8)
+	for i, v := range unit {
+		unit[i] = radius[i] / (v + 1e-8)
 	}
 	d.Combine(s.Next, compute.Times(1, s.Mean), compute.Term{X: direction, Coef: unit})
 	d.Combine(direction, compute.Times(1, s.Next), compute.Times(-1, s.Proposal))
-	moved, err := d.Dot(direction, direction)
-	for i, v := range moved {
-		s.Guidance[i] = math.Sqrt(v)
-	}
+	moved, err := compute.Norms(d, direction)
+	copy(s.Guidance, moved)
 	return err
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 )
 
 // Curvature is the innovation curvature: under p(x0|x_t) ≈ N(x̂0, Σ(x_t)) the
@@ -23,33 +24,30 @@ type Curvature struct {
 	TrustGuidance float64 // limits its norm to this multiple of the drift's; 0 is no limit
 }
 
-// passes is what the curvature costs in a step where it acts.
-func (k Curvature) passes() int {
-	if k.Weight == 0 {
-		return 0
-	}
-	return 2
+// acts says whether it does in a step.
+func (k Curvature) acts(s *diffusion.Schedule, index int) bool {
+	return k.Weight != 0 && s.AlphaBar(index) >= k.MinAlphaBar
 }
 
-// add moves s.Next along the curvature of direction w.
-func (k Curvature) add(s *Step, w compute.Tensor) error {
-	ab := s.Schedule.AlphaBar(s.Index)
-	if k.Weight == 0 || ab < k.MinAlphaBar {
+// add moves s.Next along the curvature, jet being D²x̂0[w, w].
+func (k Curvature) add(s *Step, jet func() (compute.Tensor, error)) error {
+	if !k.acts(s.Schedule, s.Index) {
 		return nil
 	}
-	second, err := s.Denoiser.Second(w, w)
+	second, err := jet()
 	if err != nil {
 		return err
 	}
-	square, err := s.Device.Dot(second, second)
+	norm, err := compute.Norms(s.Device, second)
 	if err != nil {
 		return err
 	}
+	ab := s.Schedule.AlphaBar(s.Index)
 	scale := k.Weight * s.Schedule.Beta(s.Index) * 0.5 * (1 - ab) / math.Sqrt(ab)
-	coef := make([]float64, len(square))
-	for n, v := range square {
+	coef := make([]float64, len(norm))
+	for n, v := range norm {
 		coef[n] = scale
-		length := math.Abs(scale) * math.Sqrt(v)
+		length := math.Abs(scale) * v
 		if math.IsNaN(length) || math.IsInf(length, 0) {
 			return fmt.Errorf("the innovation curvature is not finite at image %d: raise its window's alpha-bar", n)
 		}
@@ -73,14 +71,24 @@ type Evidence struct {
 // Name implements [Method].
 func (Evidence) Name() string { return "evidence" }
 
-// Passes implements [Method].
-func (m Evidence) Passes() int { return 1 + m.Lanczos + m.Curvature.passes() }
+// Cost implements [Method].
+func (m Evidence) Cost(s *diffusion.Schedule, index int) Cost {
+	return Cost{Guides: true, Adjoint: true, Directions: m.Lanczos, Kept: m.Curvature.Weight != 0, Jet: m.Curvature.acts(s, index)}
+}
+
+// Validate implements [Validator].
+func (m Evidence) Validate(*float64) error {
+	if m.Lanczos < 1 || m.Lanczos > 1000 {
+		return fmt.Errorf("evidence solves with the model's covariance by %d Lanczos steps, 1 to 1000 are wanted: pigdm is the method for the isotropic one", m.Lanczos)
+	}
+	return nil
+}
 
 // Step implements [Method]: K JVPs, one adjoint pass, and a jet with Curvature.
 func (m Evidence) Step(s *Step) error {
 	if s.solve == nil {
 		var err error
-		if s.solve, err = cmi.NewSolve(s.Device, s.Work, s.Operator, s.X.N, m.Lanczos); err != nil {
+		if s.solve, err = cmi.NewSolve(s.Device, s.Work, s.Operator, s.X.N, m.Lanczos, m.Curvature.Weight != 0); err != nil {
 			return err
 		}
 	}
@@ -93,5 +101,8 @@ func (m Evidence) Step(s *Step) error {
 	if err != nil {
 		return err
 	}
-	return drift(s, w, m.Scale, true, m.Curvature)
+	if err := drift(s, w, m.Scale, true); err != nil {
+		return err
+	}
+	return m.Curvature.add(s, func() (compute.Tensor, error) { return s.solve.Second(s.Denoiser) })
 }

@@ -13,16 +13,55 @@ import (
 type Method interface {
 	// Name is short and stable: "dps".
 	Name() string
-	// Passes is what a step costs beyond the network's value, in forwards.
-	Passes() int
+	// Cost is what the step of that index asks of the network beyond its value.
+	Cost(s *diffusion.Schedule, index int) Cost
 	// Step writes s.Next, and the norm of the data guidance it added, per image, to
 	// s.Guidance.
 	Step(s *Step) error
 }
 
+// Cost is what a step asks of the network beyond its value. From it come the passes of
+// a run, and the memory that it will take.
+type Cost struct {
+	Guides     bool // the measurement moves the step
+	Adjoint    bool // takes Jᵀu
+	Directions int  // JVPs, one after the other
+	Kept       bool // their tangents are kept, for a jet along a combination of them
+	Jet        bool // takes D²x̂0[w, w]
+}
+
+// Passes is the cost in forwards.
+func (c Cost) Passes() int {
+	passes := c.Directions
+	if c.Adjoint {
+		passes++
+	}
+	if c.Jet && c.Kept {
+		passes += cmi.SecondPasses(c.Directions)
+	} else if c.Jet {
+		passes += cmi.SecondPasses(0)
+	}
+	return passes
+}
+
 // GradientOnly is implemented by methods that take nonlinear operators too: they
 // use Step.Forward, never Step.Operator.
 type GradientOnly interface{ GradientOnly() }
+
+// Validator is implemented by methods that don't go with every setting.
+type Validator interface {
+	// Validate says what is wrong with the method's settings, or with the base sampler
+	// under it: DDIM with an η, nil for DDPM.
+	Validate(ddim *float64) error
+}
+
+// Validate says what a method that is a [Validator] finds wrong.
+func Validate(m Method, ddim *float64) error {
+	if v, ok := m.(Validator); ok {
+		return v.Validate(ddim)
+	}
+	return nil
+}
 
 // Step is one reverse step x_t → x_{t−1} of a batch: what the base sampler has
 // computed, and where the method leaves its result. All tensors are on one device;
@@ -88,8 +127,8 @@ type Unconditional struct{}
 // Name implements [Method].
 func (Unconditional) Name() string { return "unconditional" }
 
-// Passes implements [Method].
-func (Unconditional) Passes() int { return 0 }
+// Cost implements [Method].
+func (Unconditional) Cost(*diffusion.Schedule, int) Cost { return Cost{} }
 
 // GradientOnly says that the operator may be nonlinear.
 func (Unconditional) GradientOnly() {}

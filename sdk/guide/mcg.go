@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 )
 
@@ -19,8 +20,8 @@ type MCG struct{}
 // Name implements [Method].
 func (MCG) Name() string { return "mcg" }
 
-// Passes implements [Method].
-func (MCG) Passes() int { return 1 }
+// Cost implements [Method].
+func (MCG) Cost(*diffusion.Schedule, int) Cost { return Cost{Guides: true, Adjoint: true} }
 
 // Step implements [Method]: one adjoint pass.
 func (MCG) Step(s *Step) error {
@@ -40,8 +41,8 @@ type Projection struct{}
 // Name implements [Method].
 func (Projection) Name() string { return "projection" }
 
-// Passes implements [Method].
-func (Projection) Passes() int { return 0 }
+// Cost implements [Method].
+func (Projection) Cost(*diffusion.Schedule, int) Cost { return Cost{Guides: true} }
 
 // Step implements [Method].
 func (Projection) Step(s *Step) error {
@@ -54,10 +55,8 @@ func (Projection) Step(s *Step) error {
 		return err
 	}
 	s.Device.Combine(moved, compute.Times(1, s.Next), compute.Times(-1, s.Proposal))
-	square, err := s.Device.Dot(moved, moved)
-	for i, v := range square {
-		s.Guidance[i] = math.Sqrt(v)
-	}
+	length, err := compute.Norms(s.Device, moved)
+	copy(s.Guidance, length)
 	return err
 }
 

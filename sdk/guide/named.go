@@ -5,7 +5,7 @@ type Settings struct {
 	Task    string  // decides published constants
 	Steps   int     // of the reverse process, likewise
 	Scale   float64 // of the data guidance; 0 takes the usual one
-	Lanczos int     // evidence: Krylov steps
+	Lanczos int     // evidence: Krylov steps, ≥ 1
 	Limit   float64 // DPS.Limit; 0 takes the usual one, negative is none
 	// PiGDM: guide the base sampler's mean instead of the published DDIM form.
 	GuidedMean bool
@@ -44,8 +44,17 @@ var Named = map[string]func(Settings) Method{
 		return m
 	},
 	"evidence": func(s Settings) Method {
-		return Evidence{Scale: s.scaleOr(1), Lanczos: max(s.Lanczos, 1), Curvature: s.Curvature}
+		return Evidence{Scale: s.scaleOr(1), Lanczos: s.Lanczos, Curvature: s.Curvature}
 	},
 	"projection":    func(Settings) Method { return Projection{} },
 	"unconditional": func(Settings) Method { return Unconditional{} },
+}
+
+// PublishedDDIM is the η of DDIM that a method was published on, nil for DDPM's chain.
+func PublishedDDIM(m Method) *float64 {
+	if p, ok := m.(PiGDM); ok && !p.GuidedMean {
+		one := 1.0
+		return &one
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 )
 
 // PiGDM is pseudo-inverse guidance (Song et al. 2023), called GDM in
@@ -34,8 +35,10 @@ func PiGDMFor(task string) PiGDM {
 // Name implements [Method].
 func (PiGDM) Name() string { return "pigdm" }
 
-// Passes implements [Method].
-func (m PiGDM) Passes() int { return 1 + m.Curvature.passes() }
+// Cost implements [Method].
+func (m PiGDM) Cost(s *diffusion.Schedule, index int) Cost {
+	return Cost{Guides: true, Adjoint: true, Jet: m.Curvature.acts(s, index)}
+}
 
 // Step implements [Method]: one adjoint pass, and a jet with Curvature.
 func (m PiGDM) Step(s *Step) error {
@@ -54,7 +57,10 @@ func (m PiGDM) Step(s *Step) error {
 		}
 		s.Device.Combine(w, compute.Times(1/r2, w))
 	}
-	return drift(s, w, m.Scale, m.GuidedMean, m.Curvature)
+	if err := drift(s, w, m.Scale, m.GuidedMean); err != nil {
+		return err
+	}
+	return m.Curvature.add(s, func() (compute.Tensor, error) { return s.Denoiser.Second(w, w) })
 }
 
 // innovation is y − A x̂0, x̂0 not clipped.
@@ -63,9 +69,8 @@ func innovation(s *Step, dst compute.Tensor) {
 	s.Device.Combine(dst, compute.Times(1, s.Y), compute.Times(-1, dst))
 }
 
-// drift moves the step along g = Jᵀ w, in the published DDIM form or as a guided
-// mean, and adds the innovation curvature.
-func drift(s *Step, w compute.Tensor, scale float64, guidedMean bool, curvature Curvature) error {
+// drift moves the step along g = Jᵀ w, in the published DDIM form or as a guided mean.
+func drift(s *Step, w compute.Tensor, scale float64, guidedMean bool) error {
 	d, i := s.Device, s.Index
 	g, err := s.PullBack(w)
 	if err != nil {
@@ -90,12 +95,7 @@ func drift(s *Step, w compute.Tensor, scale float64, guidedMean bool, curvature 
 		return err
 	}
 	d.Combine(moved, compute.Times(1, s.Next), compute.Times(-1, s.Proposal))
-	square, err := d.Dot(moved, moved)
-	if err != nil {
-		return err
-	}
-	for n, v := range square {
-		s.Guidance[n] = math.Sqrt(v)
-	}
-	return curvature.add(s, w)
+	length, err := compute.Norms(d, moved)
+	copy(s.Guidance, length)
+	return err
 }

@@ -105,11 +105,10 @@ func (r *request) options(m prior.Model) (sdk.Options, error) {
 		lanczos = o.CMI.Lanczos
 	}
 	o.Method, o.DDIM = method(guide.Settings{Task: r.Task, Steps: r.Steps, Scale: r.Scale, Lanczos: lanczos}), r.DDIM
-	if r.Method == "pigdm" && o.DDIM == nil { // published on DDIM with η = 1
-		one := 1.0
-		o.DDIM = &one
+	if o.DDIM == nil {
+		o.DDIM = guide.PublishedDDIM(o.Method)
 	}
-	return o, nil
+	return o, guide.Validate(o.Method, o.DDIM)
 }
 
 // subject is what is measured, and how.
