@@ -42,7 +42,7 @@ where it does not count its own the process, has held so far, weights and loadin
   cmi-native bench --prior ffhq_10m.pt --rounds 3
   cmi-native bench --shapes ffhq --memory
   cmi-native bench --only forward,VJP --json`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if batch < 1 || rounds < 1 {
 				return fmt.Errorf("--batch %d and --rounds %d, at least 1 of each is wanted", batch, rounds)

@@ -36,7 +36,7 @@ over the faces and the paired difference with its 95 % bootstrap interval.`,
 		Example: `  cmi-native demo
   cmi-native demo --faces 8 --steps 100
   cmi-native demo --images DIR --faces 16 --eta -1      # your own faces, another weight`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			truths, err := demoFaces(dir, count)
 			if err != nil {

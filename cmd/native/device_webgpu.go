@@ -133,7 +133,7 @@ func openDriver() (webgpu.GPU, error) {
 
 func webgpuDriverCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: driverCommand, Hidden: true, Args: cobra.NoArgs,
+		Use: driverCommand, Hidden: true, Args: arguments(0, 0),
 		Short: "Run the WebGPU driver for another process, on standard input and output",
 		RunE: func(*cobra.Command, []string) error {
 			return failed(child.Serve(native.Open, os.Stdin, os.Stdout))

@@ -59,7 +59,7 @@ scaled. Pictures are the outermost loop, so --report-only makes the tables of wh
   cmi-native eval --preset paper-ffhq --prior ffhq_10m.pt --images ffhq256 --lpips vgg16.pth --lpips-net vgg \
     --inception pt_inception.pth --out table1`,
 		Annotations: kept("finished results are kept, the same command goes on from there"),
-		Args:        cobra.NoArgs,
+		Args:        arguments(0, 0),
 		RunE:        func(c *cobra.Command, _ []string) error { return eval(c, &f) },
 	}
 	f.modelFlags.add(c)

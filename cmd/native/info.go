@@ -20,7 +20,7 @@ func infoCommand() *cobra.Command {
 		Example: `  cmi-native info faces64
   cmi-native info ffhq_10m.pt --tensors
   cmi-native info --devices`,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			out := c.OutOrStdout()
 			if listDevices || len(args) == 0 {

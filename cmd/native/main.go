@@ -47,11 +47,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(told, "cmi-native: stopped"+command.Annotations[whenStopped])
 		return exitInterrupted
 	}
-	fmt.Fprintln(told, "cmi-native: "+strings.ReplaceAll(err.Error(), "\n", "; "))
-	if errors.As(err, &begun) {
-		return exitFailed
+	code := exitFailed
+	if !errors.As(err, &begun) {
+		code, err = exitUsage, located(err)
 	}
-	return exitUsage
+	fmt.Fprintln(told, "cmi-native: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	return code
 }
 
 // whenStopped is the annotation of a command that says what Ctrl-C leaves.
@@ -90,6 +91,7 @@ A small model of faces, 64×64 pixels, is built in. Start with
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(demoCommand(), restoreCommand(), sampleCommand(), infoCommand(), verifyCommand(), mixtureCommand(), metricsCommand(), benchCommand(), evalCommand(), webgpuDriverCommand())
 	return root

@@ -47,7 +47,7 @@ and above 1 for one that is too diffuse.`,
   cmi-native metrics restored truth --inception pt_inception.pth --save-statistics restored.npz
   cmi-native metrics restored truth --inception pt_inception.pth --statistics ffhq.npz
   cmi-native metrics seed1 truth --second seed2`,
-		Args: cobra.ExactArgs(2),
+		Args: arguments(2, 2),
 		RunE: func(c *cobra.Command, args []string) error { return metrics(c, args[0], args[1], &f) },
 	}
 	fl := c.Flags()
@@ -62,13 +62,15 @@ and above 1 for one that is too diffuse.`,
 	fl.BoolVar(&f.json, "json", false, "print one JSON object")
 	fl.BoolVar(&f.csv, "csv", false, "print the pairs as CSV")
 	fl.StringVar(&f.device, "device", "cpu", "where to compute: "+strings.Join(keys(devices), ", "))
-	c.MarkFlagsMutuallyExclusive("json", "csv")
 	return c
 }
 
 func metrics(c *cobra.Command, restored, truth string, f *metricsFlags) (err error) {
 	if c.Flags().Changed("lpips-net") && f.lpips == "" {
 		return fmt.Errorf("--lpips-net %s needs --lpips FILE with its torchvision weights", f.network)
+	}
+	if f.json && f.csv {
+		return errors.New("--json and --csv: give one of them")
 	}
 	dirs := []string{restored, truth}
 	if f.second != "" {
@@ -80,6 +82,14 @@ func metrics(c *cobra.Command, restored, truth string, f *metricsFlags) (err err
 	}
 	if f.save != "" && len(names) < 2 {
 		return fmt.Errorf("--save-statistics: statistics of %d picture, at least 2 are wanted", len(names))
+	}
+	if f.save != "" {
+		if err := writable(filepath.Dir(f.save)); err != nil {
+			return fmt.Errorf("--save-statistics %s: %w", f.save, err)
+		}
+		if info, err := os.Stat(f.save); err == nil && info.IsDir() {
+			return fmt.Errorf("--save-statistics %s is a folder, a file is wanted", f.save)
+		}
 	}
 	var reference *fid.Statistics
 	if f.reference != "" {

@@ -98,18 +98,20 @@ func TestMetricsBadInput(t *testing.T) {
 	}
 	for want, args := range map[string][]string{
 		"without a partner of the same name (1): " + filepath.Join(truth, "face2.png"): {fewer, truth},
-		"no such file":                        {filepath.Join(empty, "none"), truth},
-		"no pictures (.png":                   {empty, truth},
-		"have the same name: keep one":        {twins, truth},
-		"is 40×30 and":                        {small, truth},
-		"--lpips-net vgg needs --lpips FILE":  {restored, truth, "--lpips-net", "vgg"},
-		`unknown network "resnet": known are`: {restored, truth, "--lpips", "../../testdata/golden/tiny16/model.pt", "--lpips-net", "resnet"},
-		"LPIPS on AlexNet: checkpoint":        {restored, truth, "--lpips", "../../testdata/golden/tiny16/model.pt"},
-		"Inception v3: checkpoint":            {restored, truth, "--inception", "../../testdata/golden/tiny16/model.pt"},
-		"an npz file with mu and sigma":       {restored, truth, "--statistics", face},
-		"none of the others can be":           {restored, truth, "--json", "--csv"},
-		"unknown device":                      {restored, truth, "--device", "abacus"},
-		"accepts 2 arg(s), received 1":        {restored},
+		"no such file":                             {filepath.Join(empty, "none"), truth},
+		"no pictures (.png":                        {empty, truth},
+		"have the same name: keep one":             {twins, truth},
+		"is 40×30 and":                             {small, truth},
+		"--lpips-net vgg needs --lpips FILE":       {restored, truth, "--lpips-net", "vgg"},
+		`unknown network "resnet": known are`:      {restored, truth, "--lpips", "../../testdata/golden/tiny16/model.pt", "--lpips-net", "resnet"},
+		"LPIPS on AlexNet: checkpoint":             {restored, truth, "--lpips", "../../testdata/golden/tiny16/model.pt"},
+		"Inception v3: checkpoint":                 {restored, truth, "--inception", "../../testdata/golden/tiny16/model.pt"},
+		"an npz file with mu and sigma":            {restored, truth, "--statistics", face},
+		"--json and --csv: give one":               {restored, truth, "--json", "--csv"},
+		"unknown device":                           {restored, truth, "--device", "abacus"},
+		"cmi-native metrics RESTORED TRUTH":        {restored},
+		"--save-statistics " + empty + "/no/x.npz": {restored, truth, "--save-statistics", empty + "/no/x.npz"},
+		"is a folder, a file is wanted":            {restored, truth, "--save-statistics", empty},
 	} {
 		code, out, errs := tool(t.Context(), append([]string{"metrics"}, args...)...)
 		require.Equal(t, exitUsage, code, want)

@@ -34,21 +34,25 @@ of the distance is against the first row of the same method, paired over the pro
 		Example: `  cmi-native mixture
   cmi-native mixture --table 3
   cmi-native mixture --table 2 --problems 24 --seed 100`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			table, ok := tables[number]
 			if !ok {
 				return fmt.Errorf("there is no --table %d: 1, 2 and 3 are known", number)
 			}
 			t := table()
-			if problems > 0 {
-				t.Problems = problems
-			}
-			if samples > 0 {
-				t.Samples = samples
-			}
-			if t.Seed = seed; t.Problems < 2 || t.Samples < 2 || problems < 0 || samples < 0 {
-				return fmt.Errorf("--problems %d and --samples %d, at least 2 of each are wanted", problems, samples)
+			t.Seed = seed
+			for _, n := range []struct {
+				flag  string
+				given int
+				of    *int
+			}{{"problems", problems, &t.Problems}, {"samples", samples, &t.Samples}} {
+				if n.given < 0 || n.given == 1 {
+					return fmt.Errorf("--%s is %d, at least 2 are wanted, or 0 for the table's %d", n.flag, n.given, *n.of)
+				}
+				if n.given > 0 {
+					*n.of = n.given
+				}
 			}
 			dev, err := openDevice(c.Context(), device)
 			if err != nil {

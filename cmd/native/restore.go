@@ -44,7 +44,8 @@ are compared. With --measured the pictures are the measurements themselves: a sm
 sr4, a picture with holes and --mask for inpainting, a blurred one for blur.
 
 It writes NAME.png (restored) and NAME.measurement.png for each picture, as soon as it is done, and
-one labelled grid of all, restored.png. Ctrl-C stops within one step and keeps what is finished.`,
+one labelled grid of all, restored.png. IN may be - for standard input, whose NAME is stdin. Ctrl-C
+stops within one step and keeps what is finished.`,
 		Example: `  cmi-native restore face.png --task sr4                  # DPS
   cmi-native restore face.png --task sr4 --cmi            # with mutual-information guidance
   cmi-native restore *.jpg --crop --task inpaint --steps 200 --out results
@@ -53,7 +54,7 @@ one labelled grid of all, restored.png. Ctrl-C stops within one step and keeps w
   cmi-native restore face.png --task kernel --kernel motion.npy --border circular
   cmi-native restore face.png --cmi --eta -1 --lanczos 3 --diagnostics`,
 		Annotations: kept("finished pictures are kept"),
-		Args:        cobra.MinimumNArgs(1),
+		Args:        arguments(1, manyArguments),
 		RunE:        func(c *cobra.Command, args []string) error { return restore(c, args, &f) },
 	}
 	f.modelFlags.add(c)
@@ -77,7 +78,6 @@ one labelled grid of all, restored.png. Ctrl-C stops within one step and keeps w
 	fl.BoolVar(&f.resize, "resize", false, "scale pictures of another size to the prior's")
 	fl.BoolVar(&f.crop, "crop", false, "take the centre square of pictures of another shape, then scale")
 	fl.BoolVar(&f.diagnostics, "diagnostics", false, "write every step's residual, information, gradient norms and passes to steps.jsonl")
-	c.MarkFlagsMutuallyExclusive("resize", "crop")
 	return c
 }
 
@@ -104,7 +104,10 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	if f.noise != "gaussian" && (f.noise != "poisson" || f.isMeasured || f.task == "phase") {
 		return fmt.Errorf("--noise %q: gaussian, or poisson for a linear task without --measured", f.noise)
 	}
-	pictures, names, err := f.openAll(args)
+	if f.resize && f.crop {
+		return errors.New("--resize and --crop: give one of them")
+	}
+	pictures, names, err := f.openAll(c.InOrStdin(), args)
 	if err != nil {
 		return err
 	}
@@ -220,15 +223,21 @@ func (f *restoreFlags) save(s *measured, restored picture.Image, name string) (r
 }
 
 // openAll opens every picture before any work, and names the results: the files'
-// names without folder and extension. No two results may be one file, nor may a result
-// be a file that is read.
-func (f *restoreFlags) openAll(paths []string) (pictures []picture.Image, names []string, err error) {
+// names without folder and extension. "-" is the picture on in. No two results may be one
+// file, nor may a result be a file that is read.
+func (f *restoreFlags) openAll(in io.Reader, paths []string) (pictures []picture.Image, names []string, err error) {
 	from := map[string]string{"restored.png": "the grid"}
 	if f.diagnostics {
 		from["steps.jsonl"] = "the diagnostics"
 	}
 	for _, path := range paths {
-		p, err := picture.Open(path)
+		var p picture.Image
+		if path == "-" {
+			path = "stdin"
+			p, err = picture.Decode(in, path)
+		} else {
+			p, err = picture.Open(path)
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -299,6 +308,10 @@ func (f *restoreFlags) subjects(m prior.Model, pictures []picture.Image) (all []
 				return all, fmt.Errorf("a measurement of task %s is no picture: --measured can't be used with it", f.task)
 			}
 			one.truth, err = picture.Fit(p, oh, ow, f.fit())
+			if size := (*picture.SizeError)(nil); errors.As(err, &size) {
+				err = fmt.Errorf("%s is %d×%d, a measurement of task %s is %d×%d with this prior: leave out --measured where it is the picture to degrade, else --resize or --crop scale it",
+					size.Name, size.W, size.H, f.task, ow, oh)
+			}
 			one.y = masked(one.truth.Pix, one.keep)
 		} else if one.truth, err = picture.Fit(p, h, w, f.fit()); err == nil {
 			one.y, err = f.measure(m, one)

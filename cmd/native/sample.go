@@ -31,7 +31,7 @@ Ctrl-C stops within one step and keeps what is finished.`,
 		Example: `  cmi-native sample --count 8
   cmi-native sample --count 4 --steps 250 --ddim 0 --out samples`,
 		Annotations: kept("finished pictures are kept"),
-		Args:        cobra.NoArgs,
+		Args:        arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if count < 1 {
 				return fmt.Errorf("--count is %d, at least 1 is wanted", count)

@@ -128,9 +128,17 @@ func prepareFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("--out: %w", err)
 	}
+	if err := writable(dir); err != nil {
+		return fmt.Errorf("--out %s can't be written to: %w", dir, err)
+	}
+	return nil
+}
+
+// writable proves that files can be made in a folder.
+func writable(dir string) error {
 	f, err := os.CreateTemp(dir, ".writable-*")
 	if err != nil {
-		return fmt.Errorf("--out %s can't be written to: %w", dir, err)
+		return err
 	}
 	f.Close()
 	return os.Remove(f.Name())

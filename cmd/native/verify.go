@@ -36,7 +36,7 @@ The error is ‖got − ref‖/‖ref‖. A device that rounds the factors of co
   cmi-native verify --golden testdata/golden
   cmi-native verify --golden testdata/golden --full      # 256 px networks: 5 GB of memory, minutes
   cmi-native verify --device cpu --json`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			var cases []computetest.Case
 			if folder != "" {

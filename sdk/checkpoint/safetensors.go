@@ -41,7 +41,6 @@ func (f *File) parseSafetensors() error {
 	if !utf8.Valid(header) || !json.Valid(header) {
 		return errors.New("safetensors header is not a JSON object in UTF-8")
 	}
-	buffer := f.size - 8 - int64(n)
 	h := headerReader{json.NewDecoder(bytes.NewReader(header))}
 	h.dec.UseNumber()
 	var spans []byteRange
@@ -59,7 +58,7 @@ func (f *File) parseSafetensors() error {
 	if err != nil {
 		return fmt.Errorf("safetensors header: %w", err)
 	}
-	return covered(spans, buffer)
+	return covered(spans, f.size, 8+int64(n))
 }
 
 // tensorInfo reads one tensor's dtype, shape and data_offsets; the buffer starts at
@@ -117,20 +116,23 @@ func byteCount(shape []int64, size int64) (dims []int, bytes int64, ok bool) {
 	return dims, bytes, true
 }
 
-// covered checks that the ranges tile the buffer.
-func covered(spans []byteRange, buffer int64) error {
+// covered checks that the ranges tile the buffer, from byte base of the file to its end.
+func covered(spans []byteRange, size, base int64) error {
 	slices.SortFunc(spans, func(a, b byteRange) int {
 		return cmp.Or(cmp.Compare(a.begin, b.begin), cmp.Compare(a.end, b.end))
 	})
 	at := int64(0)
 	for _, s := range spans {
-		if s.begin != at || s.end > buffer {
-			return fmt.Errorf("tensor %q lies at bytes %d to %d of %d, wanted it to begin at %d", s.name, s.begin, s.end, buffer, at)
+		if s.begin != at {
+			return fmt.Errorf("tensor %q lies at bytes %d to %d of the buffer, wanted it to begin at %d", s.name, s.begin, s.end, at)
 		}
 		at = s.end
 	}
-	if at != buffer {
-		return fmt.Errorf("tensors end at byte %d, the file's buffer at %d: cut off or with bytes to spare", at, buffer)
+	switch buffer := size - base; {
+	case at > buffer:
+		return fmt.Errorf("the file is cut off: it has %d bytes, its tensors need %d more; copy or download it again", size, at-buffer)
+	case at < buffer:
+		return fmt.Errorf("tensors end at byte %d, the file's buffer at %d: bytes to spare", at, buffer)
 	}
 	return nil
 }

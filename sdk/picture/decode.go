@@ -28,6 +28,9 @@ func Open(path string) (Image, error) {
 		return Image{}, err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return Image{}, fmt.Errorf("%s is a folder, a picture file is wanted", path)
+	}
 	return Decode(f, path)
 }
 

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// manyArguments is no bound on the number of arguments.
+const manyArguments = math.MaxInt
+
+// arguments wants from least to most of them, which the command's line of use names.
+func arguments(least, most int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if n := len(args); n < least || n > most {
+			return fmt.Errorf("arguments %q, wanted is: %s", args, c.UseLine())
+		}
+		return nil
+	}
+}
+
+// flagValues are what flags want, by the type of their values.
+var flagValues = map[string]string{
+	"int": "a whole number, as 100,", "uint64": "a whole number from 0, as 1,", "float64": "a number, as 0.05,",
+	"bool": "true or false", "intSlice": "a list of whole numbers, as 0,1,",
+}
+
+// flagError says what a flag wants whose value can't be read.
+func flagError(c *cobra.Command, err error) error {
+	var value *pflag.InvalidValueError
+	var none *pflag.ValueRequiredError
+	switch {
+	case errors.As(err, &value):
+		if want, ok := flagValues[value.GetFlag().Value.Type()]; ok {
+			return fmt.Errorf("--%s %q: %s is wanted", value.GetFlag().Name, value.GetValue(), want)
+		}
+	case errors.As(err, &none):
+		_, usage := pflag.UnquoteUsage(none.GetFlag())
+		return fmt.Errorf("--%s wants a value: %s", none.GetFlag().Name, usage)
+	default:
+		err = fmt.Errorf("%w: see %s --help", err, c.CommandPath())
+	}
+	return err
+}
+
+// located adds to an error about a file that is not there where it was looked for.
+func located(err error) error {
+	var file *fs.PathError
+	if !errors.Is(err, fs.ErrNotExist) || !errors.As(err, &file) {
+		return err
+	}
+	if here, e := os.Getwd(); e == nil && !filepath.IsAbs(file.Path) {
+		return fmt.Errorf("%w: check the name, looked for from %s", err, here)
+	}
+	return fmt.Errorf("%w: check the name", err)
+}
