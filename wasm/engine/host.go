@@ -50,7 +50,11 @@ func (h host) breathe() {
 // openDevice is the GPU that the page has opened, or the processor.
 func (h host) openDevice() (compute.Device, error) {
 	if gpu := h.Get("gpu"); gpu.Truthy() {
-		return wgsl.New(browser.New(gpu.Call("again")), wgsl.Options{})
+		precision, err := wgsl.ParsePrecision(gpu.Get("info").Get("precision").String())
+		if err != nil {
+			return nil, err
+		}
+		return wgsl.New(browser.New(gpu.Call("again")), wgsl.Options{Precision: precision})
 	}
 	return simd.New(h.Get("kernels").String(), int64(h.Get("memory").Float()))
 }

@@ -19,7 +19,7 @@ Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: t
 const bundle = await build({ entryPoints: [path.join(wasm, 'npm/src/gpu.ts')], bundle: true, format: 'esm', target: 'es2022', write: false });
 const { openGPU } = await import('data:text/javascript;base64,' + Buffer.from(bundle.outputFiles[0].contents).toString('base64'));
 const notes = [];
-const opened = await openGPU(true, notes);
+const opened = await openGPU(true, notes, 'f16');
 if (!opened) {
   console.log(notes.join('; '));
   process.exit(77);

@@ -12,6 +12,8 @@ export interface SolverOptions {
    * "webgpu") is a DeviceLostError or a MemoryError.
    */
   fallback?: "cpu" | "none";
+  /** How convolutions multiply: "f32" (usual), or on a GPU that has it "f16", with factors of 11 bits. Elsewhere f32 is computed, and info.notes says so. */
+  precision?: "f32" | "f16";
   /** Threads on the processor; more than one only on a page that is cross-origin isolated. 0 (usual): as the machine has, at most 8. */
   threads?: number;
   /** Compute in a worker, so that the page never stops (usual), or in the page itself. */

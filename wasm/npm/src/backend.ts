@@ -5,6 +5,7 @@ import type { Portable } from "./pictures.js";
 export interface OpenOptions {
   device: "auto" | "webgpu" | "cpu";
   fallback: "cpu" | "none";
+  precision: "f32" | "f16";
   threads: number;
   wasm: { [K in keyof WasmPaths]: string };
   model: string | Blob;

@@ -3,11 +3,12 @@
 // may stop for the length of a step. Calls are queued, one runs at a time.
 import { EngineError, messageOf, type EngineErrorCode } from "./engineerror.js";
 import { startGo, type Device, type DeviceInfo, type GoProgram } from "./go.js";
-import { openGPU } from "./gpu.js";
+import { openGPU, type Precision } from "./gpu.js";
 import { startSIMD, type SIMDSources } from "./simd.js";
 import { compile, type Progress, type Source } from "./source.js";
 
 export { EngineError, type EngineErrorCode } from "./engineerror.js";
+export type { Precision } from "./gpu.js";
 export type { SIMDSources } from "./simd.js";
 export type { Progress, Source } from "./source.js";
 
@@ -17,6 +18,8 @@ export interface EngineOptions {
   device?: "auto" | "webgpu" | "cpu";
   /** A GPU that is lost is opened anew. Where that can't be done, or it is lost twice in a row or short of memory, "cpu" goes on on the processor; usual for device "auto". */
   fallback?: "cpu" | "none";
+  /** "f32" if left out. "f16" is for WebGPU; where it can't be, f32 is computed, and a note says so. */
+  precision?: Precision;
   /** Threads on the processor, more than one only where `crossOriginIsolated`; 0: as many as there are processors, at most 8. */
   threads?: number;
   /** The Go program, cmi.wasm, or cmi-verify.wasm, which also has `verify`. */
@@ -39,6 +42,7 @@ export interface EngineInfo {
   description: string;
   /** A GPU that is emulated on the processor: slow. */
   software: boolean;
+  precision: Precision;
   threads: number;
   /** The page is cross-origin isolated, so that threads can share memory. */
   isolated: boolean;
@@ -210,7 +214,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const program = compile("the program", options.wasm, options.onProgress, signal);
   program.catch(() => {}); // awaited below
   try {
-    const gpu = device === "cpu" ? undefined : await openGPU(device === "webgpu", notes);
+    const gpu = device === "cpu" ? undefined : await openGPU(device === "webgpu", notes, options.precision);
     if (!gpu && device === "webgpu") throw new EngineError("UNSUPPORTED", notes.at(-1)!);
     const compiled = await program;
     if (gpu) {
@@ -227,8 +231,10 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   }
 }
 
-const processor = ({ simd, threads = 0, poolWorker, signal }: Pick<EngineOptions, "simd" | "threads" | "poolWorker" | "signal">, notes: string[]) =>
-  startSIMD(simd, { threads, poolWorker, notes, signal });
+const processor = ({ simd, threads = 0, poolWorker, signal, precision }: Pick<EngineOptions, "simd" | "threads" | "poolWorker" | "signal" | "precision">, notes: string[]) => {
+  if (precision === "f16") notes.push("no f16: the processor computes in f32");
+  return startSIMD(simd, { threads, poolWorker, notes, signal });
+};
 
 /** start is an engine on a device, which is closed where the program does not start on it. */
 async function start(program: WebAssembly.Module, device: Device, options: EngineOptions, notes: string[]): Promise<Engine> {
@@ -241,12 +247,12 @@ async function start(program: WebAssembly.Module, device: Device, options: Engin
     return over;
   };
   const about = ({ device: name, description, software }: DeviceInfo): EngineInfo => ({
-    device: device.gpu ? "webgpu" : "cpu", description: description || name, software, verifies: go.verifies,
+    device: device.gpu ? "webgpu" : "cpu", description: description || name, software, verifies: go.verifies, precision: device.gpu?.precision ?? "f32",
     threads: device.simd?.threads ?? 1, isolated: globalThis.crossOriginIsolated === true, notes: [...notes],
   });
   const another = async (leave: boolean): Promise<Device> => {
     if (leave || !device.gpu) return { simd: await processor(lasting, notes) };
-    const gpu = await openGPU(asked === "webgpu", notes);
+    const gpu = await openGPU(asked === "webgpu", notes, lasting.precision);
     if (!gpu) throw new EngineError("DEVICE_LOST", notes.at(-1)!);
     return { gpu };
   };

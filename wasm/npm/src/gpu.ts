@@ -3,9 +3,13 @@
 // The first failure is kept, and after it nothing more succeeds.
 import { messageOf } from "./engineerror.js";
 
+/** How convolutions multiply: "f16" rounds their factors to 11 bits and adds up in float32. */
+export type Precision = "f32" | "f16";
+
 export interface GPU {
   /** What the program calls. */
   readonly bridge: Bridge;
+  readonly precision: Precision;
   /** Resolves with {code, message} when the device is lost, but not when it is closed. */
   readonly lost: Promise<Failure>;
   close(): void;
@@ -18,8 +22,8 @@ export interface Failure {
 
 const softwareNames = /swiftshader|llvmpipe|lavapipe|basic render|software/i;
 
-/** openGPU opens an adapter; a software one only if WebGPU is what is asked for. Why there is none goes to notes. */
-export async function openGPU(asked: boolean, notes: string[]): Promise<GPU | undefined> {
+/** openGPU opens an adapter; a software one only if WebGPU is what is asked for. Why there is none, or no f16, goes to notes. */
+export async function openGPU(asked: boolean, notes: string[], precision: Precision = "f32"): Promise<GPU | undefined> {
   const { gpu } = navigator as { gpu?: WebGPU };
   if (!gpu) {
     const secure = globalThis.isSecureContext === false ? "the page is not served over https or from localhost" : "this browser has none";
@@ -47,7 +51,9 @@ export async function openGPU(asked: boolean, notes: string[]): Promise<GPU | un
     });
     // Subgroups are used by their number, which browsers learned later.
     const subgroups = device.features.has("subgroups") && gpu.wgslLanguageFeatures?.has("subgroup_id") === true;
-    return opened(device, { name: title, vendor, software, subgroups });
+    const f16 = device.features.has("shader-f16");
+    if (precision === "f16" && !f16) notes.push(`no f16: the adapter (${title}) has none, f32 is computed`);
+    return opened(device, { name: title, vendor, software, subgroups, f16, precision: f16 ? precision : "f32" });
   } catch (e) {
     notes.push(`no WebGPU: the adapter (${title}) gives no device: ${messageOf(e)}`);
     return undefined;
@@ -60,6 +66,8 @@ interface About {
   vendor: string;
   software: boolean;
   subgroups: boolean;
+  f16: boolean;
+  precision: Precision; // to compute in
 }
 
 function opened(device: GPUDevice, about: About): GPU {
@@ -72,6 +80,7 @@ function opened(device: GPUDevice, about: About): GPU {
   });
   return {
     bridge,
+    precision: about.precision,
     lost,
     close() {
       closed = true;
@@ -161,7 +170,7 @@ function newBridge(device: GPUDevice, about: About, lost: Promise<Failure>) {
       ...about, backend: "the browser's WebGPU", maxBinding: limits["maxStorageBufferBindingSize"], maxBuffer: limits["maxBufferSize"],
       maxWorkgroups: limits["maxComputeWorkgroupsPerDimension"], maxInvocations: limits["maxComputeInvocationsPerWorkgroup"],
       maxWorkgroupStorage: limits["maxComputeWorkgroupStorageSize"], maxStorageBuffers: limits["maxStorageBuffersPerShaderStage"],
-      uniformAlignment: limits["minUniformBufferOffsetAlignment"], f16: device.features.has("shader-f16"),
+      uniformAlignment: limits["minUniformBufferOffsetAlignment"],
     },
 
     /** stage gives the array through which bytes and commands come. */

@@ -21,14 +21,15 @@ export { version } from "./version.js";
  * It rejects with a {@link SolverError}, or with the signal's reason.
  */
 export async function createSolver(options: SolverOptions = {}): Promise<Solver> {
-  const { device = "auto", fallback = device === "auto" ? "cpu" : "none", threads = 0, worker = true, workerURL, modelURL, modelFile, modelConfig, cache = true } = options;
+  const { device = "auto", fallback = device === "auto" ? "cpu" : "none", precision = "f32", threads = 0, worker = true, workerURL, modelURL, modelFile, modelConfig, cache = true } = options;
   if (!["auto", "webgpu", "cpu"].includes(device)) throw new InputError(`device is ${describe(device)}: "auto", "webgpu" or "cpu" is wanted`);
   if (!["cpu", "none"].includes(fallback)) throw new InputError(`fallback is ${describe(fallback)}: "cpu" or "none" is wanted`);
+  if (!["f32", "f16"].includes(precision)) throw new InputError(`precision is ${describe(precision)}: "f32" or "f16" is wanted`);
   if (!Number.isInteger(threads) || threads < 0) throw new InputError(`threads is ${describe(threads)}: a whole number is wanted, 0 for as many as the machine has`);
   if (modelURL !== undefined && modelFile !== undefined) throw new InputError("modelURL and modelFile are both given: one model is wanted");
   if (modelFile !== undefined && !(modelFile instanceof Blob)) throw new InputError(`modelFile is ${describe(modelFile)}: a File or Blob is wanted`);
   const open: OpenOptions = {
-    device, fallback, threads, cache, wasm: wasmURLs(options.wasmPaths), modelConfig,
+    device, fallback, precision, threads, cache, wasm: wasmURLs(options.wasmPaths), modelConfig,
     model: modelFile ?? absolute(modelURL ?? new URL("./faces64.safetensors", import.meta.url)),
   };
   const now = {} as { info: SolverInfo };

@@ -34,7 +34,7 @@ export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => 
     let model: ModelInfo | undefined;
     program ??= await compile(await fetchFile(options.wasm.program, { cache: false, ...file("program") }));
     const engine = await createEngine({
-      device: options.device, fallback: options.fallback, threads: options.threads, wasm: program, ...(signal && { signal }),
+      device: options.device, fallback: options.fallback, precision: options.precision, threads: options.threads, wasm: program, ...(signal && { signal }),
       simd: { single: options.wasm.kernels, threads: options.wasm.threadedKernels },
       onDeviceChange: (info) => { if (model) moved(about(info, model)); },
     });
