@@ -140,6 +140,44 @@ func TestSubgroupsOnManySlices(t *testing.T) {
 	}
 }
 
+// BenchmarkSums times normalisations and inner products as the embedded prior has them,
+// with sums by subgroups and without.
+func BenchmarkSums(b *testing.B) {
+	for _, c := range []struct {
+		name           string
+		channels, side int
+	}{{"64 channels of 64×64", 64, 64}, {"256 channels of 16×16", 256, 16}} {
+		for _, subgroups := range []string{"on", "off"} {
+			b.Run(c.name+", subgroups "+subgroups, func(b *testing.B) {
+				b.Setenv("CMI_SUBGROUPS", subgroups)
+				d, err := wgsl.New(browser.New(js.Global().Get("gpuForTests").Call("again")), wgsl.Options{})
+				require.NoError(b, err)
+				defer d.Close()
+				ws := compute.NewWorkspace(d)
+				defer ws.Free()
+				x, y, stats := ws.New(1, c.channels, c.side, c.side), ws.New(1, c.channels, c.side, c.side), ws.New(1, 64, 1, 1)
+				gamma := ws.New(1, c.channels, 1, 1)
+				require.NoError(b, ws.Err())
+				d.Write(x, make([]float32, x.Len()))
+				d.Write(gamma, make([]float32, gamma.Len()))
+				p := compute.Norm{Groups: 32, Eps: 1e-5, Gamma: gamma, Beta: gamma, SiLU: true}
+				run := func() {
+					for range 20 {
+						d.GroupNorm(y, x, stats, p)
+						d.GroupNormAdjoint(y, x, stats, x, p, false)
+					}
+					_, err := d.Dot(x, y)
+					require.NoError(b, err)
+				}
+				run() // compiles
+				for b.Loop() {
+					run()
+				}
+			})
+		}
+	}
+}
+
 // difference is ‖a − b‖/‖a‖.
 func difference(a, b []float32) float64 {
 	above, below := 0.0, 0.0
@@ -153,6 +191,7 @@ func difference(a, b []float32) float64 {
 // The convolutions in f16 keep the bounds of their rounding, 2⁻¹¹, and networks of them.
 func TestF16(t *testing.T) {
 	d, gpu := open(t, wgsl.Options{Precision: wgsl.F16})
+	assert.Equal(t, "f16", js.Global().Get("gpuForTests").Get("info").Get("precision").String())
 	assert.Equal(t, 0x1p-11, d.Info().Rounding)
 	cases := append(only(computetest.Ops(true), "conv"), computetest.Networks(true)...)
 	devicetest.Cases(t, d, computetest.Rounded(cases, d.Info()))

@@ -4,6 +4,7 @@ package wgsl
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -22,58 +23,78 @@ func TestOnDawn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("node is missing: it runs Dawn (apt-get install nodejs)")
-	}
-	const dawn = "../../.tools/dawn"
-	for folder, how := range map[string]string{
-		dawn + "/node_modules/webgpu":         "make shader-tools",
-		"../../wasm/npm/node_modules/esbuild": "make wasm",
-	} {
-		if _, err := os.Stat(folder); err != nil {
-			t.Skipf("%s is missing (%s; needs npm)", strings.TrimPrefix(folder, "../../"), how)
-		}
-	}
-	depend(t, ".", "webgpu/browser", "../../sdk", "../../wasm/npm/src", "../../testdata/golden/tiny16")
-	binary := filepath.Join(t.TempDir(), "wgsl.test")
-	build := exec.Command("go", "test", "-c", "-o", binary, ".")
-	build.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
-	script, err := filepath.Abs("testdata/dawn.mjs")
-	require.NoError(t, err)
-	here, err := os.Getwd()
-	require.NoError(t, err)
+	binary := dawnTests(t)
 	for _, c := range []struct{ name, tests, lanes string }{
 		{"vectors of 8", "F16|Subgroups", "256"},
 		{"vectors of 4", "Subgroups", "128"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			run := exec.Command(node, "--stack-size=8192", script, binary, "-test.v", "-test.run", c.tests)
-			run.Dir = dawn
-			run.Env = append(os.Environ(), "CMI_TEST_FOLDER="+here, "LP_NATIVE_VECTOR_WIDTH="+c.lanes)
-			out, err := run.CombinedOutput()
-			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == 77 {
-				t.Skipf("Dawn finds no adapter: a Vulkan driver is needed (apt-get install mesa-vulkan-drivers): %s", out)
-			}
-			require.NoError(t, err, string(out))
-			for line := range strings.Lines(string(out)) {
+			out := onDawn(t, binary, c.lanes, "-test.v", "-test.run", c.tests)
+			for line := range strings.Lines(out) {
 				if strings.Contains(line, "dB") {
 					t.Log(strings.TrimSpace(line))
 				}
 			}
-			if strings.Contains(string(out), "--- SKIP") {
-				t.Skip(string(out))
+			if strings.Contains(out, "--- SKIP") {
+				t.Skip(out)
 			}
-			t.Log(strings.Count(string(out), "--- PASS"), "tests and cases passed")
+			t.Log(strings.Count(out, "--- PASS"), "tests and cases passed")
 		})
 	}
 }
 
+// BenchmarkOnDawn prints what BenchmarkSums measures:
+//
+//	CGO_ENABLED=0 go test ./gpu/wgsl -run - -bench OnDawn -benchtime 1x
+func BenchmarkOnDawn(b *testing.B) {
+	binary := dawnTests(b)
+	for b.Loop() {
+		fmt.Print(onDawn(b, binary, "256", "-test.run", "-", "-test.bench", "."))
+	}
+}
+
+const dawnFolder = "../../.tools/dawn"
+
+// dawnTests builds the tests of dawn_js_test.go, if what runs them is there.
+func dawnTests(t testing.TB) (binary string) {
+	if _, err := exec.LookPath("node"); err != nil {
+		t.Skip("node is missing: it runs Dawn (apt-get install nodejs)")
+	}
+	for _, part := range []struct{ folder, how string }{
+		{dawnFolder + "/node_modules/webgpu", "make shader-tools"},
+		{"../../wasm/npm/node_modules/esbuild", "make wasm"},
+	} {
+		if _, err := os.Stat(part.folder); err != nil {
+			t.Skipf("%s is missing (%s; needs npm)", strings.TrimPrefix(part.folder, "../../"), part.how)
+		}
+	}
+	depend(t, ".", "webgpu/browser", "../../sdk", "../../wasm/npm/src", "../../testdata/golden/tiny16")
+	binary = filepath.Join(t.TempDir(), "wgsl.test")
+	build := exec.Command("go", "test", "-c", "-o", binary, ".")
+	build.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, string(out))
+	return binary
+}
+
+// onDawn runs them, lavapipe's vectors being of so many bits.
+func onDawn(t testing.TB, binary, lanes string, args ...string) string {
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	run := exec.Command("node", append([]string{"--stack-size=8192", filepath.Join(here, "testdata/dawn.mjs"), binary}, args...)...)
+	run.Dir = dawnFolder
+	run.Env = append(os.Environ(), "CMI_TEST_FOLDER="+here, "LP_NATIVE_VECTOR_WIDTH="+lanes)
+	out, err := run.CombinedOutput()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == 77 {
+		t.Skipf("Dawn finds no adapter: a Vulkan driver is needed (apt-get install mesa-vulkan-drivers): %s", out)
+	}
+	require.NoError(t, err, string(out))
+	return string(out)
+}
+
 // depend looks at all files of folders, so that go test does not take its
 // remembered result where one has changed: what other programs read it does not see.
-func depend(t *testing.T, folders ...string) {
+func depend(t testing.TB, folders ...string) {
 	for _, folder := range folders {
 		err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
 			if err == nil {

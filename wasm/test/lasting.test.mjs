@@ -191,6 +191,18 @@ test("with isolation headers it has threads, without them it says why not", asyn
   assert.match(b.notes.join(" "), /isolated.*Cross-Origin-Opener-Policy/);
 });
 
+test("f16 where there is none is f32, and a note says so", async () => {
+  const r = await page.evaluate(async () => {
+    const open = async (device) => {
+      const { info } = await solver({ device, precision: "f16" });
+      return [info.precision, info.notes.filter((n) => n.includes("f16")).length];
+    };
+    return { cpu: await open("cpu"), webgpu: await open("webgpu"), error: await failure(solver({ precision: "f64" })) };
+  });
+  assert.deepEqual([r.cpu, r.webgpu], [["f32", 1], ["f32", 1]]); // SwiftShader has no f16
+  assert.deepEqual([r.error?.name, r.error?.code], ["InputError", "BAD_INPUT"]);
+});
+
 test("without WebGPU, auto computes on the processor and webgpu is a typed error", async () => {
   const without = await browser({ gpu: false });
   const p = await ready(without, server.url);
