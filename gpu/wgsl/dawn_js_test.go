@@ -70,13 +70,17 @@ func TestSubgroups(t *testing.T) {
 	if !gpu.Info().Subgroups {
 		t.Skip("the adapter has no subgroups")
 	}
-	devicetest.Cases(t, d, append(only(computetest.Ops(false), "groupnorm", "dot"), computetest.Networks(true)...))
+	devicetest.Cases(t, d, only(computetest.Ops(false), "groupnorm", "dot"))
 	for _, k := range []string{"groupnorm_subgroups.group_stats", "groupnorm_subgroups.group_means", "dot_subgroups.dot_slices"} {
 		assert.Contains(t, gpu.kernels, k)
 	}
 	for _, k := range []string{"groupnorm.group_stats", "groupnorm.group_means", "dot.dot_slices"} {
 		assert.NotContains(t, gpu.kernels, k)
 	}
+	if testing.Short() {
+		return
+	}
+	devicetest.Cases(t, d, computetest.Networks(true))
 	picture, want := restored(t, d), restored(t, processor(t))
 	t.Logf("PSNR to the processor's picture after 100 steps: %.0f dB", psnr(want, picture))
 	assert.GreaterOrEqual(t, psnr(want, picture), 60.0)
@@ -207,15 +211,15 @@ func TestF16(t *testing.T) {
 		}
 	}
 	assert.NotZero(t, failed)
+	t.Run("range", func(t *testing.T) { f16Range(t, d) }) // on the same device: it has compiled
 	picture, want := restored(t, d), restored(t, processor(t))
 	t.Logf("PSNR to the processor's picture after 100 steps: %.0f dB", psnr(want, picture))
 	assert.GreaterOrEqual(t, psnr(want, picture), 50.0)
 }
 
-// Values far from 1 lose nothing in f16: an image's and a layer's scale is taken out.
-// An image's result does not depend on those beside it.
-func TestF16Range(t *testing.T) {
-	d, _ := open(t, wgsl.Options{Precision: wgsl.F16})
+// f16Range: values far from 1 lose nothing in f16, an image's and a layer's scale are
+// taken out. An image's result does not depend on those beside it.
+func f16Range(t *testing.T, d *wgsl.Device) {
 	const in, out, side = 5, 7, 6
 	r := rand.New(rand.NewPCG(1, 2))
 	normals := func(n int) []float32 {

@@ -24,12 +24,12 @@ func TestOnDawn(t *testing.T) {
 		t.Skip("takes a minute")
 	}
 	binary := dawnTests(t)
-	for _, c := range []struct{ name, tests, lanes string }{
-		{"vectors of 8", "F16|Subgroups", "256"},
-		{"vectors of 4", "Subgroups", "128"},
-	} {
+	for _, c := range []struct {
+		name, lanes, tests string
+		short              bool
+	}{{"vectors of 8", "256", "F16|Subgroups", false}, {"vectors of 4", "128", "Subgroups", true}} {
 		t.Run(c.name, func(t *testing.T) {
-			out := onDawn(t, binary, c.lanes, "-test.v", "-test.run", c.tests)
+			out := onDawn(t, binary, c.lanes, "-test.v", "-test.run", c.tests, fmt.Sprintf("-test.short=%t", c.short))
 			for line := range strings.Lines(out) {
 				if strings.Contains(line, "dB") {
 					t.Log(strings.TrimSpace(line))
