@@ -31,7 +31,7 @@ coefficients against extrapolated float64 differences, of kernels and of a whole
 schedules, operators, the information term, trajectories, metrics).
 
 The error is ‖got − ref‖/‖ref‖. A device that rounds the factors of convolutions further than to float32
-(cuda in TF32 or bf16) has wider bounds for them and for networks, in units of that rounding. The last line counts the cases; the exit code is 1 if one fails.`,
+(cuda in TF32 or bf16, webgpu:f16) has wider bounds for them and for networks, in units of that rounding. The last line counts the cases; the exit code is 1 if one fails.`,
 		Example: `  cmi-native verify
   cmi-native verify --golden testdata/golden
   cmi-native verify --golden testdata/golden --full      # 256 px networks: 5 GB of memory, minutes

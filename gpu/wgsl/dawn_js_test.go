@@ -24,6 +24,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute/computetest"
 	"github.com/cmi-diffusion/cmi/sdk/compute/computetest/devicetest"
 	"github.com/cmi-diffusion/cmi/sdk/compute/cpu"
+	"github.com/cmi-diffusion/cmi/sdk/golden"
 	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
@@ -192,12 +193,16 @@ func difference(a, b []float32) float64 {
 	return math.Sqrt(above / below)
 }
 
-// The convolutions in f16 keep the bounds of their rounding, 2⁻¹¹, and networks of them.
+// The convolutions in f16 keep the bounds of their rounding, 2⁻¹¹, and so do networks of
+// them, and the information term.
 func TestF16(t *testing.T) {
 	d, gpu := open(t, wgsl.Options{Precision: wgsl.F16})
 	assert.Equal(t, "f16", js.Global().Get("gpuForTests").Get("info").Get("precision").String())
 	assert.Equal(t, 0x1p-11, d.Info().Rounding)
+	vectors, err := golden.Cases(os.DirFS("../../testdata/golden"), golden.Options{Quick: true})
+	require.NoError(t, err)
 	cases := append(only(computetest.Ops(true), "conv"), computetest.Networks(true)...)
+	cases = append(cases, only(vectors, "unet", "information")...)
 	devicetest.Cases(t, d, computetest.Rounded(cases, d.Info()))
 	for _, k := range []string{"conv_tiled_f16.tiled3", "conv_tiled_f16.tiled1"} {
 		assert.Contains(t, gpu.kernels, k)

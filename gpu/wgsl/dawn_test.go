@@ -5,7 +5,6 @@ package wgsl
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/cmi-diffusion/cmi/wasm/wasmtest"
 )
 
 // The kernels for drivers that take f16 and subgroups, which the native driver does
@@ -20,9 +21,6 @@ import (
 // subgroups have as many invocations as a vector has lanes: 8, and 4. (In the build
 // without cgo alone, because make test runs this package twice.)
 func TestOnDawn(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
 	binary := dawnTests(t)
 	for _, c := range []struct {
 		name, lanes, tests string
@@ -57,24 +55,17 @@ const dawnFolder = "../../.tools/dawn"
 
 // dawnTests builds the tests of dawn_js_test.go, if what runs them is there.
 func dawnTests(t testing.TB) (binary string) {
-	if _, err := exec.LookPath("node"); err != nil {
-		t.Skip("node is missing: it runs Dawn (apt-get install nodejs)")
-	}
+	wasmtest.NeedsNode(t)
 	for _, part := range []struct{ folder, how string }{
 		{dawnFolder + "/node_modules/webgpu", "make shader-tools"},
 		{"../../wasm/npm/node_modules/esbuild", "make wasm"},
 	} {
 		if _, err := os.Stat(part.folder); err != nil {
-			t.Skipf("%s is missing (%s; needs npm)", strings.TrimPrefix(part.folder, "../../"), part.how)
+			t.Skipf("needs %s: run %s", strings.TrimPrefix(part.folder, "../../"), part.how)
 		}
 	}
-	depend(t, ".", "webgpu/browser", "../../sdk", "../../wasm/npm/src", "../../testdata/golden/tiny16")
-	binary = filepath.Join(t.TempDir(), "wgsl.test")
-	build := exec.Command("go", "test", "-c", "-o", binary, ".")
-	build.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
-	return binary
+	wasmtest.DependOn(t, ".", "webgpu/browser", "../../sdk", "../../wasm/npm/src", "../../testdata/golden")
+	return wasmtest.Binary(t)
 }
 
 // onDawn runs them, lavapipe's vectors being of so many bits.
@@ -90,18 +81,4 @@ func onDawn(t testing.TB, binary, lanes string, args ...string) string {
 	}
 	require.NoError(t, err, string(out))
 	return string(out)
-}
-
-// depend looks at all files of folders, so that go test does not take its
-// remembered result where one has changed: what other programs read it does not see.
-func depend(t testing.TB, folders ...string) {
-	for _, folder := range folders {
-		err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
-			if err == nil {
-				_, err = os.Stat(path)
-			}
-			return err
-		})
-		require.NoError(t, err)
-	}
 }

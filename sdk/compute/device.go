@@ -33,7 +33,7 @@ type Info struct {
 	Memory      int64  // bytes that can still be allocated; 0 where the device does not know
 	MaxArray    int64  // bytes that one array may take; 0 where memory alone bounds it
 	// Rounding is the relative error of a factor where convolutions round theirs further
-	// than to float32, as tensor cores do: 2⁻¹¹ for TF32. Else 0.
+	// than to float32, as tensor cores do: 2⁻¹¹ for TF32 and f16. Else 0.
 	Rounding float64
 }
 
