@@ -1,13 +1,13 @@
 package main
 
 import (
-	"errors"
+	"bufio"
 	"fmt"
+	"math"
 	"os"
 
-	"gorgonia.org/tensor"
-
 	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/npy"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 )
 
@@ -22,12 +22,20 @@ func readKernel(path string) (k measure.Kernel, err error) {
 	} else if k, err = readNpy(path); err != nil {
 		return k, err
 	}
+	largest := math.SmallestNonzeroFloat64
+	for i, w := range k.Weights {
+		if math.IsNaN(w) || math.IsInf(w, 0) {
+			return k, fmt.Errorf("%s: the kernel's weight in row %d, column %d is %v, a finite number is wanted", path, i/k.W, i%k.W, w)
+		}
+		largest = max(largest, math.Abs(w))
+	}
 	sum := 0.0
-	for _, w := range k.Weights {
-		sum += w
+	for i := range k.Weights {
+		k.Weights[i] /= largest // else the sum may overflow
+		sum += k.Weights[i]
 	}
 	if !(sum > 0) {
-		return k, fmt.Errorf("%s: the kernel's weights sum to %v, a positive sum is wanted", path, sum)
+		return k, fmt.Errorf("%s: the kernel's weights sum to %v, a positive sum is wanted", path, sum*largest)
 	}
 	for i := range k.Weights {
 		k.Weights[i] /= sum
@@ -41,52 +49,15 @@ func readNpy(path string) (k measure.Kernel, err error) {
 		return k, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return k, err
-	}
-	if info.Size() > 1<<24 {
+	if info, err := f.Stat(); err == nil && info.Size() > 1<<24 {
 		return k, fmt.Errorf("%s has %d bytes, a kernel of at most 16 MiB is wanted", path, info.Size())
 	}
-	wrong := fmt.Errorf("%s: neither a picture nor a NumPy array (.npy) of two dimensions", path)
-	defer func() { // the reader panics on damaged files
-		if recover() != nil {
-			err = wrong
-		}
-	}()
-	var d tensor.Dense
-	if err := d.ReadNpy(f); err != nil {
-		return k, wrong
-	}
-	if d.Dims() != 2 {
-		return k, fmt.Errorf("%s has %d dimensions, a kernel has 2", path, d.Dims())
-	}
-	k.H, k.W = d.Shape()[0], d.Shape()[1]
-	for y := range k.H {
-		for x := range k.W {
-			v, err := d.At(y, x)
-			if err != nil {
-				return k, wrong
-			}
-			switch v := v.(type) {
-			case float32:
-				k.Weights = append(k.Weights, float64(v))
-			case float64:
-				k.Weights = append(k.Weights, v)
-			default:
-				return k, fmt.Errorf("%s holds %v, float32 or float64 is wanted", path, d.Dtype())
-			}
-		}
-	}
-	return k, nil
-}
-
-// writeNpy writes an image's exact values, C×H×W float32, for NumPy.
-func writeNpy(path string, m picture.Image) (err error) {
-	f, err := os.Create(path)
+	values, shape, err := npy.Read(bufio.NewReader(f))
 	if err != nil {
-		return err
+		return k, fmt.Errorf("%s: neither a picture nor a NumPy array (.npy) of two dimensions: %w", path, err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return tensor.New(tensor.WithShape(m.C, m.H, m.W), tensor.WithBacking(m.Pix)).WriteNpy(f)
+	if len(shape) != 2 {
+		return k, fmt.Errorf("%s has shape %v, a kernel has 2 dimensions", path, shape)
+	}
+	return measure.Kernel{H: shape[0], W: shape[1], Weights: values}, nil
 }

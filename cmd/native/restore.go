@@ -207,7 +207,7 @@ func (f *restoreFlags) save(s *measured, restored picture.Image, name string) (r
 		return row, err
 	}
 	if f.npy {
-		if err := writeNpy(path+".npy", restored); err != nil {
+		if err := restored.SaveNPY(path + ".npy"); err != nil {
 			return row, err
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/cmi-diffusion/cmi/sdk/npy"
 )
 
 // SavePNG writes the image as an 8-bit PNG, rounded to the nearest and clamped; a
@@ -32,6 +34,12 @@ func SavePNG(path string, p image.Image) error {
 		return fmt.Errorf("%s: pictures are written as PNG: name it %s.png", path, strings.TrimSuffix(path, ext))
 	}
 	return replace(path, func(w io.Writer) error { return png.Encode(w, p) })
+}
+
+// SaveNPY writes the image's exact values, float32 [C, H, W], for NumPy: whole or not
+// at all, as SavePNG does.
+func (m Image) SaveNPY(path string) error {
+	return replace(path, func(w io.Writer) error { return npy.Write(w, m.Pix, m.C, m.H, m.W) })
 }
 
 // replace writes a file as a whole or leaves path as it was.

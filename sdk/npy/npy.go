@@ -1,0 +1,157 @@
+// Package npy reads and writes NumPy's array files (.npy, NEP 1).
+package npy
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// MaxDim bounds each dimension of an array that is read.
+const MaxDim = 8192
+
+const magic = "\x93NUMPY"
+
+// headerEntry finds the three entries of a header, in any order.
+var headerEntry = map[string]*regexp.Regexp{
+	"descr": regexp.MustCompile(`'descr':\s*'([^']*)'`),
+	"order": regexp.MustCompile(`'fortran_order':\s*(True|False)`),
+	"shape": regexp.MustCompile(`'shape':\s*\(([\d,\s]*)\)`),
+}
+
+// number reads a number from its bytes.
+type number struct {
+	size int
+	of   func(p []byte, order binary.ByteOrder) float64
+}
+
+// numbers are the types that are read, without the byte order.
+var numbers = map[string]number{
+	"f8": {8, func(p []byte, o binary.ByteOrder) float64 { return math.Float64frombits(o.Uint64(p)) }},
+	"f4": {4, func(p []byte, o binary.ByteOrder) float64 { return float64(math.Float32frombits(o.Uint32(p))) }},
+	"f2": {2, func(p []byte, o binary.ByteOrder) float64 { return half(o.Uint16(p)) }},
+	"i8": {8, func(p []byte, o binary.ByteOrder) float64 { return float64(int64(o.Uint64(p))) }},
+	"i4": {4, func(p []byte, o binary.ByteOrder) float64 { return float64(int32(o.Uint32(p))) }},
+	"i2": {2, func(p []byte, o binary.ByteOrder) float64 { return float64(int16(o.Uint16(p))) }},
+	"i1": {1, func(p []byte, _ binary.ByteOrder) float64 { return float64(int8(p[0])) }},
+	"u8": {8, func(p []byte, o binary.ByteOrder) float64 { return float64(o.Uint64(p)) }},
+	"u4": {4, func(p []byte, o binary.ByteOrder) float64 { return float64(o.Uint32(p)) }},
+	"u2": {2, func(p []byte, o binary.ByteOrder) float64 { return float64(o.Uint16(p)) }},
+	"u1": {1, func(p []byte, _ binary.ByteOrder) float64 { return float64(p[0]) }},
+	"b1": {1, func(p []byte, _ binary.ByteOrder) float64 { return float64(p[0]) }},
+}
+
+// half is the value of an IEEE 754 half-precision number.
+func half(bits uint16) float64 {
+	sign, exponent, fraction := 1-2*float64(bits>>15), int(bits>>10&31), float64(bits&1023)
+	switch {
+	case exponent == 31 && fraction == 0:
+		return sign * math.Inf(1)
+	case exponent == 31:
+		return math.NaN()
+	case exponent == 0:
+		return sign * math.Ldexp(fraction, -24)
+	}
+	return sign * math.Ldexp(1024+fraction, exponent-25)
+}
+
+// Read reads an array of one or two dimensions, each 1 to [MaxDim], of floats of 16, 32
+// or 64 bits, integers or booleans in either byte order, in C or Fortran order. The
+// values are row-major.
+func Read(r io.Reader) (values []float64, shape []int, err error) {
+	head := make([]byte, 10)
+	if n, err := io.ReadFull(r, head); err != nil || string(head[:6]) != magic {
+		return nil, nil, fmt.Errorf("not a NumPy array (it starts with %q)", head[:n])
+	}
+	size := int(binary.LittleEndian.Uint16(head[8:]))
+	if head[6] > 1 { // versions 2 and 3 have four bytes of length
+		more := make([]byte, 2)
+		if _, err := io.ReadFull(r, more); err != nil {
+			return nil, nil, err
+		}
+		size |= int(binary.LittleEndian.Uint16(more)) << 16
+	}
+	if size > 1<<16 {
+		return nil, nil, fmt.Errorf("header of %d bytes, at most 65536 are read", size)
+	}
+	text := make([]byte, size)
+	if _, err := io.ReadFull(r, text); err != nil {
+		return nil, nil, err
+	}
+	entry := map[string]string{}
+	for key, pattern := range headerEntry {
+		match := pattern.FindSubmatch(text)
+		if match == nil {
+			return nil, nil, fmt.Errorf("NumPy header without %s: %.80q", key, text)
+		}
+		entry[key] = string(match[1])
+	}
+	count := 1
+	for _, d := range strings.FieldsFunc(entry["shape"], func(r rune) bool { return r == ',' || r == ' ' }) {
+		n, err := strconv.Atoi(d)
+		if err != nil || n < 1 || n > MaxDim || len(shape) == 2 {
+			return nil, nil, fmt.Errorf("shape (%s), want one or two dimensions of 1 to %d", entry["shape"], MaxDim)
+		}
+		shape = append(shape, n)
+		count *= n
+	}
+	values, err = readValues(r, entry["descr"], count)
+	if err == nil && entry["order"] == "True" && len(shape) == 2 {
+		turned := make([]float64, count)
+		for i, v := range values {
+			turned[i%shape[0]*shape[1]+i/shape[0]] = v
+		}
+		values = turned
+	}
+	return values, shape, err
+}
+
+func readValues(r io.Reader, kind string, count int) (values []float64, err error) {
+	one, known := numbers[strings.TrimLeft(kind, "<>|")]
+	if !known {
+		return nil, fmt.Errorf("numbers of type %q, want floats, integers or booleans: save them with astype('float32')", kind)
+	}
+	order := binary.ByteOrder(binary.LittleEndian)
+	if kind[0] == '>' {
+		order = binary.BigEndian
+	}
+	p := make([]byte, one.size)
+	for range count { // grows with what is there, whatever the header claims
+		if _, err := io.ReadFull(r, p); err != nil {
+			return nil, fmt.Errorf("value %d of %d: %w", len(values), count, err)
+		}
+		values = append(values, one.of(p, order))
+	}
+	return values, nil
+}
+
+// Write writes an array of float32 or float64, row-major, little-endian.
+func Write[F float32 | float64](w io.Writer, values []F, shape ...int) error {
+	count, dims := 1, ""
+	for _, n := range shape {
+		count *= n
+		dims += strconv.Itoa(n) + ","
+	}
+	if count != len(values) {
+		return fmt.Errorf("npy: %d values for shape %v", len(values), shape)
+	}
+	kind := "<f8"
+	if _, single := any(values).([]float32); single {
+		kind = "<f4"
+	}
+	header := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", kind, dims)
+	header += strings.Repeat(" ", 63-(len(magic)+4+len(header))%64) + "\n" // data begin at a multiple of 64
+	out := bufio.NewWriter(w)                                              // keeps errors until Flush
+	out.WriteString(magic + "\x01\x00")
+	out.Write(binary.LittleEndian.AppendUint16(nil, uint16(len(header))))
+	out.WriteString(header)
+	if err := binary.Write(out, binary.LittleEndian, values); err != nil {
+		return err
+	}
+	return out.Flush()
+}
