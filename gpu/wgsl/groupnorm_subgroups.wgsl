@@ -1,4 +1,4 @@
-// group_stats and group_means of groupnorm.wgsl with a workgroup for a group, where
+// group_stats and group_means of groupnorm_sums.wgsl with a workgroup for a group, where
 // those have an invocation. Workgroups: groups, images.
 #include subgroups
 

@@ -36,15 +36,15 @@ func (d *Device) normalise(dst, x, stats compute.Tensor, p compute.Norm, sums in
 	return c
 }
 
-func (c *normalisation) run(entry string, ints []integer, groups [3]int, values int, args ...argument) {
-	c.dev.run(call{kernel: "groupnorm", entry: entry, ints: ints, args: args, params: c.params, groups: groups,
+func (c *normalisation) run(kernel, entry string, ints []integer, groups [3]int, values int, args ...argument) {
+	c.dev.run(call{kernel: kernel, entry: entry, ints: ints, args: args, params: c.params, groups: groups,
 		work: pointwiseWork * float64(values)})
 }
 
 // join queues a kernel that adds up the slices of each group, width numbers each: a
 // workgroup a group where the driver takes subgroups, else an invocation each sum.
 func (c *normalisation) join(entry string, ints []integer, invocations, width int, args ...argument) {
-	k := call{kernel: "groupnorm", entry: entry, ints: ints, args: args, params: c.params,
+	k := call{kernel: "groupnorm_sums", entry: entry, ints: ints, args: args, params: c.params,
 		groups: [3]int{ceil(invocations, workgroup), c.dst.N, 1}, work: pointwiseWork * float64(width*c.dst.N*c.x.C*c.slices)}
 	if c.dev.subgroups {
 		k.kernel, k.groups[0] = "groupnorm_subgroups", c.norm.Groups
@@ -60,14 +60,14 @@ func (c *normalisation) prepare() {
 	if scaled {
 		args = append(args, in("scale", c.norm.Scale), in("shift", c.norm.Shift))
 	}
-	c.run("affine", []integer{flag("SCALED", scaled)}, [3]int{ceil(c.x.C, workgroup), c.x.N, 1}, 0, args...)
+	c.run("groupnorm", "affine", []integer{flag("SCALED", scaled)}, [3]int{ceil(c.x.C, workgroup), c.x.N, 1}, 0, args...)
 }
 
 // sums adds up terms and their moments over slices, then over groups.
 func (c *normalisation) sums(terms int, adjoint bool, sources ...argument) {
 	args := append([]argument{{name: "parts", block: c.parts, writes: true}, in("x", c.x),
 		{name: "affine", block: c.affine, vectors: true}}, sources...)
-	c.run("slices", []integer{{"TERMS", terms}, flag("ADJOINT", adjoint), flag("SILU", adjoint && c.norm.SiLU)},
+	c.run("groupnorm_sums", "slices", []integer{{"TERMS", terms}, flag("ADJOINT", adjoint), flag("SILU", adjoint && c.norm.SiLU)},
 		[3]int{ceil(c.x.C*c.slices, workgroup), c.dst.N, 1}, len(args)*c.dst.N*c.dst.Len(), args...)
 	width := 2 * terms
 	c.join("group_means", []integer{{"WIDTH", width}}, c.norm.Groups*width, width,
@@ -83,7 +83,7 @@ func (c *normalisation) apply(entry string, sources []argument, extra ...integer
 	}
 	ints := append([]integer{flag("SILU", c.norm.SiLU), {"WORKGROUP", size}}, extra...)
 	args := append([]argument{out("dst", c.dst), in("x", c.x), {name: "affine", block: c.affine, vectors: true}}, sources...)
-	c.run(entry, ints, [3]int{min(c.dev.limits.MaxWorkgroups, ceil(c.pixels, 8*size)), c.x.C, c.dst.N},
+	c.run("groupnorm", entry, ints, [3]int{min(c.dev.limits.MaxWorkgroups, ceil(c.pixels, 8*size)), c.x.C, c.dst.N},
 		len(args)*c.dst.N*c.dst.Len(), args...)
 }
 
@@ -96,7 +96,7 @@ func (d *Device) GroupNorm(dst, x, stats compute.Tensor, p compute.Norm) {
 	if c == nil {
 		return
 	}
-	c.run("value_slices", nil, [3]int{ceil(x.C*c.slices, workgroup), x.N, 1}, 2*x.N*x.Len(),
+	c.run("groupnorm_sums", "value_slices", nil, [3]int{ceil(x.C*c.slices, workgroup), x.N, 1}, 2*x.N*x.Len(),
 		argument{name: "parts", block: c.parts, writes: true}, in("x", x))
 	c.params = append(c.params, f("eps", p.Eps))
 	c.join("group_stats", nil, p.Groups, 2, out("stats", stats), argument{name: "parts", block: c.parts})
