@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -106,7 +107,7 @@ func verifyDevice(c *cobra.Command, dev compute.Device, cases []computetest.Case
 	lines := 0
 	passed, failures, skipped := computetest.Run(ctx, dev, cases, func(r computetest.Result) {
 		defer bar.run("verify " + info.Name)(1)
-		o := row{Device: info.Name, Group: r.Group, Name: r.Name, Status: "pass", Seconds: r.Duration.Seconds(), Note: r.Skipped}
+		o := row{Device: info.Name, Group: r.Group, Name: r.Name, Status: "pass", Seconds: r.Duration.Seconds(), Note: cmp.Or(r.Skipped, r.Note)}
 		if !math.IsInf(r.Bound, 0) {
 			o.Bound = &r.Bound
 		}

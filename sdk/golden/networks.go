@@ -44,8 +44,10 @@ func networkCases(dir fs.FS, o Options) ([]computetest.Case, error) {
 			return nil, err
 		}
 		if !ok {
+			cases = append(cases, unjudged("unet", name, path+"/io.safetensors is missing"))
 			continue
 		}
+		before := len(cases)
 		for _, q := range quantities {
 			if !io.has(q.name) {
 				continue
@@ -80,6 +82,9 @@ func networkCases(dir fs.FS, o Options) ([]computetest.Case, error) {
 				}
 				return io.compare(dev, got, q.name)
 			}))
+		}
+		if len(cases) == before {
+			cases = append(cases, unjudged("unet", name, path+"/io.safetensors holds none of y, vjp, jvp, d2_vv, d2_vw"))
 		}
 	}
 	return cases, nil

@@ -2,8 +2,11 @@ package golden
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/cmi-diffusion/cmi/sdk"
@@ -58,7 +61,7 @@ func trajectoryCases(dir fs.FS, o Options) ([]computetest.Case, error) {
 		if err != nil {
 			return nil, err
 		}
-		task := strings.TrimSuffix(strings.TrimPrefix(file, "trajectories/"), ".safetensors")
+		task, before := strings.TrimSuffix(strings.TrimPrefix(file, "trajectories/"), ".safetensors"), len(cases)
 		for _, name := range v.Names() {
 			run, ok := strings.CutSuffix(name, ".trajectory")
 			if !ok {
@@ -67,7 +70,7 @@ func trajectoryCases(dir fs.FS, o Options) ([]computetest.Case, error) {
 			method, _ := strings.CutSuffix(run, "+cmi")
 			s, known := samplers[method]
 			if !known {
-				cases = append(cases, later("trajectory", task+" "+run, "method "+method))
+				cases = append(cases, unjudged("trajectory", task+" "+run, fmt.Sprintf("unknown method %q: known are %s", method, strings.Join(slices.Sorted(maps.Keys(samplers)), ", "))))
 				continue
 			}
 			cases = append(cases,
@@ -79,6 +82,9 @@ func trajectoryCases(dir fs.FS, o Options) ([]computetest.Case, error) {
 					return replay(ctx, dir, v, task, run, dev, false)
 				}))
 			}
+		}
+		if len(cases) == before {
+			cases = append(cases, unjudged("trajectory", task, file+" holds no METHOD.trajectory"))
 		}
 	}
 	return cases, nil

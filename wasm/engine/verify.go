@@ -56,6 +56,9 @@ func row(r computetest.Result) map[string]any {
 	if r.Skipped == "" && !math.IsNaN(r.Error) && !math.IsInf(r.Error, 0) {
 		out["error"] = r.Error
 	}
+	if r.Note != "" {
+		out["note"] = r.Note
+	}
 	switch {
 	case r.Skipped != "":
 		out["status"], out["note"] = "skip", r.Skipped

@@ -52,6 +52,7 @@ type Result struct {
 	Passed   bool
 	Skipped  string // the reason, where the case was not run
 	Failure  error  // why it failed, where that is not Error alone
+	Note     string // what the case has to say beside its error, see [Note]
 	Duration time.Duration
 }
 
@@ -62,6 +63,9 @@ func (r Result) String() string {
 	case r.Skipped != "":
 		return "skip " + name + ": " + r.Skipped
 	case r.Passed:
+		if r.Note != "" {
+			name += ", " + r.Note
+		}
 		return fmt.Sprintf("pass %s (%.1e ≤ %.0e)", name, r.Error, r.Bound)
 	case r.Failure != nil:
 		return fmt.Sprintf("FAIL %s: %v", name, r.Failure)
@@ -75,6 +79,14 @@ func (s skip) Error() string { return string(s) }
 
 // Skip is the error that a case returns where it does not apply to a device.
 func Skip(reason string) error { return skip(reason) }
+
+type note string
+
+func (n note) Error() string { return string(n) }
+
+// Note is the error that a case returns where all is well but for its relative error,
+// to have something said with the result.
+func Note(text string) error { return note(text) }
 
 // Run runs cases in order on a device and reports each result as it comes
 // (report may be nil). A panic is a failure of its case. After ctx ends, the
@@ -115,6 +127,10 @@ func one(ctx context.Context, dev compute.Device, c Case) (r Result) {
 	if errors.As(r.Failure, &s) {
 		r.Skipped, r.Failure = string(s), nil
 		return r
+	}
+	var n note
+	if errors.As(r.Failure, &n) {
+		r.Note, r.Failure = string(n), nil
 	}
 	r.Passed = r.Failure == nil && r.Error <= c.Bound // false for NaN
 	return r
