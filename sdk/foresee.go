@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"fmt"
+	"sort"
 
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -36,7 +37,11 @@ func foresee(m prior.Model, o Options, n int) (total, largest int64) {
 			p.Second = 1
 		}
 	}
-	if o.CMI != nil && o.CMI.Estimator == cmi.Probe {
+	switch {
+	case o.CMI == nil:
+	case o.CMI.Estimator != cmi.Probe:
+		p.JVP, p.Second = cmi.DenseDirections, cmi.DenseDirections
+	default:
 		p.Kept = max(p.Kept, o.CMI.Lanczos)
 		if o.CMI.Lanczos == 0 {
 			p.Second = 1
@@ -69,10 +74,7 @@ func (p Problem) Fits(o Options) error {
 	if what == "" {
 		return nil
 	}
-	most := p.N - 1
-	for most > 0 && short(most) != "" {
-		most--
-	}
+	most := sort.Search(p.N-1, func(n int) bool { return short(n+1) != "" })
 	advice := fmt.Sprintf("a batch of %d would fit", most)
 	if most == 0 {
 		advice = "not even one image fits: leave the information term out, or take a smaller model or another device"

@@ -44,8 +44,8 @@ where it does not count its own the process, has held so far, weights and loadin
   cmi-native bench --only forward,VJP --json`,
 		Args: arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if batch < 1 || rounds < 1 {
-				return fmt.Errorf("--batch %d and --rounds %d, at least 1 of each is wanted", batch, rounds)
+			if most := 1_000_000; batch < 1 || rounds < 1 || batch > most || rounds > most {
+				return fmt.Errorf("--batch %d and --rounds %d, 1 to %d of each are possible", batch, rounds, most)
 			}
 			if convs {
 				return benchConvsOn(c, model.device, batch, rounds, asJSON)
@@ -55,6 +55,9 @@ where it does not count its own the process, has held so far, weights and loadin
 				return err
 			}
 			defer closeModel()
+			if err := benchFits(m, batch); err != nil {
+				return err
+			}
 			all, free, err := benchItems(m, batch)
 			if err != nil {
 				return failed(err)
@@ -205,6 +208,17 @@ func timeRounds(ctx context.Context, items []*benchItem, rounds int, bar *progre
 func quantile(v []float64, q float64) float64 {
 	s := slices.Sorted(slices.Values(v))
 	return s[int(math.Round(q*float64(len(s)-1)))]
+}
+
+// benchFits refuses a batch whose largest item, a CMI+DPS step, the device can't hold.
+func benchFits(m *unet.Model, batch int) error {
+	f := samplingFlags{steps: 100, schedule: "linear", ddim: -1}
+	f.setDefaultTerm()
+	o, err := f.options(m, "sr4", "dps", true)
+	if err != nil {
+		return err
+	}
+	return sdk.Problem{Prior: m, N: batch}.Fits(o)
 }
 
 // benchItems are a forward, its derivatives and the sampler's steps on random

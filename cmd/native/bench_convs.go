@@ -41,6 +41,9 @@ func benchConvsOn(c *cobra.Command, device string, batch, rounds int, asJSON boo
 		return err
 	}
 	defer dev.Close()
+	if err := convsFit(dev, batch); err != nil {
+		return err
+	}
 	bar := newProgress(c.ErrOrStderr(), 2*len(heavyConvs))
 	rates, err := benchConvs(c.Context(), dev, batch, rounds, bar)
 	if err != nil {
@@ -48,6 +51,21 @@ func benchConvsOn(c *cobra.Command, device string, batch, rounds int, asJSON boo
 	}
 	bar.finish()
 	return writeConvs(c.OutOrStdout(), dev.Info().Description, batch, rates, asJSON)
+}
+
+// convsFit refuses a batch that the device, or the host where its values are made, can't
+// hold for the largest convolution.
+func convsFit(dev compute.Device, batch int) error {
+	largest := int64(0)
+	for _, s := range heavyConvs {
+		largest = max(largest, 4*int64(2*max(s.in, s.out)+s.in+s.out)*int64(s.side*s.side))
+	}
+	for where, free := range map[string]int64{dev.Info().Name: dev.Info().Memory, "the host": compute.HostMemory()} {
+		if need := largest * int64(batch); free > 0 && need > free {
+			return fmt.Errorf("--batch %d needs %d MiB of memory on %s, %d MiB are free: a batch of %d would fit: %w", batch, need>>20, where, free>>20, free/largest, compute.ErrMemory)
+		}
+	}
+	return nil
 }
 
 // benchConvs times the heavy convolutions, each alone and many times in a row. A

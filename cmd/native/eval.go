@@ -179,6 +179,12 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	if !f.reportOnly {
+		if err := places[0].Do(c.Context(), func(m prior.Model) error { return f.fits(m, grid) }); err != nil {
+			return err
+		}
+		m = places[0].Prior()
+	}
 	judging := m.Device()
 	if f.device != "cpu" { // one that can't be lost
 		if judging, err = openDevice(c.Context(), "cpu"); err != nil {
@@ -226,6 +232,20 @@ func (f *evalFlags) planned(m prior.Model, g experiment.Grid) (map[experiment.Ce
 		planned[cell] = passes(o)
 	}
 	return planned, f.noisy()
+}
+
+// fits refuses a batch that the device can't hold.
+func (f *evalFlags) fits(m prior.Model, g experiment.Grid) error {
+	for _, cell := range g.Cells() {
+		o, err := f.options(m, cell.Task, cell.Method, cell.CMI)
+		if err == nil {
+			err = sdk.Problem{Prior: m, N: min(f.batch, g.Len())}.Fits(o)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // runGrid runs what is left with one progress bar, in network passes.

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 )
 
@@ -133,12 +134,15 @@ func TestBadInput(t *testing.T) {
 		{"demo's prior", []string{"demo", "--prior", "missing.pt"}, []string{"missing.pt"}},
 		{"demo's noise", []string{"demo", "--sigma-y", "0"}, []string{"--sigma-y is 0"}},
 		{"the second device", []string{"verify", "--quick", "--device", "cpu,abacus"}, []string{"abacus", "cpu"}},
+		{"too many samples", []string{"sample", "--count", "1000000000000", "--steps", "2"}, []string{"--count is 1000000000000", "1000000"}},
+		{"too many of a mixture", []string{"mixture", "--problems", "2", "--samples", "1000000000000"}, []string{"--samples is 1000000000000", "100000"}},
+		{"too many rounds", []string{"bench", "--rounds", "1000000000000"}, []string{"--rounds 1000000000000"}},
 		{"no samples", []string{"sample", "--count", "0"}, []string{"--count"}},
 		{"golden folder", []string{"verify", "--golden", "none"}, []string{"none"}},
 		{"empty golden folder", []string{"verify", "--golden", t.TempDir()}, []string{"golden"}},
 		{"full without golden", []string{"verify", "--full"}, []string{"--golden"}},
 		{"too many faces", []string{"demo", "--faces", "99"}, []string{"99", "8"}},
-		{"mixture", []string{"mixture", "--problems", "1"}, []string{"--problems is 1, at least 2"}},
+		{"mixture", []string{"mixture", "--problems", "1"}, []string{"--problems is 1, 2 to 100000"}},
 		{"mixture table", []string{"mixture", "--table", "9"}, []string{"9", "1, 2 and 3"}},
 		{"bench", []string{"bench", "--rounds", "0"}, []string{"--rounds"}},
 		{"bench what", []string{"bench", "--only", "VJP,all"}, []string{"--only all", "VJP, JVP, jet"}},
@@ -160,6 +164,25 @@ func TestBadInput(t *testing.T) {
 			assert.NoDirExists(t, out)
 		})
 	}
+}
+
+// More than the machine's memory is refused before any work, with the batch that fits.
+func TestTooLarge(t *testing.T) {
+	if compute.HostMemory() == 0 {
+		t.Skip("this system does not say how much memory is free")
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	for _, args := range [][]string{
+		{"sample", "--count", "1000000", "--batch", "1000000", "--steps", "2", "--out", out},
+		{"bench", "--only", "forward", "--rounds", "1", "--batch", "1000000"},
+		{"bench", "--convs", "--rounds", "1", "--batch", "1000000"},
+	} {
+		code, stdout, stderr := tool(context.Background(), args...)
+		assert.Equal(t, exitUsage, code)
+		assert.Empty(t, stdout)
+		assert.Regexp(t, `^cmi-native: .*1000000 needs \d+ MiB of memory on .*, \d+ MiB are free: a batch of \d+ would fit: out of device memory.*\n$`, stderr)
+	}
+	assert.NoDirExists(t, out)
 }
 
 // No file that restore reads is overwritten, nor through a link.
@@ -186,7 +209,7 @@ func TestRestoreKeepsItsInput(t *testing.T) {
 		} else {
 			copyFile(t, face, input)
 		}
-		code, _, stderr := tool(context.Background(), append([]string{"restore", "--steps", "1", "--out", out}, args...)...)
+		code, _, stderr := tool(context.Background(), append([]string{"restore", "--steps", "2", "--out", out}, args...)...)
 		assert.Equal(t, exitUsage, code)
 		assert.Equal(t, "cmi-native: "+input+" would be overwritten: name another --out\n", stderr)
 		same, err := os.ReadFile(input)

@@ -15,6 +15,9 @@ import (
 // tables by their numbers on the command line.
 var tables = map[int]func() referee.Table{1: referee.Weights, 2: referee.Depths, 3: referee.Curvature}
 
+// mostDrawn bounds problems and samples: so many samples take half a gigabyte.
+const mostDrawn = 100_000
+
 func mixtureCommand() *cobra.Command {
 	var number, problems, samples int
 	var seed uint64
@@ -47,8 +50,8 @@ of the distance is against the first row of the same method, paired over the pro
 				given int
 				of    *int
 			}{{"problems", problems, &t.Problems}, {"samples", samples, &t.Samples}} {
-				if n.given < 0 || n.given == 1 {
-					return fmt.Errorf("--%s is %d, at least 2 are wanted, or 0 for the table's %d", n.flag, n.given, *n.of)
+				if n.given < 0 || n.given == 1 || n.given > mostDrawn {
+					return fmt.Errorf("--%s is %d, 2 to %d are possible, or 0 for the table's %d", n.flag, n.given, mostDrawn, *n.of)
 				}
 				if n.given > 0 {
 					*n.of = n.given

@@ -28,10 +28,14 @@ func (f *modelFlags) place(ctx context.Context) (*sdk.Place, error) {
 	device := f.device
 	return sdk.NewPlace(ctx, func(ctx context.Context, loss sdk.Loss) (prior.Model, func(), error) {
 		full := errors.Is(loss.Cause, compute.ErrMemory)
-		if f.fallback != "" && (full || loss.InARow > 1) {
+		if f.fallback != "" && f.fallback != device && (full || loss.InARow > 1) {
 			device = f.fallback
 		} else if full {
-			return nil, nil, fmt.Errorf("%w: take a smaller --batch or model, or --fallback cpu", loss.Cause)
+			advice := "take a smaller --batch or model"
+			if device != "cpu" {
+				advice += ", or --fallback cpu"
+			}
+			return nil, nil, fmt.Errorf("%w: %s", loss.Cause, advice)
 		}
 		m, close, err := f.openOn(ctx, device)
 		if err != nil && loss.Cause != nil && f.fallback != "" && device != f.fallback {

@@ -14,6 +14,9 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
+// Bounds of what sample draws, and shows in its grid.
+const mostSamples, mostInGrid = 1_000_000, 256
+
 func sampleCommand() *cobra.Command {
 	var model modelFlags
 	var sampling samplingFlags
@@ -33,12 +36,13 @@ Ctrl-C stops within one step and keeps what is finished.`,
 		Annotations: kept("finished pictures are kept"),
 		Args:        arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if count < 1 {
-				return fmt.Errorf("--count is %d, at least 1 is wanted", count)
+			if count < 1 || count > mostSamples {
+				return fmt.Errorf("--count is %d, 1 to %d are possible", count, mostSamples)
 			}
 			if size < 1 {
 				return fmt.Errorf("--batch is %d, at least 1 is wanted", size)
 			}
+			size = min(size, count)
 			places, err := model.places(c.Context())
 			if err != nil {
 				return err
@@ -48,6 +52,11 @@ Ctrl-C stops within one step and keeps what is finished.`,
 			if err != nil {
 				return err
 			}
+			if err := places[0].Do(c.Context(), func(m prior.Model) error {
+				return sdk.Problem{Prior: m, N: size}.Fits(o)
+			}); err != nil {
+				return err
+			}
 			if err := prepareFolder(out); err != nil {
 				return err
 			}
@@ -55,7 +64,7 @@ Ctrl-C stops within one step and keeps what is finished.`,
 			runs := (count + size - 1) / size
 			bar := newProgress(c.ErrOrStderr(), passes(o)*runs)
 			grid := picture.Grid{Title: "Samples of the prior", Smooth: true, CellSize: 128, Note: fmt.Sprintf("%d steps, seed %d", sampling.steps, sampling.seed)}
-			pictures := make([]picture.Image, count)
+			pictures := make([]picture.Image, min(count, mostInGrid))
 			if err := share(c.Context(), places, runs, func(ctx context.Context, lane, k int) error {
 				from, n, o := k*size, min(size, count-k*size), o
 				report := bar.run(fmt.Sprintf("sample %d", from+1))
@@ -79,7 +88,9 @@ Ctrl-C stops within one step and keeps what is finished.`,
 					if err := p.SavePNG(filepath.Join(out, p.Name+".png")); err != nil {
 						return err
 					}
-					pictures[from+i] = p
+					if from+i < len(pictures) {
+						pictures[from+i] = p
+					}
 				}
 				return nil
 			}); err != nil {
@@ -101,7 +112,7 @@ Ctrl-C stops within one step and keeps what is finished.`,
 	model.addGPUs(c)
 	sampling.add(c, 100)
 	c.Flags().StringVar(&out, "out", "out", "`DIR` for the pictures")
-	c.Flags().IntVar(&count, "count", 8, "how many")
+	c.Flags().IntVar(&count, "count", 8, fmt.Sprintf("how many; the grid shows the first %d", mostInGrid))
 	c.Flags().IntVar(&size, "batch", 1, "images sampled together, faster on a GPU; an image does not depend on it")
 	return c
 }

@@ -17,8 +17,9 @@ import (
 // estimators take.
 const MaxDense = 4096
 
-// chunk is how many directions travel through the network together.
-const chunk = 32
+// DenseDirections is how many directions the dense estimators take through the network
+// together, at most.
+const DenseDirections = 32
 
 // Covariance is c A J Aᵀ of one image on the measured coordinates, symmetrised.
 type Covariance struct {
@@ -155,8 +156,8 @@ func (t *Term) each(dst, dirs compute.Tensor, m func(dst, x compute.Tensor)) {
 // in chunks. Direction k of image i is image (k−from)·n + i of dirs.
 func (t *Term) batches(count int, like compute.Tensor, f fill, use func(dirs compute.Tensor, from int) error) error {
 	size := like.Len()
-	for from := 0; from < count; from += chunk {
-		images := min(chunk, count-from) * t.n
+	for from := 0; from < count; from += DenseDirections {
+		images := min(DenseDirections, count-from) * t.n
 		host := make([]float32, images*size)
 		for r := range images {
 			f(host[r*size:(r+1)*size], from+r/t.n, r%t.n)

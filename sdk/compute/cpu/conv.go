@@ -72,11 +72,9 @@ func (d *Device) conv3(c *convolution) {
 	for t := range c.taps {
 		c.taps[t] = t/3*c.pitch + t%3
 	}
-	rows := min(h, max(4, stageFloats/(c.in*c.pitch)-2))
-	rows = ceil(h, ceil(h, rows)) // of equal height
-	c.stride = planeStride(ceil(rows*c.pitch, 16)*16 + 2*c.pitch + 2)
+	var rows, batch int
+	rows, c.stride, batch = strips(c.in, h, c.pitch)
 	perStrip := c.in * c.stride
-	batch := max(1, stageFloats/perStrip)
 	stage := d.staged(batch * perStrip)
 	for n := range c.src.N {
 		for y := 0; y < h; y += rows {
@@ -91,6 +89,15 @@ func (d *Device) conv3(c *convolution) {
 			}
 		}
 	}
+}
+
+// strips is the rows of a strip, the distance between its planes, and how many strips
+// are staged at a time.
+func strips(in, h, pitch int) (rows, stride, batch int) {
+	rows = min(h, max(4, stageFloats/(in*pitch)-2))
+	rows = ceil(h, ceil(h, rows)) // of equal height
+	stride = planeStride(ceil(rows*pitch, 16)*16 + 2*pitch + 2)
+	return rows, stride, max(1, stageFloats/(in*stride))
 }
 
 // planeStride rounds up to whole vectors but keeps off powers of two, whose

@@ -37,7 +37,10 @@ type Device struct {
 	attention attentionCall
 }
 
-var _ compute.Device = (*Device)(nil)
+var (
+	_ compute.Device   = (*Device)(nil)
+	_ compute.Reserver = (*Device)(nil)
+)
 
 // New is a device with so many threads, 0 for all processors, and the best
 // kernels that the processor can run. The environment variable CMI_CPU
@@ -89,6 +92,7 @@ func (d *Device) Info() compute.Info {
 	return compute.Info{
 		Name:        "cpu",
 		Description: fmt.Sprintf("%s %s kernels, %d threads", runtime.GOARCH, d.k.name, len(d.pool.workers)),
+		Memory:      compute.HostMemory(),
 	}
 }
 
@@ -117,6 +121,12 @@ const maxFloats = 1 << (24 + 10*(^uint(0)>>63))
 func (d *Device) Alloc(floats int) (compute.Buffer, error) {
 	if err := d.AllocFits(floats, maxFloats); err != nil {
 		return nil, err
+	}
+	const large = 1 << 26
+	if floats > large { // Go ends the process when there is too little
+		if free := compute.HostMemory(); free > 0 && 4*int64(floats) > free {
+			return nil, fmt.Errorf("cpu: an array of %d MiB, %d MiB are free: %w", 4*int64(floats)>>20, free>>20, compute.ErrMemory)
+		}
 	}
 	return &buffer{make([]float32, floats)}, nil
 }

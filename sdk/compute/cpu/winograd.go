@@ -166,11 +166,10 @@ func (d *Device) convTiled(c *convolution, kind int, weights []float32) {
 	d.tiles = tiling{convolution: c, scheme: s, kernel: d.k.winograd[kind], weights: weights, perImage: c.src.H * w / s.cell}
 	t := &d.tiles
 	all := c.src.N * t.perImage
-	stages := ceil(all, max(blockGroups, s.stageOf(c.in, c.out)/(s.points*tileGroup*c.in)))
-	perStage := ceil(all, stages)
-	t.vPoint = c.in*(blockGroups+1)*tileGroup + 16 // off powers of two
+	perStage, staged := s.staging(c.in, c.out, all)
+	t.vPoint = s.vPoint(c.in)
 	t.vBlock = s.points * t.vPoint
-	t.v = d.staged(max(1, ceil(perStage, blockGroups)) * t.vBlock)
+	t.v = d.staged(staged)
 	t.pixels, t.padded = d.runs(s, t.perImage, w, t.padding(w))
 	t.panels = ceil(c.out, 8)
 	for t.from = 0; t.from < all; t.from += t.groups {
@@ -199,6 +198,16 @@ func (d *Device) convTiled(c *convolution, kind int, weights []float32) {
 		})
 	}
 }
+
+// staging is the groups of a stage, of so many in all, and the values that it stages.
+func (s *scheme) staging(in, out, all int) (perStage, floats int) {
+	stages := ceil(all, max(blockGroups, s.stageOf(in, out)/(s.points*tileGroup*in)))
+	perStage = ceil(all, stages)
+	return perStage, max(1, ceil(perStage, blockGroups)) * s.points * s.vPoint(in)
+}
+
+// vPoint is the values of a point in a block.
+func (s *scheme) vPoint(in int) int { return in*(blockGroups+1)*tileGroup + 16 } // off powers of two
 
 // padding is the pitch of an image's rows between zeros.
 func (t *tiling) padding(width int) int { return width + 16 }

@@ -67,7 +67,7 @@ func Open() (webgpu.GPU, error) {
 		UniformAlignment: int(l.MinUniformBufferOffsetAlignment),
 	}}
 	if g.info.Software {
-		g.info.Memory = webgpu.HostMemory()
+		g.info.Memory = compute.HostMemory()
 	}
 	return g, nil
 }

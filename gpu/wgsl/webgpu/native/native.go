@@ -117,7 +117,7 @@ func describe(p wgpu.AdapterProperties, l wgpu.Limits) webgpu.Info {
 // memory is how many bytes may be allocated; 0 where nobody says.
 func memory(software bool, p wgpu.AdapterProperties) int64 {
 	if software {
-		return webgpu.HostMemory()
+		return compute.HostMemory()
 	}
 	return adapterMemory(p.VendorId, p.DeviceId)
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
 const mesa = 0x10005
@@ -20,7 +20,7 @@ func TestAdapterMemory(t *testing.T) {
 	if found == 0 {
 		t.Skip("no Vulkan loader with lavapipe (on Debian mesa-vulkan-drivers and libvulkan1)")
 	}
-	free := webgpu.HostMemory() / 3 * 4
+	free := compute.HostMemory() / 3 * 4
 	t.Logf("Vulkan: %d MiB to take, the machine has %d MiB free", found>>20, free>>20)
 	assert.Greater(t, found, free/2)
 	assert.Less(t, found, 2*free)
