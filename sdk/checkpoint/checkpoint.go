@@ -8,6 +8,8 @@
 // is not finite is an error that names its tensor.
 //
 // Opening reads the table of tensors only; values are read when they are asked for.
+// A prefix that all names have from training with several processes ("module.") or with
+// torch.compile ("_orig_mod.") is left out of them.
 package checkpoint
 
 import (
@@ -16,6 +18,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 )
 
 // Tensor describes one tensor of a checkpoint.
@@ -109,7 +112,29 @@ func Read(r io.ReaderAt, size int64, name string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint %s: %w", name, err)
 	}
+	f.unwrap()
 	return f, nil
+}
+
+// wrappers are what DistributedDataParallel and torch.compile put before every name.
+var wrappers = []string{"module.", "_orig_mod."}
+
+// unwrap takes a wrapper's prefix off where every name has it, and any within.
+func (f *File) unwrap() {
+	for _, prefix := range wrappers {
+		if slices.ContainsFunc(f.names, func(name string) bool { return !strings.HasPrefix(name, prefix) || name == prefix }) {
+			continue
+		}
+		tensors := map[string]entry{}
+		for i, name := range f.names {
+			e := f.tensors[name]
+			e.Name = strings.TrimPrefix(name, prefix)
+			f.names[i], tensors[e.Name] = e.Name, e
+		}
+		f.tensors = tensors
+		f.unwrap()
+		return
+	}
 }
 
 // parse tells the format by content. The first byte alone does not: a safetensors

@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -213,4 +214,35 @@ func TestNotFinite(t *testing.T) {
 	require.NoError(t, err)
 	_, err = f.Floats("w", 2, 2)
 	require.ErrorContains(t, err, `tensor "w": value 2 is -Inf`) // row-major index in the view
+}
+
+// The prefix that training wrappers put before all names is no part of them; one that
+// only some names have is.
+func TestWrapperPrefix(t *testing.T) {
+	for _, c := range []struct{ names, want []string }{
+		{[]string{"module.a.weight", "module.b"}, []string{"a.weight", "b"}},
+		{[]string{"_orig_mod.module.a", "_orig_mod.module.b"}, []string{"a", "b"}},
+		{[]string{"module._orig_mod.module.a"}, []string{"a"}},
+		{[]string{"module.a", "b"}, []string{"module.a", "b"}},
+		{[]string{"module.", "module.a"}, []string{"module.", "module.a"}},
+		{[]string{"modules.a"}, []string{"modules.a"}},
+	} {
+		var content []Content
+		for i, name := range c.names {
+			content = append(content, Content{Tensor: Tensor{Name: name, DType: F32, Shape: []int{1}}, Floats: []float32{float32(i)}})
+		}
+		var file bytes.Buffer
+		require.NoError(t, WriteSafetensors(&file, content, nil))
+		f, err := Read(bytes.NewReader(file.Bytes()), int64(file.Len()), "wrapped")
+		require.NoError(t, err)
+		require.Equal(t, c.want, f.Names())
+		for i, name := range c.want {
+			info, ok := f.Info(name)
+			require.True(t, ok)
+			require.Equal(t, name, info.Name)
+			values, err := f.Floats(name, 1)
+			require.NoError(t, err)
+			require.Equal(t, []float32{float32(i)}, values)
+		}
+	}
 }
