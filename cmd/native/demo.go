@@ -38,6 +38,9 @@ over the faces and the paired difference with its 95 % bootstrap interval.`,
   cmi-native demo --images DIR --faces 16 --eta -1      # your own faces, another weight`,
 		Args: arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := effective(c, sampling.needs(true, "dps")); err != nil {
+				return err
+			}
 			truths, err := demoFaces(dir, count)
 			if err != nil {
 				return err
@@ -185,7 +188,7 @@ func summarise(w io.Writer, results []comparison, seed uint64) error {
 		fmt.Fprintln(t, text)
 	}
 	if n := len(results[0].scores[0]); n < metric.FewestImages {
-		fmt.Fprintf(t, "%d of %d faces could all differ alike by chance: --faces %d or more tell\n", n, n, metric.FewestImages)
+		fmt.Fprintf(t, "all of %d face(s) may differ alike by chance: --faces %d or more tell\n", n, metric.FewestImages)
 	}
 	return t.Flush()
 }

@@ -118,6 +118,9 @@ func (f *evalFlags) check(c *cobra.Command) (err error) {
 	if f.arms = map[string][]bool{"off": {false}, "on": {true}, "both": {false, true}}[f.cmi]; f.arms == nil {
 		return fmt.Errorf("--cmi is %q: on, off or both are wanted", f.cmi)
 	}
+	if err := effective(c, f.needs(slices.Contains(f.arms, true), f.methods...)); err != nil {
+		return err
+	}
 	if f.limit < 0 {
 		return fmt.Errorf("--limit is %d, a number of pictures is wanted, or 0 for all", f.limit)
 	}

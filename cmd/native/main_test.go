@@ -70,6 +70,7 @@ func TestBadInput(t *testing.T) {
 	copyFile(t, face, measured)
 	blocked := writeFile(t, "file", nil)
 	headless := writeFile(t, "config.json", []byte(`{"num_head_channels": 48}`))
+	heads := writeFile(t, "heads.json", []byte(`{"num_heads": 7}`))
 	for _, c := range []struct {
 		name string
 		args []string
@@ -108,6 +109,17 @@ func TestBadInput(t *testing.T) {
 		{"hostile checkpoint", []string{"info", hostile}, []string{"hostile.pt"}},
 		{"a picture as a checkpoint", []string{"info", face}, []string{"01.png"}},
 		{"wrong heads", []string{"restore", face, "--prior-config", headless}, []string{"heads", "48"}},
+		{"heads that count for nothing", []string{"restore", face, "--prior-config", heads}, []string{"num_heads 7", "num_head_channels"}},
+		{"term without cmi", []string{"restore", face, "--eta", "NaN"}, []string{"--eta NaN", "needs --cmi"}},
+		{"term switched off", []string{"eval", "--cmi", "off", "--lanczos", "3"}, []string{"--lanczos 3", "needs --cmi"}},
+		{"curvature of dps", []string{"restore", face, "--curvature", "1"}, []string{"needs the method pigdm or evidence"}},
+		{"guided mean in the demo", []string{"demo", "--guided-mean"}, []string{"--guided-mean true", "needs the method pigdm"}},
+		{"border of no kernel", []string{"restore", face, "--border", "foo"}, []string{"needs --task kernel"}},
+		{"rate of no noise", []string{"restore", face, "--rate", "NaN"}, []string{"needs --noise poisson"}},
+		{"eta that is no number", []string{"restore", face, "--cmi", "--eta", "NaN"}, []string{"NaN"}},
+		{"rate that is no number", []string{"restore", face, "--noise", "poisson", "--rate", "NaN"}, []string{"NaN"}},
+		{"negative first step", []string{"restore", face, "--cmi", "--first-step", "-7"}, []string{"-7"}},
+		{"curvature that is no number", []string{"restore", face, "--method", "pigdm", "--curvature", "NaN"}, []string{"NaN"}},
 		{"missing config", []string{"restore", face, "--prior-config", "none.json"}, []string{"none.json"}},
 		{"mask without task", []string{"restore", face, "--mask", other}, []string{"--task mask"}},
 		{"kernel without task", []string{"restore", face, "--kernel", other}, []string{"--task kernel"}},

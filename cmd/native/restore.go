@@ -104,6 +104,11 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	if f.noise != "gaussian" && (f.noise != "poisson" || f.isMeasured || f.task == "phase") {
 		return fmt.Errorf("--noise %q: gaussian, or poisson for a linear task without --measured", f.noise)
 	}
+	if err := effective(c, append(f.needs(f.cmi, f.method),
+		need{f.task == "kernel", "--task kernel", []string{"border"}},
+		need{f.noise == "poisson", "--noise poisson", []string{"rate"}})); err != nil {
+		return err
+	}
 	if f.resize && f.crop {
 		return errors.New("--resize and --crop: give one of them")
 	}

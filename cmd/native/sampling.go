@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sort"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -68,6 +70,23 @@ func (f *samplingFlags) addGuidance(c *cobra.Command) {
 	fl.IntVar(&f.term.Every, "every", d.Every, "CMI: act in every k-th step")
 	fl.Float64Var(&f.term.TrustStd, "trust-std", d.TrustStd, "CMI: limit the term to this multiple of the step's standard deviation; 0 is no limit")
 	fl.Float64Var(&f.term.TrustGuidance, "trust-guidance", d.TrustGuidance, "CMI: limit the term to this multiple of the data guidance; 0 is no limit")
+}
+
+// needs are what the guidance's flags need of the methods and the information term.
+func (f *samplingFlags) needs(withCMI bool, methods ...string) []need {
+	any := func(of ...string) need {
+		return need{met: slices.ContainsFunc(methods, func(m string) bool { return slices.Contains(of, m) }), what: "the method " + strings.Join(of, " or ")}
+	}
+	with := func(n need, flags ...string) need { n.flags = flags; return n }
+	return []need{
+		{withCMI, "--cmi", []string{"eta", "weighting", "probes", "estimator", "window-to", "first-step", "last-step", "every", "trust-std"}},
+		{withCMI || slices.Contains(methods, "evidence"), "--cmi or the method evidence", []string{"lanczos"}},
+		{withCMI || f.curvature != 0, "--cmi or --curvature", []string{"window-from", "trust-guidance"}},
+		with(any("pigdm", "evidence"), "curvature"),
+		with(any("pigdm"), "guided-mean"),
+		with(any("dps", "dps+"), "dps-limit"),
+		with(any("dps", "dps+", "dsg", "pigdm", "evidence"), "scale"),
+	}
 }
 
 // setDefaultTerm takes the information term's defaults.

@@ -49,6 +49,25 @@ func flagError(c *cobra.Command, err error) error {
 	return err
 }
 
+// need is what flags have no effect without.
+type need struct {
+	met   bool
+	what  string
+	flags []string
+}
+
+// effective refuses a flag that was given and would do nothing.
+func effective(c *cobra.Command, needs []need) error {
+	for _, n := range needs {
+		for _, name := range n.flags {
+			if flag := c.Flags().Lookup(name); flag != nil && flag.Changed && !n.met {
+				return fmt.Errorf("--%s %s would do nothing: it needs %s", name, flag.Value, n.what)
+			}
+		}
+	}
+	return nil
+}
+
 // located adds to an error about a file that is not there where it was looked for.
 func located(err error) error {
 	var file *fs.PathError

@@ -10,7 +10,6 @@ package wgsl
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -63,14 +62,21 @@ func New(gpu webgpu.GPU, o Options) (*Device, error) {
 			d.limits.Name, d.limits.Driver, d.limits.Backend, F32)
 	}
 	d.memory = memory{most: d.limits.Memory, pool: map[int][]*block{}}
-	var err error
+	tiles, err := compute.Switch("CMI_WINOGRAD")
+	if err != nil {
+		return nil, fmt.Errorf("webgpu: %w", err)
+	}
+	subgroups, err := compute.Switch("CMI_SUBGROUPS")
+	if err != nil {
+		return nil, fmt.Errorf("webgpu: %w", err)
+	}
 	if d.stream, err = d.newStream(false); err != nil {
 		return nil, err
 	}
 	// In f16 the rounding errors of tiles would be several times those of the direct sum.
-	d.tiles = d.precision == F32 && os.Getenv("CMI_WINOGRAD") != "off"
+	d.tiles = d.precision == F32 && tiles
 	d.immediate, d.staged = d.stream, stagedFloats
-	d.subgroups = d.limits.Subgroups && os.Getenv("CMI_SUBGROUPS") != "off"
+	d.subgroups = d.limits.Subgroups && subgroups
 	d.tuned, d.tuneFrom = map[class]*variant{}, hardwareTune
 	if d.limits.Software {
 		d.tuneFrom = softwareTune

@@ -49,8 +49,11 @@ var (
 func New(threads int) *Device { return newDevice(threads, choose()) }
 
 // Open is [New] that fails where CMI_CPU names kernels that are unknown or that
-// this processor can't run.
+// this processor can't run, or CMI_WINOGRAD is neither on nor off.
 func Open(threads int) (*Device, error) {
+	if _, err := compute.Switch("CMI_WINOGRAD"); err != nil {
+		return nil, fmt.Errorf("cpu: %w", err)
+	}
 	if _, err := named(os.Getenv("CMI_CPU")); err != nil {
 		return nil, err
 	}

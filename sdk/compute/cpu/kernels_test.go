@@ -172,6 +172,9 @@ func TestOpenNamesWhatCanBeHad(t *testing.T) {
 	d, err = Open(0)
 	require.NoError(t, err)
 	assert.Equal(t, available()[0], d.k)
+	t.Setenv("CMI_WINOGRAD", "foo")
+	_, err = Open(1)
+	assert.EqualError(t, err, "cpu: CMI_WINOGRAD=foo: on or off is wanted")
 }
 
 // Results are the same bits on any number of threads.

@@ -2,7 +2,8 @@ package cpu
 
 import (
 	"math"
-	"os"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
 // Winograd's minimal filtering F(m×m, 3×3) (Lavin & Gray 2016, "Fast Algorithms
@@ -55,7 +56,7 @@ func (s *scheme) stageOf(in, out int) int { return max(3<<16, min(2*s.points*in*
 // small convolutions of small networks gain too little from it.
 // CMI_WINOGRAD=off turns tiles off, to compare.
 func sizes() [len(schemes)]int {
-	if os.Getenv("CMI_WINOGRAD") == "off" {
+	if on, _ := compute.Switch("CMI_WINOGRAD"); !on { // Open has told another value
 		return [...]int{math.MaxInt, math.MaxInt}
 	}
 	return [...]int{1<<20 + 1, 0}

@@ -106,6 +106,9 @@ func (c *Config) override(keys map[string]any, strict bool) error {
 	}
 	resolutions, ok := known["attention_resolutions"].([]int)
 	delete(known, "attention_resolutions")
+	if n, given := known["num_heads"]; given && strict && known["num_head_channels"] == nil && c.NumHeadChannels != -1 {
+		return fmt.Errorf("num_heads %v would do nothing: the network has num_head_channels %d; give num_head_channels, or -1 with num_heads", n, c.NumHeadChannels)
+	}
 	text, err := json.Marshal(known)
 	if err == nil {
 		err = json.Unmarshal(text, c)
