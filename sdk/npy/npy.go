@@ -1,15 +1,20 @@
-// Package npy reads and writes NumPy's array files (.npy, NEP 1).
+// Package npy reads and writes NumPy's array files (.npy, NEP 1). Package tensor
+// writes them and turns arrays round; its reader takes few types and panics on
+// damaged files, so reading is done here.
 package npy
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"gorgonia.org/tensor"
 )
 
 // MaxDim bounds each dimension of an array that is read.
@@ -102,11 +107,10 @@ func Read(r io.Reader) (values []float64, shape []int, err error) {
 	}
 	values, err = readValues(r, entry["descr"], count)
 	if err == nil && entry["order"] == "True" && len(shape) == 2 {
-		turned := make([]float64, count)
-		for i, v := range values {
-			turned[i%shape[0]*shape[1]+i/shape[0]] = v
+		turned := tensor.New(tensor.WithShape(shape[1], shape[0]), tensor.WithBacking(values))
+		if err = errors.Join(turned.T(), turned.Transpose()); err == nil {
+			values = turned.Data().([]float64)
 		}
-		values = turned
 	}
 	return values, shape, err
 }
@@ -132,26 +136,13 @@ func readValues(r io.Reader, kind string, count int) (values []float64, err erro
 
 // Write writes an array of float32 or float64, row-major, little-endian.
 func Write[F float32 | float64](w io.Writer, values []F, shape ...int) error {
-	count, dims := 1, ""
-	for _, n := range shape {
-		count *= n
-		dims += strconv.Itoa(n) + ","
-	}
-	if count != len(values) {
+	if count := tensor.Shape(shape).TotalSize(); count != len(values) {
 		return fmt.Errorf("npy: %d values for shape %v", len(values), shape)
 	}
-	kind := "<f8"
-	if _, single := any(values).([]float32); single {
-		kind = "<f4"
-	}
-	header := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", kind, dims)
-	header += strings.Repeat(" ", 63-(len(magic)+4+len(header))%64) + "\n" // data begin at a multiple of 64
-	out := bufio.NewWriter(w)                                              // keeps errors until Flush
-	out.WriteString(magic + "\x01\x00")
-	out.Write(binary.LittleEndian.AppendUint16(nil, uint16(len(header))))
-	out.WriteString(header)
-	if err := binary.Write(out, binary.LittleEndian, values); err != nil {
+	var whole bytes.Buffer // a failing writer's error then comes as it is
+	if err := tensor.New(tensor.WithShape(shape...), tensor.WithBacking(values)).WriteNpy(&whole); err != nil {
 		return err
 	}
-	return out.Flush()
+	_, err := whole.WriteTo(w)
+	return err
 }
