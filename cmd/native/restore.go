@@ -13,9 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cmi-diffusion/cmi/sdk"
-	"github.com/cmi-diffusion/cmi/sdk/compute"
-	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
@@ -287,99 +284,4 @@ func taskNames() []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// subjects makes every measurement before any sampling.
-func (f *restoreFlags) subjects(m prior.Model, pictures []picture.Image) (all []*measured, err error) {
-	c, h, w := m.Image()
-	if c != 3 {
-		return nil, fmt.Errorf("the prior's images have %d channels, pictures have 3", c)
-	}
-	defer func() {
-		if err != nil {
-			closeAll(all)
-		}
-	}()
-	for i, p := range pictures {
-		s := subject{p.Name, uint64(i), p, f.task}
-		one, err := f.operator(m, s)
-		all = append(all, one)
-		if err != nil {
-			return all, err
-		}
-		if f.isMeasured {
-			c, oh, ow := one.forward().Out()
-			if c != 3 || f.task == "phase" {
-				return all, fmt.Errorf("a measurement of task %s is no picture: --measured can't be used with it", f.task)
-			}
-			one.truth, err = picture.Fit(p, oh, ow, f.fit())
-			if size := (*picture.SizeError)(nil); errors.As(err, &size) {
-				err = fmt.Errorf("%s is %d×%d, a measurement of task %s is %d×%d with this prior: leave out --measured where it is the picture to degrade, else --resize or --crop scale it",
-					size.Name, size.W, size.H, f.task, ow, oh)
-			}
-			one.y = masked(one.truth.Pix, one.keep)
-		} else if one.truth, err = picture.Fit(p, h, w, f.fit()); err == nil {
-			one.y, err = f.measure(m, one)
-		}
-		if err != nil {
-			return all, err
-		}
-	}
-	return all, nil
-}
-
-// operator makes a subject's operator: random parts depend on the seed and its
-// number alone.
-func (f *restoreFlags) operator(m prior.Model, s subject) (one *measured, err error) {
-	one = &measured{subject: s, build: f.build}
-	if err = one.settle(m); err == nil && one.op != nil {
-		one.keep, err = measure.MeasuredPixels(m.Device(), one.op)
-	}
-	return one, err
-}
-
-// build makes the operator on a prior's device.
-func (f *restoreFlags) build(m prior.Model, one *measured) (err error) {
-	c, h, w := m.Image()
-	switch f.task {
-	case "phase":
-		one.nonlinear, err = measure.NewPhaseRetrieval(m.Device(), c, h, w, 2)
-	case "mask":
-		var keep []float32
-		if keep, err = picture.OpenMask(f.mask, h, w); err == nil {
-			one.op, err = measure.NewMask(m.Device(), c, h, w, keep)
-		}
-	case "kernel":
-		border, ok := map[string]compute.Border{"reflect": compute.Reflect, "circular": compute.Circular}[f.border]
-		if !ok {
-			return fmt.Errorf("unknown border %q: reflect or circular", f.border)
-		}
-		var kernel measure.Kernel
-		if kernel, err = readKernel(f.kernel); err == nil {
-			one.op, err = measure.NewBlur(m.Device(), c, h, w, kernel, border)
-		}
-	default:
-		one.op, err = operatorFor(m, one.subject, f.seed)
-	}
-	return err
-}
-
-// measure simulates the measurement of a subject's truth.
-func (f *restoreFlags) measure(m prior.Model, one *measured) ([]float32, error) {
-	if f.noise == "poisson" {
-		rng := diffusion.Stream{Seed: f.seed, Image: one.number, Purpose: diffusion.Measurement}.Rand()
-		return measure.PoissonMeasure(m.Device(), one.op, one.truth.Pix, f.rate, rng)
-	}
-	return sdk.Measure(m.Device(), one.forward(), one.truth.Pix, f.sigmaY, f.seed, []uint64{one.number})
-}
-
-// masked is y with what is not measured set to zero.
-func masked(y, keep []float32) []float32 {
-	out := slices.Clone(y)
-	for i := range out {
-		if keep != nil {
-			out[i] *= keep[i%len(keep)]
-		}
-	}
-	return out
 }
