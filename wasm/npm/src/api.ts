@@ -87,7 +87,10 @@ export interface RestoreOptions {
   sigmaY?: number;
   /** "dps" if left out. */
   method?: Method;
-  /** Scale of the data guidance; the published one for the task, times 1000/steps, if left out. */
+  /**
+   * Scale of the data guidance; the published one for the task, times 1000/steps, if left out. With "dps" or "dps+" in fewer
+   * than 1000 steps, no step takes away more than half of the residual, whatever the scale.
+   */
   scale?: number;
   /** Sample with DDIM and this η, 0 to 1; DDPM's chain if left out. */
   ddim?: number;
