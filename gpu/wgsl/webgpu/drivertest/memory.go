@@ -3,6 +3,7 @@ package drivertest
 import (
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -68,8 +69,10 @@ func doesNotGrow(t *testing.T, g webgpu.GPU) {
 	}
 }
 
-// Resident is the memory of the process and its children; 0 where nobody says.
+// Resident is the memory of the process and its children, without Go's garbage; 0
+// where nobody says.
 func Resident() int64 {
+	debug.FreeOSMemory()
 	total := int64(0)
 	for _, pid := range append(Children(os.Getpid()), os.Getpid()) {
 		text, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
