@@ -32,12 +32,18 @@ FORCE:
 demo: build
 	./bin/cmi-native demo --out out
 
+# What was skipped according to go test -v, by reason. Fails if anything was.
+SKIPPED = awk '/^=== (RUN|NAME|CONT)/ { test = $$3 } \
+	/^ *[a-z_0-9]+\.go:[0-9]+: / { why[test] = substr($$0, index($$0, ": ") + 2) } \
+	/^ *--- SKIP/ { tests[why[$$3]] = tests[why[$$3]] " " $$3; some = 1 } \
+	END { for (reason in tests) print "skipped: " reason "\n   " tests[reason]; exit some }'
+
 # All tests, then the conformance suite with the golden vectors. What is skipped is
 # named with its reason; with CMI_NO_SKIP=1 it is a failure.
 test: vet
 	@$(GO) test -timeout 9m -v ./... > test.log 2>&1 || { grep -vE '^ *(=== |--- PASS|PASS)' test.log; exit 1; }
 	@grep '^ok' test.log
-	@if grep -A1 '^ *--- SKIP' test.log; then test -z "$$CMI_NO_SKIP"; fi
+	@$(SKIPPED) test.log || test -z "$$CMI_NO_SKIP"
 	$(GO) run ./cmd/native verify --golden testdata/golden > verify.log || { grep -v '^pass' verify.log; exit 1; }
 	@tail -1 verify.log
 	@$(MAKE) --no-print-directory test-webgpu
@@ -159,7 +165,7 @@ test-webgpu:
 	@if ! command -v $(CC) > /dev/null; then echo "WebGPU tests skipped: no C compiler ($(CC))"; test -z "$$CMI_NO_SKIP"; exit; fi; \
 	export CGO_ENABLED=1; { $(WEBGPU_TESTS) . ./gpu/wgsl ./gpu/wgsl/webgpu/native ./gpu/wgsl/webgpu/child ./gpu/wgsl/webgpu/faulty && $(WEBGPU_TESTS) 'Driver|WebGPU|SamePicture' ./cmd/native; } > webgpu.log 2>&1 \
 	|| { grep -vE '^ *(=== |--- PASS|PASS)' webgpu.log; exit 1; }; \
-	grep '^ok' webgpu.log; if grep -A1 '^ *--- SKIP' webgpu.log; then test -z "$$CMI_NO_SKIP"; exit; fi; \
+	grep '^ok' webgpu.log; $(SKIPPED) webgpu.log || { test -z "$$CMI_NO_SKIP"; exit; }; \
 	$(GO) run ./cmd/native verify --device webgpu --golden testdata/golden --quick > verify-webgpu.log || { grep -v '^pass' verify-webgpu.log; exit 1; }; \
 	head -1 verify-webgpu.log; tail -1 verify-webgpu.log; \
 	CGO_ENABLED=0 $(GO) test -timeout 5m -tags gogpu ./gpu/wgsl/webgpu/gogpu
