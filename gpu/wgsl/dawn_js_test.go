@@ -18,16 +18,11 @@ import (
 	"github.com/cmi-diffusion/cmi/gpu/wgsl"
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu"
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/browser"
-	"github.com/cmi-diffusion/cmi/sdk"
-	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/compute/computetest"
 	"github.com/cmi-diffusion/cmi/sdk/compute/computetest/devicetest"
 	"github.com/cmi-diffusion/cmi/sdk/compute/cpu"
 	"github.com/cmi-diffusion/cmi/sdk/golden"
-	"github.com/cmi-diffusion/cmi/sdk/guide"
-	"github.com/cmi-diffusion/cmi/sdk/measure"
-	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
 )
 
 // TestOnDawn runs these tests: the kernels for drivers that take f16 and subgroups.
@@ -302,29 +297,7 @@ var wanted []float32
 // restored is a picture of the trained 16×16 network after 100 steps of DPS.
 func restored(t *testing.T, d compute.Device) []float32 {
 	t.Helper()
-	const folder = "../../testdata/golden/tiny16/"
-	override, err := os.ReadFile(folder + "config.json")
-	require.NoError(t, err)
-	file, err := checkpoint.Open(folder + "model.pt")
-	require.NoError(t, err)
-	defer file.Close()
-	m, err := unet.Load(d, file, override)
-	require.NoError(t, err)
-	defer m.Close()
-	c, h, w := m.Image()
-	op, err := measure.ForTask("sr4", d, c, h, w, rand.New(rand.NewPCG(1, 1)))
-	require.NoError(t, err)
-	defer op.Close()
-	o, err := sdk.Defaults(m, "sr4", 100)
-	require.NoError(t, err)
-	o.Method = guide.DPS{Scale: 0.5}
-	y := make([]float32, c*h*w/16)
-	for i := range y {
-		y[i] = float32(math.Sin(float64(i)))
-	}
-	s, err := sdk.NewSolver(sdk.Problem{Prior: m, Operator: op, Y: y, N: 1, SigmaY: 0.05}, o)
-	require.NoError(t, err)
-	defer s.Close()
+	s := tiny16(t, d, 100, func(i int) float32 { return float32(math.Sin(float64(i))) })
 	picture, err := s.Run(t.Context())
 	require.NoError(t, err)
 	return picture

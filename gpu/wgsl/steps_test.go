@@ -3,44 +3,19 @@
 package wgsl_test
 
 import (
-	"math/rand/v2"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/drivertest"
-	"github.com/cmi-diffusion/cmi/sdk"
-	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
-	"github.com/cmi-diffusion/cmi/sdk/guide"
-	"github.com/cmi-diffusion/cmi/sdk/measure"
-	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
 )
 
 // A thousand steps of the trained 16×16 network take no more memory at their end
 // than after the first fifty, on the adapter and in the process.
 func TestThousandSteps(t *testing.T) {
 	d := open(t)
-	const folder = "../../testdata/golden/tiny16/"
-	override, err := os.ReadFile(folder + "config.json")
-	require.NoError(t, err)
-	file, err := checkpoint.Open(folder + "model.pt")
-	require.NoError(t, err)
-	defer file.Close()
-	m, err := unet.Load(d, file, override)
-	require.NoError(t, err)
-	defer m.Close()
-	c, h, w := m.Image()
-	op, err := measure.ForTask("sr4", d, c, h, w, rand.New(rand.NewPCG(1, 1)))
-	require.NoError(t, err)
-	defer op.Close()
-	o, err := sdk.Defaults(m, "sr4", 1000)
-	require.NoError(t, err)
-	o.Method = guide.DPS{Scale: 0.5}
-	s, err := sdk.NewSolver(sdk.Problem{Prior: m, Operator: op, Y: make([]float32, c*h*w/16), N: 1, SigmaY: 0.05}, o)
-	require.NoError(t, err)
-	defer s.Close()
+	s := tiny16(t, d, 1000, func(int) float32 { return 0 })
 	step := func(n int) (used, resident int64) {
 		for range n {
 			require.NoError(t, s.Step())

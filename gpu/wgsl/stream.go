@@ -37,7 +37,6 @@ type stream struct {
 	data     []byte  // uniforms not yet written
 	commands []int32 // since the last submit
 	work     float64
-	err      error
 
 	submits  [][]int32 // of a recording
 	uniforms []*block
