@@ -157,7 +157,7 @@ bench-web: wasm web-tools
 
 # WebGPU: the driver needs a C compiler, so its tests are built apart; they run on any adapter, software ones too
 # (mesa-vulkan-drivers, version 25 or newer is three times as fast as 22). `make shader-tools` fetches the compilers
-# that the shaders are tried on.
+# that the shaders are tried on, the newest that Debian 12 builds.
 .PHONY: test-webgpu shader-tools
 CC ?= cc
 WEBGPU_TESTS = $(GO) test -timeout 9m -v -run
@@ -177,5 +177,5 @@ bench-webgpu:
 
 shader-tools:
 	test -x .tools/naga-0.13/bin/naga || cargo install --quiet --locked naga-cli --version 0.13.0 --root .tools/naga-0.13
-	test -x .tools/naga-newest/bin/naga || cargo install --quiet --locked naga-cli --root .tools/naga-newest
+	test -x .tools/naga-28/bin/naga || cargo install --quiet --locked naga-cli --version 28.0.0 --root .tools/naga-28
 	test -d .tools/dawn/node_modules/webgpu || npm install --silent --prefix .tools/dawn webgpu@0.6.2
