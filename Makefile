@@ -16,11 +16,6 @@ bin/cmi-native: FORCE
 build-webgpu:
 	CGO_ENABLED=1 $(GO) build -trimpath -o bin/cmi-native ./cmd/native
 
-# The same without a C compiler, over a young WebGPU library in Go alone; it and the CUDA binding bring the same symbol.
-.PHONY: build-gogpu
-build-gogpu:
-	CGO_ENABLED=0 $(GO) build -trimpath -tags gogpu,nocuda -o bin/cmi-native ./cmd/native
-
 # The same binary for any Linux, Alpine and empty containers too: fully static, without the CUDA device.
 .PHONY: build-static
 build-static:
@@ -167,8 +162,7 @@ test-webgpu:
 	|| { grep -vE '^ *(=== |--- PASS|PASS)' webgpu.log; exit 1; }; \
 	grep '^ok' webgpu.log; $(SKIPPED) webgpu.log || { test -z "$$CMI_NO_SKIP"; exit; }; \
 	$(GO) run ./cmd/native verify --device webgpu --golden testdata/golden --quick > verify-webgpu.log || { grep -v '^pass' verify-webgpu.log; exit 1; }; \
-	head -1 verify-webgpu.log; tail -1 verify-webgpu.log; \
-	CGO_ENABLED=0 $(GO) test -timeout 5m -tags gogpu ./gpu/wgsl/webgpu/gogpu
+	head -1 verify-webgpu.log; tail -1 verify-webgpu.log
 
 # Layers on the WebGPU adapter, beside its own matrix product.
 .PHONY: bench-webgpu

@@ -16,7 +16,6 @@ import (
 	"github.com/cmi-diffusion/cmi/gpu/wgsl"
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu"
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/child"
-	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/gogpu"
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/native"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
@@ -118,9 +117,6 @@ func cacheFolder() string {
 }
 
 func openDriver() (webgpu.GPU, error) {
-	if !native.Available && gogpu.Available { // it returns its errors, and needs no other process
-		return gogpu.Open()
-	}
 	if !native.Available {
 		return native.Open() // says what this build lacks
 	}

@@ -20,13 +20,12 @@ import (
 //go:embed others.txt
 var others string
 
-// builds are the programs that are given to people: settings, tags, package.
-var builds = [][3]string{
-	{"GOOS=linux GOARCH=amd64 CGO_ENABLED=1", "", "./cmd/native"},
-	{"GOOS=windows GOARCH=amd64 CGO_ENABLED=1", "", "./cmd/native"},
-	{"GOOS=darwin GOARCH=arm64 CGO_ENABLED=1", "", "./cmd/native"},
-	{"GOOS=linux GOARCH=amd64 CGO_ENABLED=0", "gogpu,nocuda", "./cmd/native"},
-	{"GOOS=js GOARCH=wasm CGO_ENABLED=0", "", "./wasm/engine"},
+// builds are the programs that are given to people: settings, package.
+var builds = [][2]string{
+	{"GOOS=linux GOARCH=amd64 CGO_ENABLED=1", "./cmd/native"},
+	{"GOOS=windows GOARCH=amd64 CGO_ENABLED=1", "./cmd/native"},
+	{"GOOS=darwin GOARCH=arm64 CGO_ENABLED=1", "./cmd/native"},
+	{"GOOS=js GOARCH=wasm CGO_ENABLED=0", "./wasm/engine"},
 }
 
 func main() {
@@ -37,16 +36,16 @@ func main() {
 }
 
 // modules is path, version and folder of the modules that builds hold, sorted.
-func modules(builds [][3]string) ([][3]string, error) {
+func modules(builds [][2]string) ([][3]string, error) {
 	const format = `{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}`
 	var all [][3]string
 	for _, b := range builds {
-		c := exec.Command("go", "list", "-deps", "-tags", b[1], "-f", format, b[2])
+		c := exec.Command("go", "list", "-deps", "-f", format, b[1])
 		c.Env = append(os.Environ(), strings.Fields(b[0])...)
 		c.Stderr = os.Stderr
 		out, err := c.Output()
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", b[0], b[2], err)
+			return nil, fmt.Errorf("%s %s: %w", b[0], b[1], err)
 		}
 		for line := range strings.Lines(string(out)) {
 			if f := strings.Fields(line); len(f) == 3 {
@@ -88,7 +87,7 @@ func text(dir string) (string, error) {
 }
 
 func run() error {
-	wanted := slices.DeleteFunc(slices.Clone(builds), func(b [3]string) bool { return len(os.Args) > 1 && b[2] != os.Args[1] })
+	wanted := slices.DeleteFunc(slices.Clone(builds), func(b [2]string) bool { return len(os.Args) > 1 && b[1] != os.Args[1] })
 	found, err := modules(wanted)
 	if err != nil {
 		return err

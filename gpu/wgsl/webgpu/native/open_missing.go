@@ -14,5 +14,5 @@ const Available = false
 
 // Open says what this build lacks.
 func Open() (webgpu.GPU, error) {
-	return nil, fmt.Errorf("this build for %s/%s has no WebGPU driver: build with CGO_ENABLED=1 and a C compiler (make build-webgpu) on linux/amd64, windows/amd64 or macOS, or without one with -tags gogpu,nocuda (make build-gogpu)", runtime.GOOS, runtime.GOARCH)
+	return nil, fmt.Errorf("this build for %s/%s has no WebGPU driver: build with CGO_ENABLED=1 and a C compiler (make build-webgpu) on linux/amd64, windows/amd64 or macOS", runtime.GOOS, runtime.GOARCH)
 }
