@@ -75,14 +75,14 @@ func (s *Solver) evaluate(i int) (*counted, error) {
 	st.Epsilon = p.Out().Channels(0, c)
 	s.dev.Combine(st.X0, compute.Times(point.cxt, st.X), compute.Times(point.ceps, st.Epsilon))
 	if st.Clips {
-		s.dev.Clamp(st.Clipped, st.X0, -1, 1)
+		s.dev.Map(st.Clipped, compute.Clamp(-1, 1), st.X0)
 	}
 	scale, shift := sched.LogStd(i, s.o.Variance)
 	v := st.X // any tensor will do where the variance is fixed: scale is 0
 	if s.o.Variance == diffusion.LearnedRange {
 		v = p.Out().Channels(c, 2*c)
 	}
-	s.dev.Exp(s.std, v, float32(scale), float32(shift))
+	s.dev.Map(s.std, compute.Exp(float32(scale), float32(shift)), v)
 	return point, nil
 }
 

@@ -5,7 +5,7 @@
 // A kernel's prefix says which derivative it computes, for a score network
 // f ≈ −σ ∇log p the one of log p beside it:
 //
-//	silu, groupnorm, attention, …   the value                     ∇log p
+//	map_silu, groupnorm, …          the value                     ∇log p
 //	vjp_…                           adjoint: (∂f/∂x)ᵀ u           Hessian-vector product
 //	jvp_…                           tangent: ∂f/∂x · v            Hessian-vector product (HVP)
 //	jet2_…                          second coefficient: ∂²f[v, w]  third derivative along v and w

@@ -14,7 +14,7 @@ import (
 func TestParameters(t *testing.T) {
 	f := newFake(t)
 	mirrors := map[string]any{
-		"silu vjp_silu jvp_silu jet2_silu clamp clampadjoint exponential power": pointwiseParams{},
+		"map_clamp jvp_map_clamp map_exp map_pow map_silu jvp_map_silu jet2_map_silu": mapParams{},
 		"combine":                  combineParams{},
 		"addchannel":               addChannelParams{},
 		"mul":                      mulParams{},

@@ -2,81 +2,27 @@ package cuda
 
 import "github.com/cmi-diffusion/cmi/sdk/compute"
 
-// pointwiseParams is Pointwise of pointwise.h.
-type pointwiseParams struct {
-	dst, a, b, c, d     view
-	length, wide, add   int32
-	scale, shift, power float32
+// mapParams is Map of map.cu.
+type mapParams struct {
+	dst, x, a, b, ab  view
+	length, wide, add int32
+	p0, p1, p2        float32
 }
 
-// pointwise queues a map of the sources' values at each place.
-func (d *Device) pointwise(kernel string, dst compute.Tensor, add bool, constants [3]float32, sources ...compute.Tensor) {
-	p := pointwiseParams{dst: viewOf(dst), length: int32(dst.Len()), add: flag(add),
-		scale: constants[0], shift: constants[1], power: constants[2]}
+// Map implements [compute.Pointwise].
+func (d *Device) Map(dst compute.Tensor, m compute.Map, sources ...compute.Tensor) {
+	if !d.MapFits(dst, m, sources) {
+		return
+	}
+	p := mapParams{dst: viewOf(dst), length: int32(dst.Len()), add: flag(m.Accumulate), p0: m.P[0], p1: m.P[1], p2: m.P[2]}
 	p.wide = wide(dst.Len(), append(sources, dst)...)
-	for i, v := range []*view{&p.a, &p.b, &p.c, &p.d} {
+	for i, v := range []*view{&p.x, &p.a, &p.b, &p.ab} {
 		v.count = 1
 		if i < len(sources) {
 			*v = viewOf(sources[i])
 		}
 	}
-	launch(d, kernel, over(dst.Len(), dst.N, p.wide), row(threads), 0, &p)
-}
-
-// Clamp implements [compute.Pointwise].
-func (d *Device) Clamp(dst, x compute.Tensor, lo, hi float32) {
-	if d.PointwiseFits("clamp", dst, x) {
-		d.pointwise("clamp", dst, false, [3]float32{hi, lo}, x)
-	}
-}
-
-// ClampAdjoint implements [compute.Pointwise].
-func (d *Device) ClampAdjoint(dst, g, x compute.Tensor, lo, hi float32) {
-	if d.PointwiseFits("clamp adjoint", dst, g, x) {
-		d.pointwise("clampadjoint", dst, false, [3]float32{hi, lo}, g, x)
-	}
-}
-
-// Exp implements [compute.Pointwise].
-func (d *Device) Exp(dst, x compute.Tensor, scale, shift float32) {
-	if d.PointwiseFits("exp", dst, x) {
-		d.pointwise("exponential", dst, false, [3]float32{scale, shift}, x)
-	}
-}
-
-// Pow implements [compute.Pointwise].
-func (d *Device) Pow(dst, x compute.Tensor, scale, shift, p float32) {
-	if d.PointwiseFits("pow", dst, x) {
-		d.pointwise("power", dst, false, [3]float32{scale, shift, p}, x)
-	}
-}
-
-// SiLU implements [compute.Nonlinear].
-func (d *Device) SiLU(dst, x compute.Tensor) {
-	if d.SiLUFits(dst, x) {
-		d.pointwise("silu", dst, false, [3]float32{}, x)
-	}
-}
-
-// SiLUAdjoint implements [compute.Nonlinear].
-func (d *Device) SiLUAdjoint(dx, x, dy compute.Tensor, accumulate bool) {
-	if d.SiLUFits(dx, x, dy) {
-		d.pointwise("vjp_silu", dx, accumulate, [3]float32{}, x, dy)
-	}
-}
-
-// SiLUTangent implements [compute.Nonlinear].
-func (d *Device) SiLUTangent(dst, x, a compute.Tensor) {
-	if d.SiLUFits(dst, x, a) {
-		d.pointwise("jvp_silu", dst, false, [3]float32{}, x, a)
-	}
-}
-
-// SiLUSecond implements [compute.Nonlinear].
-func (d *Device) SiLUSecond(dst, x, a, b, ab compute.Tensor) {
-	if d.SiLUFits(dst, x, a, b, ab) {
-		d.pointwise("jet2_silu", dst, false, [3]float32{}, x, a, b, ab)
-	}
+	launch(d, m.Kernel(), over(dst.Len(), dst.N, p.wide), row(threads), 0, &p)
 }
 
 // combineImages is the images of one launch: combine_images of combine.cu.

@@ -19,7 +19,7 @@ import (
 //
 // A line that begins with enable is put before all others, where WGSL wants it.
 // ${EXPRESSION} is a number, see expression.go; $x is the array that holds the
-// argument x.
+// argument x, or the text that the call has for x.
 
 //go:embed *.wgsl
 var kernelFiles embed.FS

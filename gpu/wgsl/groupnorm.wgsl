@@ -43,9 +43,9 @@ fn groupnorm(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
 }
 
 // dx = r·(g − mean g) − r³·c·mean(g·c)
-#entry groupnorm_adjoint
+#entry vjp_groupnorm
 @compute @workgroup_size(${WORKGROUP})
-fn groupnorm_adjoint(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) size: vec3<u32>) {
+fn vjp_groupnorm(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) size: vec3<u32>) {
   let f = $affine[g.z % p.primal * p.channels + g.y];
   let slope = f.y * f.z;
   let m = 2u * (g.z * p.groups + g.y / (p.channels / p.groups));

@@ -13,6 +13,7 @@ import (
 type call struct {
 	kernel, entry string
 	ints          []integer // substituted in the text
+	texts         []text    // likewise, for $NAME
 	args          []argument
 	params        []parameter
 	groups        [3]int  // workgroups
@@ -24,6 +25,9 @@ type integer struct {
 	name  string
 	value int
 }
+
+// text stands for a name in the kernel's text.
+type text struct{ name, text string }
 
 // argument is an array of the kernel. A tensor NAME comes with the parameters
 // NAME_off, NAME_pitch and NAME_n, and the function NAME_image(n), which is the
@@ -92,6 +96,10 @@ func (c *call) key(which []int8) string {
 		k = append(k, v.name...)
 		k = fmt.Append(k, v.value)
 	}
+	for _, v := range c.texts {
+		k = append(k, ' ')
+		k = append(k, v.text...)
+	}
 	k = append(k, ' ')
 	for _, w := range which {
 		k = append(k, byte('0'+w))
@@ -133,6 +141,9 @@ func (c *call) source(which []int8, blocks int) (string, []webgpu.Binding, error
 		if a.block == nil {
 			fmt.Fprintf(&s, "fn %s_image(n: u32) -> u32 { return p.%s_off + (n %% p.%s_n) * p.%s_pitch; }\n", a.name, a.name, a.name, a.name)
 		}
+	}
+	for _, v := range c.texts {
+		arrays[v.name] = v.text
 	}
 	ints := map[string]int{}
 	for _, v := range c.ints {

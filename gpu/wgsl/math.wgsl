@@ -38,6 +38,14 @@ fn natural_log(x: f32) -> f32 {
   return logarithm(m - 1.0, f32(e));
 }
 
+// power is base^exponent for base ≥ 0; at_zero is 0^exponent.
+fn power(base: f32, exponent: f32, at_zero: f32) -> f32 {
+  if (base < 1.1754944e-38) { // zero, or as good as
+    return at_zero;
+  }
+  return exponential(exponent * natural_log(base));
+}
+
 // sigmoids is sigmoid(x) and 1 − sigmoid(x), both without cancellation.
 fn sigmoids(x: f32) -> vec2<f32> {
   let e = exponential(-abs(x));

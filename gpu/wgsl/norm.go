@@ -109,7 +109,7 @@ func (d *Device) GroupNorm(dst, x, stats compute.Tensor, p compute.Norm) {
 func (d *Device) derive(entry string, terms int, dst, x, stats compute.Tensor, p compute.Norm, sources []argument, extra ...integer) {
 	if c := d.normalise(dst, x, stats, p, 2*terms); c != nil {
 		c.prepare()
-		c.sums(terms, entry == "groupnorm_adjoint", sources...)
+		c.sums(terms, entry == "vjp_groupnorm", sources...)
 		c.apply(entry, append([]argument{{name: "means", block: c.means}}, sources...), extra...)
 	}
 }
@@ -117,7 +117,7 @@ func (d *Device) derive(entry string, terms int, dst, x, stats compute.Tensor, p
 // GroupNormAdjoint implements [compute.Nonlinear].
 func (d *Device) GroupNormAdjoint(dx, x, stats, dy compute.Tensor, p compute.Norm, accumulate bool) {
 	if d.NormFits(dx, x, stats, p, dy) {
-		d.derive("groupnorm_adjoint", 1, dx, x, stats, p, []argument{in("dy", dy)}, flag("ACCUMULATE", accumulate))
+		d.derive("vjp_groupnorm", 1, dx, x, stats, p, []argument{in("dy", dy)}, flag("ACCUMULATE", accumulate))
 	}
 }
 

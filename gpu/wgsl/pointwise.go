@@ -1,7 +1,6 @@
 package wgsl
 
 import (
-	"math"
 	"slices"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -14,17 +13,6 @@ const workgroup = 64
 // invocation takes about four.
 func (d *Device) across(values int) int {
 	return min(ceil(values, 4*workgroup), d.limits.MaxWorkgroups)
-}
-
-// each queues a kernel whose rows of workgroups are the images of dst.
-func (d *Device) each(kernel, entry string, ints []integer, params []parameter, dst compute.Tensor, sources ...argument) {
-	d.run(call{
-		kernel: kernel, entry: entry, ints: ints,
-		args:   append([]argument{out("dst", dst)}, sources...),
-		params: append(params, u("len", dst.Len())),
-		groups: [3]int{d.across(dst.Len()), dst.N, 1},
-		work:   pointwiseWork * float64(dst.N*dst.Len()*(1+len(sources))),
-	})
 }
 
 // pointwiseWork is the cost of a value that is read or written, in floating-point
@@ -91,40 +79,6 @@ func (d *Device) Mul(dst, a, b compute.Tensor) {
 		groups: [3]int{d.across(b.Len()), dst.C / b.C, dst.N},
 		work:   3 * pointwiseWork * float64(dst.N*dst.Len()),
 	})
-}
-
-// Clamp implements [compute.Pointwise].
-func (d *Device) Clamp(dst, x compute.Tensor, lo, hi float32) {
-	if d.PointwiseFits("clamp", dst, x) {
-		d.each("clamp", "clamp_value", nil, []parameter{f("lo", lo), f("hi", hi)}, dst, in("x", x))
-	}
-}
-
-// ClampAdjoint implements [compute.Pointwise].
-func (d *Device) ClampAdjoint(dst, g, x compute.Tensor, lo, hi float32) {
-	if d.PointwiseFits("clamp adjoint", dst, g, x) {
-		d.each("clamp", "clamp_adjoint", nil, []parameter{f("lo", lo), f("hi", hi)}, dst, in("g", g), in("x", x))
-	}
-}
-
-// Exp implements [compute.Pointwise].
-func (d *Device) Exp(dst, x compute.Tensor, scale, shift float32) {
-	if d.PointwiseFits("exp", dst, x) {
-		d.each("exp", "exp_affine", nil, []parameter{f("scale", scale), f("shift", shift)}, dst, in("x", x))
-	}
-}
-
-// Pow implements [compute.Pointwise].
-func (d *Device) Pow(dst, x compute.Tensor, scale, shift, p float32) {
-	if !d.PointwiseFits("pow", dst, x) {
-		return
-	}
-	twice := 0
-	if slices.Contains([]float32{0.5, -0.5, -1, 2}, p) {
-		twice = int(2 * p)
-	}
-	params := []parameter{f("scale", scale), f("shift", shift), f("power", p), f("at_zero", float32(math.Pow(0, float64(p))))}
-	d.each("pow", "pow_affine", []integer{{"TWICE", twice}}, params, dst, in("x", x))
 }
 
 // dotSlice is the products that one invocation adds up, subgroupDotSlice those that a

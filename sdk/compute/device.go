@@ -197,11 +197,6 @@ type Heads struct {
 // Tangent gives ∂y/∂α from a, Second gives ∂²y/∂α∂β from a, b and ab (a and b
 // may be the same tensor). Adjoint gives dx = (∂f/∂x)ᵀ dy.
 type Nonlinear interface {
-	SiLU(dst, x Tensor)
-	SiLUAdjoint(dx, x, dy Tensor, accumulate bool)
-	SiLUTangent(dst, x, a Tensor)
-	SiLUSecond(dst, x, a, b, ab Tensor)
-
 	// GroupNorm also writes stats [B, 2·Groups, 1, 1]: the groups' means, then
 	// their 1/√(var + eps). The derivatives read it.
 	GroupNorm(dst, x, stats Tensor, p Norm)
@@ -227,14 +222,9 @@ type Pointwise interface {
 	AddChannel(dst, x, e Tensor)
 	// Mul computes dst = a ⊙ b; b may have one channel for all of a's.
 	Mul(dst, a, b Tensor)
-	// Clamp limits every value to [lo, hi].
-	Clamp(dst, x Tensor, lo, hi float32)
-	// ClampAdjoint keeps g where lo ≤ x ≤ hi and is zero elsewhere.
-	ClampAdjoint(dst, g, x Tensor, lo, hi float32)
-	// Exp computes dst = exp(scale·x + shift).
-	Exp(dst, x Tensor, scale, shift float32)
-	// Pow computes dst = (scale·x + shift)^p for non-negative bases.
-	Pow(dst, x Tensor, scale, shift, p float32)
+	// Map computes a scalar function, or a directional derivative of it, at each place:
+	// sources are x, then the directions that m names.
+	Map(dst Tensor, m Map, sources ...Tensor)
 	// Dot waits and returns ⟨a, b⟩ of each image, summed in float64.
 	Dot(a, b Tensor) ([]float64, error)
 }

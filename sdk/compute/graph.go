@@ -108,11 +108,14 @@ func (g *Graph) GroupNorm(x, scaleShift Node, l NormLayer) Node {
 	return g.add(&normOp{NormLayer: l, channels: n.c}, n.c, n.h, n.w, in...)
 }
 
-// SiLU is x·sigmoid(x).
-func (g *Graph) SiLU(x Node) Node {
+// Map is a pointwise map of x: a value that has two derivatives.
+func (g *Graph) Map(x Node, m Map) Node {
 	n := g.nodes[x]
-	return g.add(siluOp{}, n.c, n.h, n.w, x)
+	return g.add(mapOp{Map: m}, n.c, n.h, n.w, x)
 }
+
+// SiLU is x·sigmoid(x).
+func (g *Graph) SiLU(x Node) Node { return g.Map(x, SiLU()) }
 
 // Attention is softmax attention over the pixels of qkv, which has 3C channels.
 func (g *Graph) Attention(qkv Node, h Heads) Node {

@@ -7,7 +7,7 @@ import "fmt"
 // failure, after which every call is refused. A device embeds it and asks it
 // first:
 //
-//	if !d.SiLUFits(dst, x) {
+//	if !d.MulFits(dst, a, b) {
 //		return
 //	}
 //
@@ -149,10 +149,6 @@ func (g *Guard) CorrelateFits(dst, src, kernel Tensor, border Border) bool {
 		(border == Circular || src.H > kh/2 && src.W > kw/2 || g.refuse(op, "reflection by a kernel %v needs a larger image than %v", kernel, src))
 }
 
-// SiLUFits is for [Nonlinear.SiLU] and its derivatives, with all their tensors
-// after the destination.
-func (g *Guard) SiLUFits(dst Tensor, sources ...Tensor) bool { return g.same("silu", dst, sources...) }
-
 // NormFits is for [Nonlinear.GroupNorm] and its derivatives; coefficients are the
 // tangents, cotangents and second coefficients, none for the value.
 func (g *Guard) NormFits(dst, x, stats Tensor, p Norm, coefficients ...Tensor) bool {
@@ -233,9 +229,15 @@ func (g *Guard) MulFits(dst, a, b Tensor) bool {
 		((b.C == 1 || b.C == dst.C) && b.H == dst.H && b.W == dst.W && dst.N%b.N == 0 || g.refuse(op, "%v for %v", b, dst))
 }
 
-// PointwiseFits is for the other maps of [Pointwise], by name.
-func (g *Guard) PointwiseFits(op string, dst Tensor, sources ...Tensor) bool {
-	return g.same(op, dst, sources...)
+// MapFits is for [Pointwise.Map].
+func (g *Guard) MapFits(dst Tensor, m Map, sources []Tensor) bool {
+	if !m.valid() {
+		return g.refuse("map", "no function %d with a derivative of order %d (accumulate %v)", m.Func, m.Order, m.Accumulate)
+	}
+	if len(sources) != m.sources() {
+		return g.refuse(m.Kernel(), "%d sources, want %d", len(sources), m.sources())
+	}
+	return g.same(m.Kernel(), dst, sources...)
 }
 
 // NormalsFits is for [Drawer.Normals].

@@ -169,15 +169,19 @@ func (o *normOp) adjoint(d Device, g, stats Tensor, in, grad []Tensor, accumulat
 	d.GroupNormAdjoint(grad[0], in[0], stats, g, o.norm(in), accumulate[0])
 }
 
-type siluOp struct{ nonlinear }
-
-func (siluOp) value(d Device, out, _ Tensor, in []Tensor)      { d.SiLU(out, in[0]) }
-func (siluOp) tangent(d Device, out, _ Tensor, in, a []Tensor) { d.SiLUTangent(out, in[0], a[0]) }
-func (siluOp) second(d Device, out, _ Tensor, in, a, b, ab []Tensor) {
-	d.SiLUSecond(out, in[0], a[0], b[0], ab[0])
+// mapOp is a pointwise map of in[0].
+type mapOp struct {
+	nonlinear
+	Map
 }
-func (siluOp) adjoint(d Device, g, _ Tensor, in, grad []Tensor, accumulate []bool) {
-	d.SiLUAdjoint(grad[0], in[0], g, accumulate[0])
+
+func (o mapOp) value(d Device, out, _ Tensor, in []Tensor)      { d.Map(out, o.Map, in[0]) }
+func (o mapOp) tangent(d Device, out, _ Tensor, in, a []Tensor) { d.Map(out, o.Tangent(), in[0], a[0]) }
+func (o mapOp) second(d Device, out, _ Tensor, in, a, b, ab []Tensor) {
+	d.Map(out, o.Second(), in[0], a[0], b[0], ab[0])
+}
+func (o mapOp) adjoint(d Device, g, _ Tensor, in, grad []Tensor, accumulate []bool) {
+	d.Map(grad[0], o.Adjoint(accumulate[0]), in[0], g)
 }
 
 type attentionOp struct {

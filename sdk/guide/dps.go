@@ -152,7 +152,7 @@ func averagedGradient(s *Step, copies int) (g compute.Tensor, norm, residual []f
 		return g, nil, nil, err
 	}
 	if s.Clips {
-		d.ClampAdjoint(u, u, s.X0, -1, 1)
+		d.Map(u, compute.Clamp(-1, 1).Adjoint(false), s.X0, u)
 	}
 	if g, err = s.PullBack(u); err != nil {
 		return g, nil, nil, err

@@ -84,7 +84,7 @@ func drift(s *Step, w compute.Tensor, scale float64, guidedMean bool) error {
 		}
 		d.Combine(x0, compute.Times(1, s.X0), compute.Times(scale*(1-ab)/math.Sqrt(ab), g))
 		if s.Clips {
-			d.Clamp(x0, x0, -1, 1)
+			d.Map(x0, compute.Clamp(-1, 1), x0)
 		}
 		s.Propose(s.Next, mean, x0)
 	} else {

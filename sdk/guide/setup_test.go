@@ -101,7 +101,7 @@ func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev com
 	tr.Clipped = tr.X0
 	if clips {
 		tr.Clipped = image()
-		dev.Clamp(tr.Clipped, tr.X0, -1, 1)
+		dev.Map(tr.Clipped, compute.Clamp(-1, 1), tr.X0)
 	}
 	denoiser := tweedie{point, tr.Step, cxt, ceps}
 	tr.Denoiser = denoiser

@@ -94,7 +94,7 @@ func (o *circular) Power(dst, z compute.Tensor, r2, s2, p float64) {
 	}
 	weight := o.temp(0, 1, 1, z.H, z.W)
 	t := o.temp(1, z.N, z.C, z.H, z.W)
-	o.dev.Pow(weight, o.eigen, float32(r2), float32(s2), float32(p))
+	o.dev.Map(weight, compute.Pow(float32(r2), float32(s2), float32(p)), o.eigen)
 	o.hartley(t, z)
 	o.dev.Mul(t, t, weight)
 	o.hartley(dst, t)

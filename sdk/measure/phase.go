@@ -91,14 +91,14 @@ func (p *phase) transform(x compute.Tensor) (re, im, square compute.Tensor) {
 // Apply implements [Forward].
 func (p *phase) Apply(dst, x compute.Tensor) {
 	_, _, square := p.transform(x)
-	p.dev.Pow(dst, square, 1, 0, 0.5)
+	p.dev.Map(dst, compute.Pow(1, 0, 0.5), square)
 }
 
 // VJP implements [Differentiable]: the adjoint transform of u re/|F|, u im/|F|. It
 // transforms x again.
 func (p *phase) VJP(dst, x, u compute.Tensor) {
 	re, im, scale := p.transform(x)
-	p.dev.Pow(scale, scale, 1, 1e-30, -0.5) // finite at a magnitude of zero, where re and im are zero
+	p.dev.Map(scale, compute.Pow(1, 1e-30, -0.5), scale) // finite at a magnitude of zero, where re and im are zero
 	p.dev.Mul(scale, scale, u)
 	p.dev.Mul(re, re, scale)
 	p.dev.Mul(im, im, scale)

@@ -153,7 +153,7 @@ func (s *separable) Power(dst, z compute.Tensor, r2, s2, p float64) {
 	}
 	weight := s.temp(0, 1, 1, z.H, z.W)
 	t := s.temp(1, z.N, z.C, z.H, z.W)
-	s.dev.Pow(weight, s.eigen, float32(r2), float32(s2), float32(p))
+	s.dev.Map(weight, compute.Pow(float32(r2), float32(s2), float32(p)), s.eigen)
 	s.dev.Separable(t, z, s.ut, s.vt, false)
 	s.dev.Mul(t, t, weight)
 	s.dev.Separable(dst, t, s.u, s.v, false)

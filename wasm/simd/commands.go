@@ -18,9 +18,6 @@ const (
 	cmdResample
 	cmdSeparable
 	cmdCorrelate
-	cmdSiLU
-	cmdSiLUAdjoint
-	cmdSiLUSecond
 	cmdNorm
 	cmdNormAdjoint
 	cmdNormTangent
@@ -30,10 +27,7 @@ const (
 	cmdCombine
 	cmdAddChannel
 	cmdMul
-	cmdClamp
-	cmdClampAdjoint
-	cmdExp
-	cmdPow
+	cmdMap
 	cmdDot
 	cmdPackWeights
 	cmdTransformWeights

@@ -6,30 +6,6 @@ import "github.com/cmi-diffusion/cmi/sdk/compute"
 
 var none compute.Tensor
 
-// SiLU implements [compute.Nonlinear].
-func (d *Device) SiLU(dst, x compute.Tensor) {
-	if d.SiLUFits(dst, x) {
-		d.call(cmdSiLU, dst, x, none, none, none, false)
-	}
-}
-
-// SiLUAdjoint implements [compute.Nonlinear].
-func (d *Device) SiLUAdjoint(dx, x, dy compute.Tensor, accumulate bool) {
-	if d.SiLUFits(dx, x, dy) {
-		d.call(cmdSiLUAdjoint, dx, x, dy, none, none, accumulate)
-	}
-}
-
-// SiLUTangent implements [compute.Nonlinear].
-func (d *Device) SiLUTangent(dst, x, a compute.Tensor) { d.SiLUAdjoint(dst, x, a, false) }
-
-// SiLUSecond implements [compute.Nonlinear].
-func (d *Device) SiLUSecond(dst, x, a, b, ab compute.Tensor) {
-	if d.SiLUFits(dst, x, a, b, ab) {
-		d.call(cmdSiLUSecond, dst, x, a, b, ab, false)
-	}
-}
-
 func (d *Device) norm(c command, dst, x, stats compute.Tensor, p compute.Norm, accumulate bool, a, b, ab compute.Tensor) {
 	d.call(c, dst, x, stats, p.Gamma, p.Beta, p.Scale, p.Shift, p.Groups, p.Eps, p.SiLU, accumulate, a, b, ab)
 }

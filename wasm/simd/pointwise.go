@@ -42,43 +42,31 @@ func (d *Device) Combine(dst compute.Tensor, ts ...compute.Term) {
 // AddChannel implements [compute.Pointwise].
 func (d *Device) AddChannel(dst, x, e compute.Tensor) {
 	if d.AddChannelFits(dst, x, e) {
-		d.call(cmdAddChannel, dst, x, e, words(3))
+		d.call(cmdAddChannel, dst, x, e)
 	}
 }
 
 // Mul implements [compute.Pointwise].
 func (d *Device) Mul(dst, a, b compute.Tensor) {
 	if d.MulFits(dst, a, b) {
-		d.call(cmdMul, dst, a, b, words(3))
+		d.call(cmdMul, dst, a, b)
 	}
 }
 
-// Clamp implements [compute.Pointwise].
-func (d *Device) Clamp(dst, x compute.Tensor, lo, hi float32) {
-	if d.PointwiseFits("clamp", dst, x) {
-		d.call(cmdClamp, dst, x, none, lo, hi, words(1))
+// Map implements [compute.Pointwise].
+func (d *Device) Map(dst compute.Tensor, m compute.Map, sources ...compute.Tensor) {
+	if !d.MapFits(dst, m, sources) {
+		return
 	}
-}
-
-// ClampAdjoint implements [compute.Pointwise].
-func (d *Device) ClampAdjoint(dst, g, x compute.Tensor, lo, hi float32) {
-	if d.PointwiseFits("clamp adjoint", dst, g, x) {
-		d.call(cmdClampAdjoint, dst, g, x, lo, hi, words(1))
+	args := []any{dst}
+	for i := range 4 {
+		if i < len(sources) {
+			args = append(args, sources[i])
+		} else {
+			args = append(args, none)
+		}
 	}
-}
-
-// Exp implements [compute.Pointwise].
-func (d *Device) Exp(dst, x compute.Tensor, scale, shift float32) {
-	if d.PointwiseFits("exp", dst, x) {
-		d.call(cmdExp, dst, x, none, scale, shift, words(1))
-	}
-}
-
-// Pow implements [compute.Pointwise].
-func (d *Device) Pow(dst, x compute.Tensor, scale, shift, p float32) {
-	if d.PointwiseFits("pow", dst, x) {
-		d.call(cmdPow, dst, x, none, scale, shift, p)
-	}
+	d.call(cmdMap, append(args, int(m.Func), m.Order, m.Accumulate, m.P[0], m.P[1], m.P[2])...)
 }
 
 // Dot implements [compute.Pointwise].

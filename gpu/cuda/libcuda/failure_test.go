@@ -19,7 +19,7 @@ func everything() (errs []error) {
 		return []error{err}
 	}
 	defer func() { note(g.Close()) }()
-	k, err := g.Kernel("clamp")
+	k, err := g.Kernel("map_clamp")
 	note(err)
 	n := slotBytes/4*slotCount + 100 // every slot of the staging memory is used again
 	a, err := g.Alloc(4 * n)
@@ -32,7 +32,7 @@ func everything() (errs []error) {
 	src := ramp(n)
 	g.Upload(a, src)
 	launchClamp(g, k, b, a, n, 2)
-	p := clamp{dst: view{b, int32(n), 1}, a: view{b, int32(n), 1}, b: view{count: 1}, c: view{count: 1}, d: view{count: 1}, length: 1, hi: 1, lo: -1}
+	p := clamp{dst: view{b, int32(n), 1}, x: view{b, int32(n), 1}, a: view{count: 1}, b: view{count: 1}, ab: view{count: 1}, length: 1, hi: 1, lo: -1}
 	g.Launch(k, [3]uint32{1, 1, 1}, [3]uint32{256, 1, 1}, freeShared+4, bytes(&p))
 	g.BeginCapture()
 	launchClamp(g, k, b, b, n, 1)
@@ -127,8 +127,8 @@ func TestCompilerMessage(t *testing.T) {
 	}
 	defer g.Close()
 	control.Fail(1, 218)
-	_, err = g.Kernel("clamp")
-	const want = "cuModuleLoadDataEx: CUDA_ERROR_INVALID_PTX (218): clamp.ptx: ptxas application: a failure that was asked for"
+	_, err = g.Kernel("map_clamp")
+	const want = "cuModuleLoadDataEx: CUDA_ERROR_INVALID_PTX (218): map.ptx: ptxas application: a failure that was asked for"
 	if err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}

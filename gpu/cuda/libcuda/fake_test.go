@@ -44,19 +44,19 @@ func (r *raw) event() (e handle) {
 func (r *raw) kernel() (module, f handle) {
 	r.t.Helper()
 	g := &GPU{api: r.api}
-	for _, m := range modulesWith(r.t, "clamp") {
+	for _, m := range modulesWith(r.t, "map_clamp") {
 		if err := g.load(m); err != nil {
 			r.t.Fatal(err)
 		}
 		module = m.loaded
 	}
-	r.must(r.ModuleGetFunction(&f, module, "clamp"))
+	r.must(r.ModuleGetFunction(&f, module, "map_clamp"))
 	return module, f
 }
 
 // clamp launches the kernel on n values at p, which it makes ½ to 1.
 func (r *raw) clamp(f handle, p uint64, n int, block, shared uint32) Result {
-	args := clamp{dst: view{cuda.Ptr(p), int32(n), 1}, a: view{cuda.Ptr(p), int32(n), 1}, b: view{count: 1}, c: view{count: 1}, d: view{count: 1},
+	args := clamp{dst: view{cuda.Ptr(p), int32(n), 1}, x: view{cuda.Ptr(p), int32(n), 1}, a: view{count: 1}, b: view{count: 1}, ab: view{count: 1},
 		length: int32(n), hi: 1, lo: 0.5}
 	parameters := []unsafe.Pointer{unsafe.Pointer(&args)}
 	return r.LaunchKernel(f, 1, 1, 1, block, 1, 1, shared, r.stream, &parameters[0], nil)

@@ -57,15 +57,15 @@ func TestUploadDownload(t *testing.T) {
 func TestKernels(t *testing.T) {
 	control := fake(t)
 	g := open(t)
-	wantLayout := "dst 0 16\na 16 16\nb 32 16\nc 48 16\nd 64 16\nlength 80 4\nwide 84 4\nadd 88 4\nscale 92 4\nshift 96 4\npower 100 4\n"
-	if got := control.Layout("clamp"); got != wantLayout {
-		t.Fatalf("this test knows another layout of clamp than\n%s", got)
+	wantLayout := "dst 0 16\nx 16 16\na 32 16\nb 48 16\nab 64 16\nlength 80 4\nwide 84 4\nadd 88 4\np0 92 4\np1 96 4\np2 100 4\n"
+	if got := control.Layout("map_clamp"); got != wantLayout {
+		t.Fatalf("this test knows another layout of map_clamp than\n%s", got)
 	}
-	k, err := g.Kernel("clamp")
+	k, err := g.Kernel("map_clamp")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := g.Kernel("clamp"); again != k || err != nil {
+	if again, err := g.Kernel("map_clamp"); again != k || err != nil {
 		t.Errorf("the same kernel is %d, then %d, %v", k, again, err)
 	}
 	if loads := control.Calls("cuModuleLoadDataEx"); loads == 0 {
@@ -110,7 +110,7 @@ func alloc(t *testing.T, g *GPU, floats int) cuda.Ptr {
 func TestGraphs(t *testing.T) {
 	control := fake(t)
 	g := open(t)
-	k, err := g.Kernel("clamp")
+	k, err := g.Kernel("map_clamp")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,13 +165,13 @@ func TestGraphs(t *testing.T) {
 func TestLargeSharedMemory(t *testing.T) {
 	control := fake(t)
 	g := open(t)
-	k, err := g.Kernel("clamp")
+	k, err := g.Kernel("map_clamp")
 	if err != nil {
 		t.Fatal(err)
 	}
 	const n = 10
 	a := alloc(t, g, n)
-	p := clamp{dst: view{a, n, 1}, a: view{a, n, 1}, b: view{count: 1}, c: view{count: 1}, d: view{count: 1}, length: n, hi: 1, lo: -1}
+	p := clamp{dst: view{a, n, 1}, x: view{a, n, 1}, a: view{count: 1}, b: view{count: 1}, ab: view{count: 1}, length: n, hi: 1, lo: -1}
 	g.Upload(a, ramp(n))
 	before := control.Calls("cuFuncSetAttribute")
 	for _, c := range []struct{ shared, asked int }{{freeShared, 0}, {freeShared + 4, 1}, {100 << 10, 2}, {100 << 10, 2}, {60 << 10, 2}} {
@@ -196,7 +196,7 @@ func TestWrongUse(t *testing.T) {
 		"freed twice":     {func(g *GPU) { p, _ := g.Alloc(8); g.Free(p); g.Free(p) }, "not allocated"},
 		"kernel 0":        {func(g *GPU) { g.Launch(0, [3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, nil) }, "kernel number 0"},
 		"short parameters": {func(g *GPU) {
-			k, _ := g.Kernel("clamp")
+			k, _ := g.Kernel("map_clamp")
 			g.Launch(k, [3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, make([]byte, 8))
 		}, "takes 104 bytes"},
 		"graph of nothing":    {func(g *GPU) { g.LaunchGraph(7) }, "freed"},
@@ -204,7 +204,7 @@ func TestWrongUse(t *testing.T) {
 		"end without begin":   {func(g *GPU) { _, _ = g.EndCapture() }, "not begun"},
 		"negative allocation": {func(g *GPU) { _, err := g.Alloc(-1); g.queue(func() error { return err }) }, "-1 bytes"},
 		"too much shared": {func(g *GPU) {
-			k, _ := g.Kernel("clamp")
+			k, _ := g.Kernel("map_clamp")
 			p := clamp{}
 			g.Launch(k, [3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 1<<20, bytes(&p))
 		}, "CUDA_ERROR_INVALID_VALUE"},
@@ -229,7 +229,7 @@ func TestWrongUse(t *testing.T) {
 			g.BeginCapture()
 			g.LaunchGraph(1)
 			g.FreeGraph(1)
-			for what, err := range map[string]error{"Sync": g.Sync(), "Alloc": second(g.Alloc(4)), "Kernel": second(g.Kernel("clamp")), "EndCapture": second(g.EndCapture())} {
+			for what, err := range map[string]error{"Sync": g.Sync(), "Alloc": second(g.Alloc(4)), "Kernel": second(g.Kernel("map_clamp")), "EndCapture": second(g.EndCapture())} {
 				if !errors.Is(err, errClosed) {
 					t.Errorf("%s after Close: %v", what, err)
 				}
@@ -296,7 +296,7 @@ func TestTwoAtOnce(t *testing.T) {
 				return
 			}
 			defer g.Close()
-			k, err := g.Kernel("clamp")
+			k, err := g.Kernel("map_clamp")
 			if err != nil {
 				t.Error(err)
 				return
@@ -333,14 +333,14 @@ func TestTwoAtOnce(t *testing.T) {
 func TestQueuedWorkIsSafe(t *testing.T) {
 	fake(t)
 	g := open(t)
-	k, err := g.Kernel("clamp")
+	k, err := g.Kernel("map_clamp")
 	if err != nil {
 		t.Fatal(err)
 	}
 	const n = 64
 	a, b := alloc(t, g, n), alloc(t, g, n)
 	g.Upload(a, ramp(n))
-	p := clamp{dst: view{b, n, 1}, a: view{a, n, 1}, b: view{count: 1}, c: view{count: 1}, d: view{count: 1}, length: n, hi: 2, lo: -1}
+	p := clamp{dst: view{b, n, 1}, x: view{a, n, 1}, a: view{count: 1}, b: view{count: 1}, ab: view{count: 1}, length: n, hi: 2, lo: -1}
 	hold := make(chan bool)
 	g.thread.post(func() { <-hold }) // the launch waits for its turn
 	g.Launch(k, [3]uint32{1, 1, 1}, [3]uint32{256, 1, 1}, 0, bytes(&p))

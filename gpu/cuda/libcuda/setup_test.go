@@ -60,12 +60,12 @@ func open(t *testing.T) *GPU {
 	return g
 }
 
-// clamp is the parameters of the kernel of that name, the smallest that reads one
+// clamp is the parameters of the kernel map_clamp, the smallest that reads one
 // array and writes another: View and Pointwise of the sources.
 type clamp struct {
-	dst, a, b, c, d   view
+	dst, x, a, b, ab  view
 	length, wide, add int32
-	hi, lo, power     float32
+	lo, hi, unused    float32
 }
 
 type view struct {
@@ -75,7 +75,7 @@ type view struct {
 
 // launchClamp limits n values of from to −1 … hi.
 func launchClamp(g *GPU, k cuda.Kernel, to, from cuda.Ptr, n int, hi float32) {
-	p := clamp{dst: view{to, int32(n), 1}, a: view{from, int32(n), 1}, b: view{count: 1}, c: view{count: 1}, d: view{count: 1},
+	p := clamp{dst: view{to, int32(n), 1}, x: view{from, int32(n), 1}, a: view{count: 1}, b: view{count: 1}, ab: view{count: 1},
 		length: int32(n), hi: hi, lo: -1}
 	g.Launch(k, [3]uint32{uint32(n+255) / 256, 1, 1}, [3]uint32{256, 1, 1}, 0, bytes(&p))
 }

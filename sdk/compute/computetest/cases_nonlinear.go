@@ -13,56 +13,6 @@ func usual(per int) direction { return direction{per, 1, 0.1} }
 // curved probes an attention, where a direction moves the scores of all pixels.
 func curved(per int) direction { return direction{per, 1, 0.04} }
 
-func (s *suite) silu() {
-	prepare := func(l layout, draw func(*bench) Array) func(*bench) primitive {
-		return func(b *bench) primitive {
-			v := draw(b)
-			x := b.source(l, v)
-			return primitive{
-				x: v, out: v.C, ref: RefSiLU,
-				adjoint: func(dx, dy compute.Tensor, accumulate bool) { b.dev.SiLUAdjoint(dx, x, dy, accumulate) },
-				tangent: func(dst, a compute.Tensor) { b.dev.SiLUTangent(dst, x, a) },
-				second:  func(dst, p, q, pq compute.Tensor) { b.dev.SiLUSecond(dst, x, p, q, pq) },
-			}
-		}
-	}
-	value := func(inQuick bool, name string, bound float64, l layout, draw func(*bench) Array) {
-		s.add(inQuick, "silu", fmt.Sprintf("%s, %v", name, l), bound, func(b *bench) float64 {
-			v := draw(b)
-			return b.compare(l, shape{v.N, v.C, v.H, v.W}, Array{}, v, func(dst, src compute.Tensor) { b.dev.SiLU(dst, src) }, RefSiLU(v))
-		})
-	}
-	for i, r := range []struct{ per, n, c, h, w int }{
-		{3, 2, 3, 5, 7}, {1, 1, 32, 6, 6}, {2, 3, 6, 12, 12}, {1, 2, 64, 1, 1}, {1, 1, 96, 8, 8}, {2, 1, 3, 24, 24}, {1, 1, 3, 64, 64},
-	} {
-		l := layouts[i%len(layouts)]
-		name := fmt.Sprintf("%d×%d×%d×%d", r.n, r.c, r.h, r.w)
-		draw := func(b *bench) Array { return normal(b.rng, 2, 0, r.n, r.c, r.h, r.w) }
-		value(i == 0, name, Ordinary, l, draw)
-		s.derivatives(i == 0, "silu", name, Ordinary, l, usual(r.per), false, prepare(l, draw))
-	}
-	// more values than one dispatch of a GPU has threads
-	value(false, "1×70×256×256", Ordinary, dense, func(b *bench) Array { return b.normal(1, 70, 256, 256) })
-	extremes := func(b *bench) Array {
-		values := []float64{80, -80, 1e4, -1e4, 0, 20, -20, 100, -100}
-		v := NewArray(2, 3, 3, 3)
-		for i := range v.V {
-			v.V[i] = values[i%len(values)]
-		}
-		return v
-	}
-	value(true, "±80 and ±1e4", Ordinary, padded, extremes)
-	s.derivatives(true, "silu", "±80 and ±1e4", Ordinary, padded, usual(1), false, prepare(padded, extremes))
-	// exp on GPUs is only exact to 3 + 2·|x| units in the last place.
-	value(false, "tail from −30 to −10", 5e-6, dense, func(b *bench) Array {
-		v := NewArray(1, 3, 8, 8)
-		for i := range v.V {
-			v.V[i] = float64(float32(-10 - 20*b.rng.Float64()))
-		}
-		return v
-	})
-}
-
 // normCase is a group normalisation on the device and in the oracle.
 type normCase struct {
 	groups      int

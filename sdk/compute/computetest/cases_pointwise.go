@@ -27,9 +27,6 @@ func (s *suite) pointwise() {
 				}
 			}
 		}
-		for _, k := range oneSource {
-			s.unary(first, k, fewer, r.n, l)
-		}
 		s.dot(first, full, l, 0)
 	}
 	s.dot(false, shape{3, 96, 64, 64}, channels, 1)
@@ -43,25 +40,6 @@ type shape [4]int
 func (s shape) String() string { return fmt.Sprintf("%d×%d×%d×%d", s[0], s[1], s[2], s[3]) }
 
 func (b *bench) draw(s shape) Array { return b.normal(s[0], s[1], s[2], s[3]) }
-
-// The bounds of the clamps, as the device sees them.
-const lo, hi = float32(-0.7), float32(0.4)
-
-// withEdges puts both bounds themselves among the values.
-func withEdges(x Array) Array {
-	for i := range x.V {
-		switch i % 5 {
-		case 0:
-			x.V[i] = float64(lo)
-		case 3:
-			x.V[i] = float64(hi)
-		}
-	}
-	return x
-}
-
-// positive makes bases for powers.
-func positive(x Array) Array { return x.Map(math.Abs) }
 
 // kernel2 is a pointwise kernel of two sources.
 type kernel2 struct {
@@ -78,55 +56,9 @@ var twoSources = []kernel2{
 	{"mul", "", nil, nil, RefMul, func(d compute.Device, dst, x, y compute.Tensor) { d.Mul(dst, x, y) }},
 	{"mul", "one channel, ", func(s shape) shape { return shape{s[0], 1, s[2], s[3]} }, nil, RefMul,
 		func(d compute.Device, dst, x, y compute.Tensor) { d.Mul(dst, x, y) }},
-	{"clampadjoint", "", nil, withEdges,
-		func(g, x Array) Array { return RefClampAdjoint(g, x, float64(lo), float64(hi)) },
-		func(d compute.Device, dst, g, x compute.Tensor) { d.ClampAdjoint(dst, g, x, lo, hi) }},
-}
-
-// kernel1 is a pointwise kernel of one source.
-type kernel1 struct {
-	group, name string
-	touch       func(Array) Array
-	ref         func(x Array) Array
-	run         func(d compute.Device, dst, x compute.Tensor)
-}
-
-var oneSource = []kernel1{
-	{"clamp", "", withEdges, func(x Array) Array { return RefClamp(x, float64(lo), float64(hi)) },
-		func(d compute.Device, dst, x compute.Tensor) { d.Clamp(dst, x, lo, hi) }},
-	{"exp", "", nil, func(x Array) Array { return RefExp(x, 0.5, -0.25) },
-		func(d compute.Device, dst, x compute.Tensor) { d.Exp(dst, x, 0.5, -0.25) }},
-	power(0.5), power(-0.5), power(2), power(-1),
-}
-
-func power(p float64) kernel1 {
-	return kernel1{"pow", fmt.Sprintf("to the %g, ", p), positive,
-		func(x Array) Array { return RefPow(x, 0.5, 0.25, p) },
-		func(d compute.Device, dst, x compute.Tensor) { d.Pow(dst, x, 0.5, 0.25, float32(p)) }}
-}
-
-// unary adds the cases of dst = f(x): another destination with n images, x itself.
-func (s *suite) unary(inQuick bool, k kernel1, from shape, n int, l layout) {
-	draw := func(b *bench) Array {
-		x := b.draw(from)
-		if k.touch != nil {
-			x = k.touch(x)
-		}
-		return x
-	}
-	name := fmt.Sprintf("%s%v to %d images, %v", k.name, from, n, l)
-	s.add(inQuick, k.group, name, Ordinary, func(b *bench) float64 {
-		x := draw(b)
-		dst := b.poisoned(l, n, x.C, x.H, x.W)
-		k.run(b.dev, dst, b.source(l, x))
-		return b.errorOf(dst, k.ref(x.Repeat(n)))
-	})
-	s.add(inQuick, k.group, fmt.Sprintf("%s%v, %v, in place", k.name, from, l), Ordinary, func(b *bench) float64 {
-		x := draw(b)
-		dst := b.target(l, x)
-		k.run(b.dev, dst, dst)
-		return b.errorOf(dst, k.ref(x))
-	})
+	{"clamp-tangent", "", nil, withEdges, clampSlope, func(d compute.Device, dst, g, x compute.Tensor) {
+		d.Map(dst, compute.Clamp(lo, hi).Tangent(), x, g)
+	}},
 }
 
 // binary adds the cases of dst = f(x, y): another destination, and each source
@@ -228,7 +160,7 @@ func (s *suite) dot(inQuick bool, of shape, l layout, mean float64) {
 	})
 }
 
-// extremes adds equal sources and inputs at the ends of the range.
+// extremes adds equal sources and many values.
 func (s *suite) extremes() {
 	for _, in := range []string{"", ", in place"} {
 		s.add(true, "mul", "square"+in, Ordinary, func(b *bench) float64 {
@@ -247,39 +179,5 @@ func (s *suite) extremes() {
 		dst := b.target(dense, x)
 		b.dev.Combine(dst, compute.Times(-0.5, dst))
 		return b.errorOf(dst, RefCombine(1, RefTerm{x, []float64{-0.5}}))
-	})
-	spread := func(*bench) Array {
-		x := NewArray(1, 3, 6, 6)
-		for i := range x.V {
-			x.V[i] = float64(float32(-80 + 160*float64(i)/float64(len(x.V)-1)))
-		}
-		return x
-	}
-	// The argument is rounded to 2⁻²⁴·80, and GPUs' exp is exact to 3 + 2·|x|
-	// units in the last place.
-	for _, sign := range []float32{1, -1} {
-		s.add(true, "exp", fmt.Sprintf("from −80 to 80, scale %g", sign), 2e-5, func(b *bench) float64 {
-			x := spread(b)
-			dst := b.poisoned(padded, 1, 3, 6, 6)
-			b.dev.Exp(dst, b.source(padded, x), sign, 0)
-			want, got := RefExp(x, float64(sign), 0), b.read(dst)
-			for i, w := range want.V { // each value counts, not the largest alone
-				got.V[i], want.V[i] = got.V[i]/w, 1
-			}
-			return RelativeError(got.V, want.V)
-		})
-	}
-	s.add(true, "pow", "zero base", Ordinary, func(b *bench) float64 {
-		x := b.normal(1, 3, 5, 7).Map(func(v float64) float64 { return float64(float32(max(v, 0))) })
-		dst := b.poisoned(channels, 1, 3, 5, 7)
-		b.dev.Pow(dst, b.source(channels, x), 1, 0, 0.5)
-		return b.errorOf(dst, RefPow(x, 1, 0, 0.5))
-	})
-	s.add(true, "clamp", "±1e30 and infinities", 0, func(b *bench) float64 {
-		x := NewArray(1, 1, 2, 3)
-		copy(x.V, []float64{float64(float32(1e30)), float64(float32(-1e30)), math.Inf(1), math.Inf(-1), 0.5, -0.25})
-		dst := b.poisoned(padded, 1, 1, 2, 3)
-		b.dev.Clamp(dst, b.source(padded, x), -1, 1)
-		return b.errorOf(dst, RefClamp(x, -1, 1))
 	})
 }

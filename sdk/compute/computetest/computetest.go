@@ -168,10 +168,10 @@ func Ops(quick bool) []Case {
 	s.resample()
 	s.separable()
 	s.correlate()
-	s.silu()
 	s.groupNorm()
 	s.attention()
 	s.pointwise()
+	s.maps()
 	s.random()
 	return s.cases
 }

@@ -40,16 +40,6 @@ func (m mutant) Correlate(dst, src, k tensor, border compute.Border, adjoint boo
 	}
 	m.on(group, dst, func() { m.Device.Correlate(dst, src, k, border, adjoint) })
 }
-func (m mutant) SiLU(dst, x tensor) { m.on("silu", dst, func() { m.Device.SiLU(dst, x) }) }
-func (m mutant) SiLUAdjoint(dx, x, dy tensor, acc bool) {
-	m.on("silu-adjoint", dx, func() { m.Device.SiLUAdjoint(dx, x, dy, acc) })
-}
-func (m mutant) SiLUTangent(dst, x, a tensor) {
-	m.on("silu-tangent", dst, func() { m.Device.SiLUTangent(dst, x, a) })
-}
-func (m mutant) SiLUSecond(dst, x, a, b, ab tensor) {
-	m.on("silu-second", dst, func() { m.Device.SiLUSecond(dst, x, a, b, ab) })
-}
 func (m mutant) GroupNorm(dst, x, stats tensor, p compute.Norm) {
 	m.on("groupnorm", dst, func() { m.Device.GroupNorm(dst, x, stats, p) })
 }
@@ -81,17 +71,12 @@ func (m mutant) AddChannel(dst, x, e tensor) {
 	m.on("addchannel", dst, func() { m.Device.AddChannel(dst, x, e) })
 }
 func (m mutant) Mul(dst, a, b tensor) { m.on("mul", dst, func() { m.Device.Mul(dst, a, b) }) }
-func (m mutant) Clamp(dst, x tensor, lo, hi float32) {
-	m.on("clamp", dst, func() { m.Device.Clamp(dst, x, lo, hi) })
-}
-func (m mutant) ClampAdjoint(dst, g, x tensor, lo, hi float32) {
-	m.on("clampadjoint", dst, func() { m.Device.ClampAdjoint(dst, g, x, lo, hi) })
-}
-func (m mutant) Exp(dst, x tensor, scale, shift float32) {
-	m.on("exp", dst, func() { m.Device.Exp(dst, x, scale, shift) })
-}
-func (m mutant) Pow(dst, x tensor, scale, shift, p float32) {
-	m.on("pow", dst, func() { m.Device.Pow(dst, x, scale, shift, p) })
+func (m mutant) Map(dst tensor, f compute.Map, src ...tensor) {
+	group := f.Func.String() + [...]string{"", "-tangent", "-second"}[f.Order]
+	if f.Accumulate {
+		group = f.Func.String() + "-adjoint"
+	}
+	m.on(group, dst, func() { m.Device.Map(dst, f, src...) })
 }
 
 var kernels = []string{
@@ -99,7 +84,7 @@ var kernels = []string{
 	"silu", "silu-adjoint", "silu-tangent", "silu-second",
 	"groupnorm", "groupnorm-adjoint", "groupnorm-tangent", "groupnorm-second",
 	"attention", "attention-adjoint", "attention-tangent", "attention-second",
-	"combine", "addchannel", "mul", "clamp", "clampadjoint", "exp", "pow",
+	"combine", "addchannel", "mul", "clamp", "clamp-tangent", "exp", "pow",
 }
 
 // element is the view of one value of a tensor's image.

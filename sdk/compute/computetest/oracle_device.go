@@ -81,7 +81,10 @@ func (o oracle) Resample(dst, src compute.Tensor, kind compute.Resampling, scale
 	o.put(dst, RefResample(o.get(src), kind, float64(scale)))
 }
 
-func (o oracle) SiLU(dst, x compute.Tensor) { o.put(dst, RefSiLU(o.get(x))) }
+func (o oracle) Map(dst compute.Tensor, m compute.Map, sources ...compute.Tensor) {
+	f := m.Func.Scalar(0)
+	o.put(dst, o.get(sources[0]).Map(func(x float64) float64 { return f(x, &m.P) }))
+}
 
 func (o oracle) GroupNorm(dst, x, stats compute.Tensor, p compute.Norm) {
 	n := RefNorm{Groups: p.Groups, Eps: float64(p.Eps), Gamma: o.get(p.Gamma).V, Beta: o.get(p.Beta).V, SiLU: p.SiLU}

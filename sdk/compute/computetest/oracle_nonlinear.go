@@ -14,9 +14,6 @@ func silu(x float64) float64 {
 	return x / (1 + math.Exp(-x))
 }
 
-// RefSiLU is x·sigmoid(x).
-func RefSiLU(x Array) Array { return x.Map(silu) }
-
 // RefNorm is [compute.Norm] for the oracle. Scale and Shift are [B,C,1,1], image
 // n reading n mod B, or empty for none.
 type RefNorm struct {

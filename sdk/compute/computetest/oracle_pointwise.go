@@ -1,7 +1,5 @@
 package computetest
 
-import "math"
-
 // RefTerm is [compute.Term] for the oracle.
 type RefTerm struct {
 	X    Array
@@ -49,29 +47,14 @@ func RefMul(a, b Array) Array {
 	return zip(a, b, func(a, b float64) float64 { return a * b })
 }
 
-// RefClamp limits every value to [lo, hi].
-func RefClamp(x Array, lo, hi float64) Array {
-	return x.Map(func(v float64) float64 { return min(max(v, lo), hi) })
-}
-
-// RefClampAdjoint keeps g where lo ≤ x ≤ hi and is zero elsewhere.
-func RefClampAdjoint(g, x Array, lo, hi float64) Array {
+// clampSlope is g where lo ≤ x ≤ hi and zero elsewhere.
+func clampSlope(g, x Array) Array {
 	return zip(g, x, func(g, x float64) float64 {
-		if lo <= x && x <= hi {
+		if float64(lo) <= x && x <= float64(hi) {
 			return g
 		}
 		return 0
 	})
-}
-
-// RefExp is exp(scale·x + shift).
-func RefExp(x Array, scale, shift float64) Array {
-	return x.Map(func(v float64) float64 { return math.Exp(scale*v + shift) })
-}
-
-// RefPow is (scale·x + shift)^p.
-func RefPow(x Array, scale, shift, p float64) Array {
-	return x.Map(func(v float64) float64 { return math.Pow(scale*v+shift, p) })
 }
 
 // RefDot is ⟨a, b⟩ of each image.

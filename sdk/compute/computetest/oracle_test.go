@@ -155,25 +155,32 @@ func TestAttentionAverages(t *testing.T) {
 }
 
 // TestDifferencesAreExact holds the extrapolated differences against the closed
-// forms of SiLU's first and second derivative.
+// forms of the scalar functions' derivatives, and those against the differences.
 func TestDifferencesAreExact(t *testing.T) {
 	rng := rand.New(rand.NewPCG(9, 10))
 	x, a, b, ab := random(rng, 1, 3, 8, 8), random(rng, 2, 3, 8, 8), random(rng, 2, 3, 8, 8), random(rng, 2, 3, 8, 8)
-	want1, want2 := a.Like(), a.Like()
-	for i := range a.V {
-		v := x.V[i%len(x.V)]
-		s := 1 / (1 + math.Exp(-v))
-		d1 := s + v*s*(1-s)
-		d2 := s * (1 - s) * (2 + v*(1-2*s))
-		want1.V[i] = d1 * a.V[i]
-		want2.V[i] = d2*a.V[i]*b.V[i] + d1*ab.V[i]
-	}
-	got1, uncertainty1 := computetest.RefTangent(computetest.RefSiLU, x, a, 0.1)
-	got2, uncertainty2 := computetest.RefSecond(computetest.RefSiLU, x, a, b, ab, 0.1)
-	near(t, want1, got1, 1e-10)
-	near(t, want2, got2, 1e-9)
-	assert.Less(t, max(uncertainty1, uncertainty2), 1e-8)
+	p := [3]float32{0.5, 0.25, 0.5}
+	for f := range compute.MapFuncs {
+		slope, bend := f.Scalar(1), f.Scalar(2)
+		if bend == nil {
+			continue // the clamp, whose slope jumps, and functions that nothing differentiates
+		}
+		value := func(x computetest.Array) computetest.Array {
+			return x.Map(func(v float64) float64 { return f.Scalar(0)(v, &p) })
+		}
+		want1, want2 := a.Like(), a.Like()
+		for i := range a.V {
+			v := x.V[i%len(x.V)]
+			want1.V[i] = slope(v, &p) * a.V[i]
+			want2.V[i] = bend(v, &p)*a.V[i]*b.V[i] + slope(v, &p)*ab.V[i]
+		}
+		got1, uncertainty1 := computetest.RefTangent(value, x, a, 0.1)
+		got2, uncertainty2 := computetest.RefSecond(value, x, a, b, ab, 0.1)
+		near(t, want1, got1, 1e-10)
+		near(t, want2, got2, 1e-9)
+		assert.Less(t, max(uncertainty1, uncertainty2), 1e-8, "%v", f)
 
-	_, coarse := computetest.RefSecond(computetest.RefSiLU, x, a, b, ab, 3)
-	assert.Greater(t, coarse, 1e-4, "a step that is too long must be told")
+		_, coarse := computetest.RefSecond(value, x, a, b, ab, 3)
+		assert.Greater(t, coarse, 1e-4, "%v: a step that is too long must be told", f)
+	}
 }

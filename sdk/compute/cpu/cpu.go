@@ -31,6 +31,7 @@ type Device struct {
 	spanned   spanned
 	norm      normCall
 	pointwise pointwiseCall
+	mapped    mapCall
 	resample  resampleCall
 	conv      convolution
 	tiles     tiling

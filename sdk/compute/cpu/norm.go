@@ -6,45 +6,6 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-// SiLU implements [compute.Nonlinear].
-func (d *Device) SiLU(dst, x compute.Tensor) {
-	if !d.SiLUFits(dst, x) {
-		return
-	}
-	d.norm = normCall{dst: dst, x: x}
-	d.spans(dst.N, dst.Len(), func(d *Device, _ *worker, n, i, j int) {
-		c := &d.norm
-		d.k.silu(image(c.dst, n)[i:j], image(c.x, n)[i:j], &plain)
-	})
-}
-
-// SiLUAdjoint implements [compute.Nonlinear].
-func (d *Device) SiLUAdjoint(dx, x, dy compute.Tensor, accumulate bool) {
-	if !d.SiLUFits(dx, x, dy) {
-		return
-	}
-	d.norm = normCall{dst: dx, x: x, a: dy, accumulate: accumulate}
-	d.spans(dx.N, dx.Len(), func(d *Device, _ *worker, n, i, j int) {
-		c := &d.norm
-		d.k.tangent(image(c.dst, n)[i:j], image(c.x, n)[i:j], image(c.a, n)[i:j], &plain, c.accumulate)
-	})
-}
-
-// SiLUTangent implements [compute.Nonlinear].
-func (d *Device) SiLUTangent(dst, x, a compute.Tensor) { d.SiLUAdjoint(dst, x, a, false) }
-
-// SiLUSecond implements [compute.Nonlinear].
-func (d *Device) SiLUSecond(dst, x, a, b, ab compute.Tensor) {
-	if !d.SiLUFits(dst, x, a, b, ab) {
-		return
-	}
-	d.norm = normCall{dst: dst, x: x, a: a, b: b, ab: ab}
-	d.spans(dst.N, dst.Len(), func(d *Device, _ *worker, n, i, j int) {
-		c := &d.norm
-		d.k.second(image(c.dst, n)[i:j], image(c.x, n)[i:j], image(c.a, n)[i:j], image(c.b, n)[i:j], image(c.ab, n)[i:j], &plain)
-	})
-}
-
 // normCall is a normalisation, or one of its derivatives, being run.
 type normCall struct {
 	compute.Norm

@@ -133,14 +133,14 @@ func TestSiLUAndItsDerivatives(t *testing.T) {
 		put := func(v []float32) compute.Tensor { return view(t, d, v, len(v)/105, 3, 5, 7) }
 		xt, at := put(x), put(a)
 		y, dst := empty(t, d, 2, 3, 5, 7), empty(t, d, 4, 3, 5, 7)
-		d.SiLU(y, xt)
+		d.Map(y, compute.SiLU(), xt)
 		near(t, part(want[:n], jetV), values(t, d, y), 3e-7)
-		d.SiLUTangent(dst, xt, at)
+		d.Map(dst, compute.SiLU().Tangent(), xt, at)
 		near(t, part(want, jetA), values(t, d, dst), 3e-7)
-		d.SiLUSecond(dst, xt, at, put(b), put(ab))
+		d.Map(dst, compute.SiLU().Second(), xt, at, put(b), put(ab))
 		near(t, part(want, jetAB), values(t, d, dst), 5e-7)
 		d.Write(dst, b)
-		d.SiLUAdjoint(dst, xt, at, true)
+		d.Map(dst, compute.SiLU().Adjoint(true), xt, at)
 		sum := part(want, jetA)
 		for i := range sum {
 			sum[i] += float64(b[i])

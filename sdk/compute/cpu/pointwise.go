@@ -1,7 +1,6 @@
 package cpu
 
 import (
-	"math"
 	"slices"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -13,10 +12,7 @@ type pointwiseCall struct {
 	terms     []compute.Term
 	held      [6]compute.Term // what terms views
 	repeat    int
-	lo, hi    float32
-	power     float64
 	first     []compute.PhiloxBlock // of each image
-	each      func(c *pointwiseCall, k *kernels, dst, x, y []float32)
 }
 
 // Combine implements [compute.Pointwise].
@@ -97,73 +93,6 @@ func (d *Device) Mul(dst, a, b compute.Tensor) {
 			d.k.mul(to[c*length+i:c*length+j], from[c*length+i:c*length+j], factor)
 		}
 	})
-}
-
-// each maps every value of the destination with the sources' values at its place.
-func (d *Device) each(op string, c pointwiseCall) {
-	if !d.PointwiseFits(op, c.dst, c.x, c.y) {
-		return
-	}
-	d.pointwise = c
-	d.spans(c.dst.N, c.dst.Len(), func(d *Device, _ *worker, n, i, j int) {
-		c := &d.pointwise
-		c.each(c, d.k, image(c.dst, n)[i:j], image(c.x, n)[i:j], image(c.y, n)[i:j])
-	})
-}
-
-// Clamp implements [compute.Pointwise].
-func (d *Device) Clamp(dst, x compute.Tensor, lo, hi float32) {
-	d.each("clamp", pointwiseCall{dst: dst, x: x, y: x, lo: lo, hi: hi, each: (*pointwiseCall).clamp})
-}
-
-func (c *pointwiseCall) clamp(_ *kernels, dst, x, _ []float32) {
-	for i, v := range x {
-		dst[i] = min(max(v, c.lo), c.hi)
-	}
-}
-
-// ClampAdjoint implements [compute.Pointwise].
-func (d *Device) ClampAdjoint(dst, g, x compute.Tensor, lo, hi float32) {
-	d.each("clamp adjoint", pointwiseCall{dst: dst, x: x, y: g, lo: lo, hi: hi, each: (*pointwiseCall).clampAdjoint})
-}
-
-func (c *pointwiseCall) clampAdjoint(_ *kernels, dst, x, g []float32) {
-	for i, v := range x {
-		if c.lo <= v && v <= c.hi {
-			dst[i] = g[i]
-		} else {
-			dst[i] = 0
-		}
-	}
-}
-
-// Exp implements [compute.Pointwise].
-func (d *Device) Exp(dst, x compute.Tensor, scale, shift float32) {
-	d.each("exp", pointwiseCall{dst: dst, x: x, y: x, lo: scale, hi: shift, each: (*pointwiseCall).exp})
-}
-
-func (c *pointwiseCall) exp(k *kernels, dst, x, _ []float32) { k.exp(dst, x, c.lo, c.hi) }
-
-// Pow implements [compute.Pointwise].
-func (d *Device) Pow(dst, x compute.Tensor, scale, shift, p float32) {
-	d.each("pow", pointwiseCall{dst: dst, x: x, y: x, lo: scale, hi: shift, power: float64(p), each: (*pointwiseCall).pow})
-}
-
-func (c *pointwiseCall) pow(_ *kernels, dst, x, _ []float32) {
-	for i, v := range x {
-		base := float64(c.lo)*float64(v) + float64(c.hi)
-		switch c.power {
-		case 0.5:
-			base = math.Sqrt(base)
-		case -0.5:
-			base = 1 / math.Sqrt(base)
-		case -1:
-			base = 1 / base
-		default:
-			base = math.Pow(base, c.power)
-		}
-		dst[i] = float32(base)
-	}
 }
 
 // Dot implements [compute.Pointwise].

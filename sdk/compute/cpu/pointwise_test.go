@@ -63,13 +63,13 @@ func TestMapsAreTheirDefinitions(t *testing.T) {
 			"add channel": {func(dst compute.Tensor) { d.AddChannel(dst, xt, et) }, func(i int) float64 { return float64(x[i]) + float64(e[i/(h*w)]) }},
 			"mul":         {func(dst compute.Tensor) { d.Mul(dst, xt, yt) }, func(i int) float64 { return float64(x[i]) * float64(y[i]) }},
 			"mul by mask": {func(dst compute.Tensor) { d.Mul(dst, xt, mt) }, func(i int) float64 { return float64(x[i]) * float64(mask[i%(h*w)]) }},
-			"clamp":       {func(dst compute.Tensor) { d.Clamp(dst, xt, -0.5, 0.7) }, func(i int) float64 { return min(max(float64(x[i]), -0.5), float64(float32(0.7))) }},
-			"exp":         {func(dst compute.Tensor) { d.Exp(dst, xt, 3, -0.5) }, func(i int) float64 { return math.Exp(3*float64(x[i]) - 0.5) }},
-			"pow −½":      {func(dst compute.Tensor) { d.Pow(dst, pt, 2, 0.25, -0.5) }, pow(-0.5)},
-			"pow ½":       {func(dst compute.Tensor) { d.Pow(dst, pt, 2, 0.25, 0.5) }, pow(0.5)},
-			"pow −1":      {func(dst compute.Tensor) { d.Pow(dst, pt, 2, 0.25, -1) }, pow(-1)},
-			"pow 3":       {func(dst compute.Tensor) { d.Pow(dst, pt, 2, 0.25, 3) }, pow(3)},
-			"clamp adjoint": {func(dst compute.Tensor) { d.ClampAdjoint(dst, yt, xt, -0.5, 0.7) }, func(i int) float64 {
+			"clamp":       {func(dst compute.Tensor) { d.Map(dst, compute.Clamp(-0.5, 0.7), xt) }, func(i int) float64 { return min(max(float64(x[i]), -0.5), float64(float32(0.7))) }},
+			"exp":         {func(dst compute.Tensor) { d.Map(dst, compute.Exp(3, -0.5), xt) }, func(i int) float64 { return math.Exp(3*float64(x[i]) - 0.5) }},
+			"pow −½":      {func(dst compute.Tensor) { d.Map(dst, compute.Pow(2, 0.25, -0.5), pt) }, pow(-0.5)},
+			"pow ½":       {func(dst compute.Tensor) { d.Map(dst, compute.Pow(2, 0.25, 0.5), pt) }, pow(0.5)},
+			"pow −1":      {func(dst compute.Tensor) { d.Map(dst, compute.Pow(2, 0.25, -1), pt) }, pow(-1)},
+			"pow 3":       {func(dst compute.Tensor) { d.Map(dst, compute.Pow(2, 0.25, 3), pt) }, pow(3)},
+			"clamp adjoint": {func(dst compute.Tensor) { d.Map(dst, compute.Clamp(-0.5, 0.7).Adjoint(false), xt, yt) }, func(i int) float64 {
 				if x[i] < -0.5 || x[i] > 0.7 {
 					return 0
 				}

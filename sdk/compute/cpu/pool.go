@@ -15,6 +15,7 @@ type worker struct {
 	act         act
 	group       group
 	sums, means [3]float32
+	sources     [4][]float32 // of a map
 }
 
 // task is piece i of a kernel. What it works on stands in the device, not in

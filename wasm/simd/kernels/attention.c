@@ -193,7 +193,7 @@ static void keys_pass(void *p, int i, int thread) {
   deliver(a, part(a, DX(a), n, k, 1), out, s, cols, a->scale);
 }
 
-void attention_adjoint_run(void *args) {
+void vjp_attention_run(void *args) {
   struct attention_args *a = args;
   layout(a, DY(a));
   a->each = 4 * a->t4 * a->ch + 3 * a->c4 * a->t + 4 * a->ch * a->tp + 3 * a->tp;

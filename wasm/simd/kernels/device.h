@@ -145,10 +145,9 @@ void silu_second(float *dst, const float *x, const float *a, const float *b, con
 // The kernels by their commands, see run.c. Each reads its arguments in place.
 #define KERNELS(K) \
   K(conv) K(resample) K(separable) K(correlate) \
-  K(silu_value) K(silu_adjoint) K(silu_second_of) \
-  K(norm) K(norm_adjoint) K(norm_tangent) K(norm_second) \
-  K(attention) K(attention_adjoint) \
-  K(combine) K(add_channel) K(mul) K(clamp) K(clamp_adjoint) K(exp_of) K(pow_of) K(dot) \
+  K(groupnorm) K(vjp_groupnorm) K(jvp_groupnorm) K(jet2_groupnorm) \
+  K(attention) K(vjp_attention) \
+  K(combine) K(addchannel) K(mul) K(map) K(dot) \
   K(pack_weights) K(transform_weights) K(normals)
 #define DECLARE(name) void name##_run(void *args);
 KERNELS(DECLARE)

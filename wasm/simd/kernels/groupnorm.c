@@ -171,19 +171,19 @@ static void second(void *args, int i, int thread) {
 
 static void groups(struct norm_args *p, int images, task *t, unsigned scratch) { parallel(images * p->groups, t, p, scratch); }
 
-void norm_run(void *args) {
+void groupnorm_run(void *args) {
   struct norm_args *p = args;
   groups(p, p->x.n, value, 0);
 }
-void norm_adjoint_run(void *args) {
+void vjp_groupnorm_run(void *args) {
   struct norm_args *p = args;
   groups(p, p->dst.n, adjoint, (unsigned)(len(&p->x) / p->groups));
 }
-void norm_tangent_run(void *args) {
+void jvp_groupnorm_run(void *args) {
   struct norm_args *p = args;
   groups(p, p->dst.n, tangent, 0);
 }
-void norm_second_run(void *args) {
+void jet2_groupnorm_run(void *args) {
   struct norm_args *p = args;
   groups(p, p->dst.n, second, 0);
 }

@@ -1,4 +1,4 @@
-// SiLU and its derivatives, and the affine maps beside them.
+// SiLU and its derivatives after the affine maps of a normalisation, and those alone.
 #include "device.h"
 
 void affine(float *dst, const float *x, int n, const struct act *k) {
@@ -44,40 +44,3 @@ void silu_second(float *dst, const float *x, const float *a, const float *b, con
     put(dst + i, h * (two + z * (one - two * g)) * (za * zb) + (g + z * h) * zab, n - i);
   }
 }
-
-struct silu_args {
-  struct tensor dst, x, a, b, ab;
-  int acc;
-};
-
-// Each task is a piece of an image.
-#define PIECE(dst) \
-  int pieces = ceil_div(len(&(dst)), CHUNK), n = i / pieces, from = i % pieces * CHUNK, count = min(CHUNK, len(&(dst)) - from)
-
-static void value(void *p, int i, int thread) {
-  struct silu_args *s = p;
-  struct act k = plain();
-  PIECE(s->dst);
-  silu(image(&s->dst, n) + from, image(&s->x, n) + from, count, &k);
-}
-
-static void tangent(void *p, int i, int thread) {
-  struct silu_args *s = p;
-  struct act k = plain();
-  PIECE(s->dst);
-  silu_tangent(image(&s->dst, n) + from, image(&s->x, n) + from, image(&s->a, n) + from, count, &k, s->acc);
-}
-
-static void second(void *p, int i, int thread) {
-  struct silu_args *s = p;
-  struct act k = plain();
-  PIECE(s->dst);
-  silu_second(image(&s->dst, n) + from, image(&s->x, n) + from, image(&s->a, n) + from, image(&s->b, n) + from,
-              image(&s->ab, n) + from, count, &k);
-}
-
-static void each(struct silu_args *s, task *t) { parallel(s->dst.n * ceil_div(len(&s->dst), CHUNK), t, s, 0); }
-
-void silu_value_run(void *args) { each(args, value); }
-void silu_adjoint_run(void *args) { each(args, tangent); }
-void silu_second_of_run(void *args) { each(args, second); }
