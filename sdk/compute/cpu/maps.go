@@ -77,18 +77,18 @@ func mapGo(_ *kernels, dst []float32, m *compute.Map, sources *[4][]float32) {
 	}
 }
 
-func clampGo(_ *kernels, dst []float32, m *compute.Map, x *[4][]float32) {
-	lo, hi := m.P[0], m.P[1]
-	for i, v := range x[0] {
+func clampGo(_ *kernels, dst []float32, m *compute.Map, sources *[4][]float32) {
+	lo, hi, x := m.P[0], m.P[1], sources[0][:len(dst)]
+	for i, v := range x {
 		dst[i] = min(max(v, lo), hi)
 	}
 }
 
-func clampSlopeGo(_ *kernels, dst []float32, m *compute.Map, x *[4][]float32) {
-	a := x[1]
-	for i, v := range x[0] {
+func clampSlopeGo(_ *kernels, dst []float32, m *compute.Map, sources *[4][]float32) {
+	lo, hi, x, a := m.P[0], m.P[1], sources[0][:len(dst)], sources[1][:len(dst)]
+	for i, v := range x {
 		var slope float32
-		if m.P[0] <= v && v <= m.P[1] {
+		if lo <= v && v <= hi {
 			slope = a[i]
 		}
 		if m.Accumulate {
