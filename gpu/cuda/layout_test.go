@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
 // The structures that Go passes are those that the kernels take: fields, offsets and
@@ -14,7 +16,6 @@ import (
 func TestParameters(t *testing.T) {
 	f := newFake(t)
 	mirrors := map[string]any{
-		"map_clamp jvp_map_clamp map_exp map_pow map_silu jvp_map_silu jet2_map_silu": mapParams{},
 		"combine":                  combineParams{},
 		"addchannel":               addChannelParams{},
 		"mul":                      mulParams{},
@@ -28,6 +29,13 @@ func TestParameters(t *testing.T) {
 		"linear":                   linearParams{},
 		"attention attention_rows vjp_attention_rows vjp_attention_q vjp_attention_kv": attentionParams{},
 		"jvp_attention_rows jvp_attention jet2_attention_rows jet2_attention":          attentionParams{},
+	}
+	for f := range compute.MapFuncs {
+		for order := range 3 {
+			if f.Scalar(order) != nil {
+				mirrors[compute.Map{Func: f, Order: order}.Kernel()] = mapParams{}
+			}
+		}
 	}
 	for _, mode := range precisions {
 		mirrors[fmt.Sprintf("conv3_%[1]s_128 conv3_%[1]s_32 conv1_%[1]s_128 conv1_%[1]s_32", mode)] = convParams{}

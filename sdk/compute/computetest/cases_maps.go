@@ -81,7 +81,7 @@ func (s *suite) maps() {
 		for _, t := range mapTrials() {
 			s.value(i == 0, t, from, r.per, l)
 			if t.Func.Scalar(2) != nil {
-				s.derivatives(i == 0, t.Func.String(), t.name+from.String(), Ordinary, l, usual(r.per), false,
+				s.derivatives(i == 0, t.Func.String(), t.name+from.String(), Ordinary, l, steep(r.per), false,
 					t.primitive(l, func(b *bench) Array { return t.arguments(b, from) }))
 			}
 		}

@@ -10,8 +10,9 @@ import (
 // usual probes a function of unit scale.
 func usual(per int) direction { return direction{per, 1, 0.1} }
 
-// curved probes an attention, where a direction moves the scores of all pixels.
-func curved(per int) direction { return direction{per, 1, 0.04} }
+// steep probes a function whose higher derivatives are larger, as those of an attention are, where a
+// direction moves the scores of all pixels.
+func steep(per int) direction { return direction{per, 1, 0.04} }
 
 // normCase is a group normalisation on the device and in the oracle.
 type normCase struct {
@@ -110,7 +111,7 @@ func (s *suite) attention() {
 	} {
 		for j, split := range []bool{false, true} {
 			h := compute.Heads{Count: r.heads, Split: split}
-			s.heads(i == 0, fmt.Sprintf("%d×%d×%d×%d", r.n, r.c, r.h, r.w), Products, layouts[(i+2*j)%len(layouts)], curved(r.per), r.heavy, h,
+			s.heads(i == 0, fmt.Sprintf("%d×%d×%d×%d", r.n, r.c, r.h, r.w), Products, layouts[(i+2*j)%len(layouts)], steep(r.per), r.heavy, h,
 				func(b *bench) Array { return b.normal(r.n, 3*r.c, r.h, r.w) })
 		}
 	}
