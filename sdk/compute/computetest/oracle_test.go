@@ -174,8 +174,8 @@ func TestDifferencesAreExact(t *testing.T) {
 			want1.V[i] = slope(v, &p) * a.V[i]
 			want2.V[i] = bend(v, &p)*a.V[i]*b.V[i] + slope(v, &p)*ab.V[i]
 		}
-		got1, uncertainty1 := computetest.RefTangent(value, x, a, 0.1)
-		got2, uncertainty2 := computetest.RefSecond(value, x, a, b, ab, 0.1)
+		got1, uncertainty1 := computetest.RefTangent(value, x, a, 0.04)
+		got2, uncertainty2 := computetest.RefSecond(value, x, a, b, ab, 0.04)
 		near(t, want1, got1, 1e-10)
 		near(t, want2, got2, 1e-9)
 		assert.Less(t, max(uncertainty1, uncertainty2), 1e-8, "%v", f)
