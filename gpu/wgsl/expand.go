@@ -9,8 +9,9 @@ import (
 )
 
 // The kernels are WGSL with a little text substitution, because natively the
-// compiler takes no constants of a pipeline and folds no constant arithmetic. A
-// line that begins with # directs it:
+// compiler takes no constants of a pipeline and folds no constant arithmetic. (In the
+// browser's program text/template would take 585 kB, and go/parser for expressions
+// 90 kB, of 1.3 MB allowed.) A line that begins with # directs it:
 //
 //	#include NAME     the text of NAME.wgsl
 //	#entry NAME       what follows belongs to this entry point alone

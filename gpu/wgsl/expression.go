@@ -1,112 +1,91 @@
 package wgsl
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 )
 
-// evaluate computes an expression of whole numbers and names with
-//
-//	|| && == != < + - * / % ( )
-//
-// in the usual order; comparisons are 0 or 1.
-func evaluate(text string, names map[string]int) (int, error) {
-	p := expressionParser{rest: text, names: names}
-	v := p.binary(0)
-	if p.space(); p.err == nil && p.rest != "" {
-		p.fail("unexpected %q", p.rest)
-	}
-	return v, p.err
+// operators of whole numbers, as in Go; those of a higher level bind stronger.
+// Comparisons and what joins them are 0 or 1.
+var operators = []struct {
+	sign  string
+	level int
+	apply func(a, b int) int
+}{
+	{"||", 1, func(a, b int) int { return truth(a != 0 || b != 0) }},
+	{"&&", 2, func(a, b int) int { return truth(a != 0 && b != 0) }},
+	{"==", 3, func(a, b int) int { return truth(a == b) }},
+	{"!=", 3, func(a, b int) int { return truth(a != b) }},
+	{"<", 3, func(a, b int) int { return truth(a < b) }},
+	{"+", 4, func(a, b int) int { return a + b }},
+	{"-", 4, func(a, b int) int { return a - b }},
+	{"*", 5, func(a, b int) int { return a * b }},
+	{"/", 5, func(a, b int) int { return a / b }},
+	{"%", 5, func(a, b int) int { return a % b }},
 }
 
-type expressionParser struct {
+func truth(t bool) int {
+	if t {
+		return 1
+	}
+	return 0
+}
+
+// evaluate computes an expression of whole numbers, names, operators and parentheses.
+func evaluate(text string, names map[string]int) (int, error) {
+	p := expression{text, names}
+	v, err := p.value(1)
+	if err == nil && strings.TrimSpace(p.rest) != "" {
+		err = fmt.Errorf("unexpected %q", p.rest)
+	}
+	return v, err
+}
+
+// expression is what is left of one.
+type expression struct {
 	rest  string
 	names map[string]int
-	err   error
 }
 
-func (p *expressionParser) fail(format string, args ...any) {
-	if p.err == nil {
-		p.err = fmt.Errorf(format, args...)
-	}
-}
-
-func (p *expressionParser) space() { p.rest = strings.TrimLeft(p.rest, " ") }
-
-// take removes a prefix if it is there.
-func (p *expressionParser) take(word string) bool {
-	p.space()
-	rest, ok := strings.CutPrefix(p.rest, word)
-	p.rest = rest
+// take removes a sign if it is next.
+func (p *expression) take(sign string) (ok bool) {
+	p.rest, ok = strings.CutPrefix(strings.TrimLeft(p.rest, " "), sign)
 	return ok
 }
 
-// operators by rising precedence.
-var operators = [][]string{{"||"}, {"&&"}, {"==", "!=", "<"}, {"+", "-"}, {"*", "/", "%"}}
-
-func (p *expressionParser) binary(level int) int {
-	if level == len(operators) {
-		return p.atom()
-	}
-	a := p.binary(level + 1)
-	for {
-		op := ""
-		for _, o := range operators[level] {
-			if p.take(o) {
-				op = o
-				break
+// value is an operand with the operators of at least that level after it.
+func (p *expression) value(level int) (int, error) {
+	a, err := p.operand()
+next:
+	for err == nil {
+		for _, o := range operators {
+			if o.level < level || !p.take(o.sign) {
+				continue
 			}
+			var b int
+			if b, err = p.value(o.level + 1); err == nil && b == 0 && (o.sign == "/" || o.sign == "%") {
+				err = errors.New("division by 0")
+			}
+			if err == nil {
+				a = o.apply(a, b)
+			}
+			continue next
 		}
-		if op == "" {
-			return a
-		}
-		a = p.apply(op, a, p.binary(level+1))
+		break
 	}
+	return a, err
 }
 
-func (p *expressionParser) apply(op string, a, b int) int {
-	truth := func(t bool) int {
-		if t {
-			return 1
-		}
-		return 0
-	}
-	switch op {
-	case "||":
-		return truth(a != 0 || b != 0)
-	case "&&":
-		return truth(a != 0 && b != 0)
-	case "==":
-		return truth(a == b)
-	case "!=":
-		return truth(a != b)
-	case "<":
-		return truth(a < b)
-	case "+":
-		return a + b
-	case "-":
-		return a - b
-	case "*":
-		return a * b
-	}
-	if b == 0 {
-		p.fail("division by 0")
-		return 0
-	}
-	if op == "/" {
-		return a / b
-	}
-	return a % b
-}
-
-func (p *expressionParser) atom() int {
+// operand is a number, a name or an expression in parentheses.
+func (p *expression) operand() (int, error) {
 	if p.take("(") {
-		v := p.binary(0)
-		if !p.take(")") {
-			p.fail("no ) before %q", p.rest)
+		v, err := p.value(1)
+		if err == nil && !p.take(")") {
+			err = fmt.Errorf("no ) before %q", p.rest)
 		}
-		return v
+		return v, err
 	}
 	n := 0
 	for n < len(p.rest) && (letter(p.rest[n]) || digit(p.rest[n])) {
@@ -115,11 +94,11 @@ func (p *expressionParser) atom() int {
 	word := p.rest[:n]
 	p.rest = p.rest[n:]
 	if v, ok := p.names[word]; ok {
-		return v
+		return v, nil
 	}
 	v, err := strconv.Atoi(word)
 	if err != nil {
-		p.fail("%q is no number", word)
+		return 0, fmt.Errorf("%q is no number", word)
 	}
-	return v
+	return v, nil
 }
