@@ -34,9 +34,10 @@ SKIPPED = awk '/^=== (RUN|NAME|CONT)/ { test = $$3 } \
 	END { for (reason in tests) print "skipped: " reason "\n   " tests[reason]; exit some }'
 
 # All tests, then the conformance suite with the golden vectors. What is skipped is
-# named with its reason; with CMI_NO_SKIP=1 it is a failure.
+# named with its reason; with CMI_NO_SKIP=1 it is a failure. No result is taken from Go's cache, which does not see that
+# a compiler, a browser or a driver has been installed since.
 test: vet
-	@$(GO) test -timeout 9m -v ./... > test.log 2>&1 || { grep -vE '^ *(=== |--- PASS|PASS)' test.log; exit 1; }
+	@$(GO) test -count=1 -timeout 9m -v ./... > test.log 2>&1 || { grep -vE '^ *(=== |--- PASS|PASS)' test.log; exit 1; }
 	@grep '^ok' test.log
 	@$(SKIPPED) test.log || test -z "$$CMI_NO_SKIP"
 	$(GO) run ./cmd/native verify --golden testdata/golden > verify.log || { grep -v '^pass' verify.log; exit 1; }
@@ -155,7 +156,7 @@ bench-web: wasm web-tools
 # that the shaders are tried on, the newest that Debian 12 builds.
 .PHONY: test-webgpu shader-tools
 CC ?= cc
-WEBGPU_TESTS = $(GO) test -timeout 9m -v -run
+WEBGPU_TESTS = $(GO) test -count=1 -timeout 9m -v -run
 test-webgpu:
 	@if ! command -v $(CC) > /dev/null; then echo "WebGPU tests skipped: no C compiler ($(CC))"; test -z "$$CMI_NO_SKIP"; exit; fi; \
 	export CGO_ENABLED=1; { $(WEBGPU_TESTS) . ./gpu/wgsl ./gpu/wgsl/webgpu/native ./gpu/wgsl/webgpu/child ./gpu/wgsl/webgpu/faulty && $(WEBGPU_TESTS) 'Driver|WebGPU|SamePicture' ./cmd/native; } > webgpu.log 2>&1 \
