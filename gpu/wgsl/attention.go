@@ -69,8 +69,8 @@ func (h heads) each(images int, f func(h heads, some func(compute.Tensor) comput
 	}
 }
 
-// soften queues a kernel that works on columns of scores in place.
-func (d *Device) soften(h *heads, entry string, images int, args ...argument) {
+// softmax queues a kernel that works on columns of scores in place.
+func (d *Device) softmax(h *heads, entry string, images int, args ...argument) {
 	size := workgroup
 	if d.limits.Software {
 		size = 8
@@ -124,12 +124,12 @@ func (d *Device) attend(dst compute.Tensor, layout compute.Heads, inputs ...comp
 					h.tokens, h.tokens, h.ch, h.count, h.scale(), u != m)
 			})
 		}
-		d.soften(&h, "softmax", s[0].N, out("s", s[0].Tensor))
+		d.softmax(&h, "softmax", s[0].N, out("s", s[0].Tensor))
 		switch len(s) {
 		case 2:
-			d.soften(&h, "jvp_softmax", to.N, out("a", s[1].Tensor), in("s", s[0].Tensor))
+			d.softmax(&h, "jvp_softmax", to.N, out("a", s[1].Tensor), in("s", s[0].Tensor))
 		case 4:
-			d.soften(&h, "jet2_softmax", to.N, out("a", s[1].Tensor), out("b", s[2].Tensor), out("ab", s[3].Tensor), in("s", s[0].Tensor))
+			d.softmax(&h, "jet2_softmax", to.N, out("a", s[1].Tensor), out("b", s[2].Tensor), out("ab", s[3].Tensor), in("s", s[0].Tensor))
 		}
 		top := len(s) - 1
 		subsets(top, func(u, rest int) {
@@ -162,9 +162,9 @@ func (d *Device) AttentionAdjoint(dx, x, dy compute.Tensor, layout compute.Heads
 		}
 		t := h.tokens
 		d.gemm(p, h.part(x, key).transposed(), h.part(x, query), t, t, h.ch, h.count, h.scale(), false)
-		d.soften(&h, "softmax", x.N, out("s", p.Tensor))
+		d.softmax(&h, "softmax", x.N, out("s", p.Tensor))
 		d.gemm(ds, h.part(x, value).transposed(), h.result(dy), t, t, h.ch, h.count, 1, false)
-		d.soften(&h, "jvp_softmax", dy.N, out("a", ds.Tensor), in("s", p.Tensor))
+		d.softmax(&h, "jvp_softmax", dy.N, out("a", ds.Tensor), in("s", p.Tensor))
 		d.gemm(h.part(dx, query), h.part(x, key), ds, h.ch, t, t, h.count, h.scale(), accumulate)
 		d.gemm(h.part(dx, key), h.part(x, query), ds.transposed(), h.ch, t, t, h.count, h.scale(), accumulate)
 		d.gemm(h.part(dx, value), h.result(dy), p.transposed(), h.ch, t, t, h.count, 1, accumulate)

@@ -12,7 +12,7 @@ import "errors"
 
 // Device is one place where arrays live and kernels run: the CPU, a WebGPU
 // adapter, a CUDA GPU. Kernels are queued in order and may run asynchronously;
-// the first failure is kept and returned by every later Read, Dot and Sync.
+// the first failure is stored and returned by every later Read, Dot and Sync.
 // A Device is used by one goroutine at a time.
 type Device interface {
 	Memory
@@ -25,15 +25,15 @@ type Device interface {
 	Close() error
 }
 
-// Info is what a device says about itself.
+// Info describes a device.
 type Info struct {
 	Name        string // short and stable: "cpu"
 	Description string // for people: instruction set, threads, adapter and driver
-	Software    bool   // emulates a GPU on the CPU, so that it is slow
-	Memory      int64  // bytes that can still be allocated; 0 where the device does not know
-	MaxArray    int64  // bytes that one array may take; 0 where memory alone bounds it
-	// Rounding is the relative error of a factor where convolutions round theirs further
-	// than to float32, as tensor cores do: 2⁻¹¹ for TF32 and f16. Else 0.
+	Software    bool   // the device emulates a GPU on the CPU and is slow
+	Memory      int64  // bytes that can still be allocated; 0 if unknown
+	MaxArray    int64  // bytes of the largest possible array; 0 if only Memory limits it
+	// Rounding is the relative error to which convolutions round their factors if that is
+	// coarser than float32, as on tensor cores: 2⁻¹¹ for TF32 and f16. Otherwise 0.
 	Rounding float64
 }
 
@@ -46,41 +46,42 @@ var (
 	ErrLost = errors.New("the device is lost")
 )
 
-// Recorder is a [Device] that repeats a sequence of calls for less than it takes
-// to queue them one by one: a command buffer of WebGPU, a CUDA graph.
+// Recorder is a [Device] that can repeat a sequence of kernels at less cost than
+// queuing them one by one: a command buffer of WebGPU, a CUDA graph.
 type Recorder interface {
-	// Record queues what calls calls, and gives a recording that queues the same
-	// kernels again, on the same arrays with the same numbers. Calls are kernels
-	// only: no Alloc, Free, Write, Read, Dot or Sync.
+	// Record runs calls, which queues kernels, and returns a recording that queues the
+	// same kernels again, on the same arrays with the same numbers. calls must not use
+	// Alloc, Free, Write, Read, Dot or Sync.
 	Record(calls func()) Recording
 }
 
-// Recording is a sequence of calls that can be repeated while the arrays that it
-// names live.
+// Recording is a sequence of kernels that can be repeated as long as its arrays are
+// not freed.
 type Recording interface {
 	Replay()
 	Free()
 }
 
-// Jetter is a [Device] that takes both coefficients of a normalisation along one
-// direction at once, for less than one after the other.
+// Jetter is a [Device] that computes tangent and second coefficient of a normalisation
+// along one direction in one call, at less cost than in two.
 type Jetter interface {
 	// GroupNormJet is GroupNormTangent into dst and GroupNormSecond, with b = a, into
 	// second.
 	GroupNormJet(dst, second, x, stats, a, ab Tensor, p Norm)
 }
 
-// Drawer is a [Device] that draws random numbers itself, the same ones as
-// [github.com/cmi-diffusion/cmi/sdk/diffusion.Stream] to rounding, so that noise
-// need not travel.
+// Drawer is a [Device] that draws random numbers itself, so that noise need not be
+// uploaded: the numbers of [github.com/cmi-diffusion/cmi/sdk/diffusion.Stream], up to
+// rounding.
 type Drawer interface {
 	// Normals fills image n of dst with N(0, 1) by Box–Muller from the Philox blocks
 	// that follow first[n], four values a block.
 	Normals(dst Tensor, first []PhiloxBlock)
 }
 
-// PhiloxBlock is a counter and a key of the Philox 4×32-10 generator. The b-th
-// block after it has word 0 of the counter raised by b.
+// PhiloxBlock is a counter and a key of the Philox 4×32-10 generator (Salmon et al.,
+// "Parallel random numbers: as easy as 1, 2, 3"). The b-th block after it has b added
+// to word 0 of the counter.
 type PhiloxBlock struct {
 	Counter [4]uint32
 	Key     [2]uint32
@@ -88,7 +89,7 @@ type PhiloxBlock struct {
 
 // Memory allocates device arrays and moves them to and from the host.
 type Memory interface {
-	// Alloc returns an array of so many float32 values, contents unspecified.
+	// Alloc returns an array of floats float32 values with unspecified contents.
 	Alloc(floats int) (Buffer, error)
 	Free(Buffer)
 	// Write copies src, dense NCHW, into dst.
@@ -103,10 +104,10 @@ type Memory interface {
 // implementations are pointers.
 type Buffer interface{ Len() int }
 
-// Weights is a convolution prepared for a device by [Linear.PrepareConv].
+// Weights are those of a convolution, prepared for a device by [Linear.PrepareConv].
 type Weights interface {
 	Shape() ConvShape
-	// Free releases the device's memory. No later call may use the weights.
+	// Free releases their memory. No later call may use them.
 	Free()
 }
 
@@ -114,7 +115,7 @@ type Weights interface {
 // Kernel/2. Kernel is 1 or 3.
 type ConvShape struct{ Out, In, Kernel int }
 
-// ConvMode says which map of a prepared convolution is applied.
+// ConvMode selects what a prepared convolution computes.
 type ConvMode struct {
 	Adjoint bool   // the input gradient: the transposed map, never with bias
 	Bias    bool   // add the bias (forward only)
@@ -124,8 +125,8 @@ type ConvMode struct {
 // Linear holds the fixed linear maps. Sources and destinations never overlap,
 // ConvMode.Add apart. Accumulate means dst += … instead of dst = ….
 type Linear interface {
-	// PrepareConv lays out weights [Out, In, Kernel, Kernel] and bias [Out] (nil
-	// for none) once; every later pass reads the prepared form.
+	// PrepareConv copies weights [Out, In, Kernel, Kernel] and bias [Out] (nil for none)
+	// to the device in the layout that Conv reads.
 	PrepareConv(shape ConvShape, weight, bias []float32) (Weights, error)
 	// Conv applies the prepared map to each image of src.
 	Conv(dst, src Tensor, w Weights, mode ConvMode)

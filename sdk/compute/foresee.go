@@ -38,7 +38,7 @@ func (n *Network) Foresee(images int, p Passes) (total, largest int64) {
 	}
 	if p.Kept > 0 {
 		g.planTangent(&slots, images, false)
-		slots.keep(g.largestBent(images))
+		slots.keep(g.maxNonlinearInput(images))
 	}
 	for _, floats := range slots.floats {
 		total += 4 * int64(floats)

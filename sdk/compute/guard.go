@@ -2,38 +2,38 @@ package compute
 
 import "fmt"
 
-// Guard is what every device does with the calls it gets: it refuses tensors that
-// do not fit, by one set of rules and in the same words, and keeps the first
-// failure, after which every call is refused. A device embeds it and asks it
-// first:
+// Guard checks the arguments of a device's methods, by one set of rules and with the
+// same messages for all devices, and stores the first failure, after which every call
+// is refused. A device embeds it and each of its methods begins with a check:
 //
 //	if !d.MulFits(dst, a, b) {
 //		return
 //	}
 //
-// The rules are those of the [Device] interface; a tensor that passes lies inside
-// an array of the device.
+// The rules are those of the [Device] interface; a tensor that passes lies inside an
+// array of the device. Each check returns whether the call may go on; if not, it has
+// stored the reason.
 type Guard struct {
 	name string
 	owns func(Buffer) bool
 	err  error
 }
 
-// NewGuard is a guard for the device of that name; owns says whether an array is
-// one of the device's own that has not been freed.
+// NewGuard returns a guard whose messages begin with name. owns reports whether an
+// array belongs to the device and has not been freed.
 func NewGuard(name string, owns func(Buffer) bool) Guard { return Guard{name: name, owns: owns} }
 
-// Err is the first failure.
+// Err returns the first failure, or nil.
 func (g *Guard) Err() error { return g.err }
 
-// Fail keeps a failure if it is the first.
+// Fail stores err, with the device's name before it, if it is the first failure.
 func (g *Guard) Fail(err error) {
 	if g.err == nil && err != nil {
 		g.err = fmt.Errorf("%s: %w", g.name, err)
 	}
 }
 
-// refuse keeps a failure if it is the first; it is false.
+// refuse stores a failure of the operation op if it is the first, and returns false.
 func (g *Guard) refuse(op, format string, args ...any) bool {
 	g.Fail(fmt.Errorf(op+": "+format, args...))
 	return false
@@ -59,8 +59,8 @@ func (g *Guard) views(op string, ts ...Tensor) bool {
 	return true
 }
 
-// same checks views and that they have dst's image shape, and image counts that
-// divide dst's.
+// same checks that all tensors lie inside arrays of the device, that the sources ts
+// have dst's C×H×W, and that their numbers of images divide dst's.
 func (g *Guard) same(op string, dst Tensor, ts ...Tensor) bool {
 	return g.views(op, dst) && g.views(op, ts...) && g.like(op, dst, ts...)
 }
@@ -74,7 +74,8 @@ func (g *Guard) like(op string, dst Tensor, ts ...Tensor) bool {
 	return true
 }
 
-// AllocFits checks the size of an array; most is the largest that is possible.
+// AllocFits checks the size of an array in float32 values; most is the largest that
+// the device can allocate.
 func (g *Guard) AllocFits(floats, most int) error {
 	if floats < 0 || floats > most {
 		return fmt.Errorf("%s: array of %d values: 0 to %d are possible", g.name, floats, most)
@@ -107,7 +108,7 @@ func (g *Guard) PrepareConvFits(shape ConvShape, weight, bias []float32) error {
 	return nil
 }
 
-// ConvFits is for [Linear.Conv]; owned says whether the weights are the device's.
+// ConvFits is for [Linear.Conv]; owned reports whether the device prepared the weights.
 func (g *Guard) ConvFits(dst, src Tensor, w Weights, owned bool, mode ConvMode) bool {
 	if !(owned || g.refuse("conv", "weights of another device (%T)", w)) || !g.views("conv", dst, src) {
 		return false

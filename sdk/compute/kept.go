@@ -7,7 +7,7 @@ import "fmt"
 // layer is linear in the direction, so it is the same combination of the tangents
 // that those JVPs had there. Only the layers that are not linear ask for it.
 
-// kept is the tangents at the arguments of curved operations, one plan for each
+// kept is the tangents at the inputs of nonlinear operations, one plan for each
 // direction; all others are scratch.
 type kept struct {
 	taken      int // directions whose JVP has been taken at this point
@@ -45,7 +45,7 @@ func (n *Network) SecondOfKept(coef [][]float64) (Tensor, error) {
 		return Tensor{}, fmt.Errorf("%d factors of %d kept directions", len(coef), n.kept.taken)
 	}
 	if n.kept.second == nil {
-		n.kept.second, n.kept.combined = g.planTangent(&n.pool, n.batch, false), n.pool.keep(g.largestBent(n.batch))
+		n.kept.second, n.kept.combined = g.planTangent(&n.pool, n.batch, false), n.pool.keep(g.maxNonlinearInput(n.batch))
 	}
 	if err := n.allocate(); err != nil {
 		return Tensor{}, err
@@ -61,10 +61,10 @@ func (n *Network) SecondOfKept(coef [][]float64) (Tensor, error) {
 		out := n.at(where, Node(i), images)
 		in = n.args(in, n.value, nd, images, false)
 		ab = n.args(ab, where, nd, images, true)
-		if j, ok := g.bent(nd); ok {
+		if j, ok := g.nonlinearInput(nd); ok {
 			n.kept.sum[0] = n.combine(j, coef)
 			a := n.kept.sum[:]
-			nd.op.(curved).second(n.dev, out, n.aux[i], in, a, a, ab)
+			nd.op.(nonlinearOperation).second(n.dev, out, n.aux[i], in, a, a, ab)
 		} else {
 			nd.op.tangent(n.dev, out, n.aux[i], in, ab)
 		}
@@ -72,19 +72,21 @@ func (n *Network) SecondOfKept(coef [][]float64) (Tensor, error) {
 	return n.at(where, g.out, images), nil
 }
 
-// bent is the argument in which a node is not linear. Such an operation has one.
-func (g *Graph) bent(nd node) (Node, bool) {
-	_, ok := nd.op.(curved)
+// nonlinearInput returns the input in which nd's operation is nonlinear, if it is.
+// Every nonlinear operation has exactly one.
+func (g *Graph) nonlinearInput(nd node) (Node, bool) {
+	_, ok := nd.op.(nonlinearOperation)
 	if !ok || !nd.active {
 		return NoNode, false
 	}
 	return nd.in[0], true
 }
 
-// largestBent is the values of the largest of them.
-func (g *Graph) largestBent(images int) (floats int) {
+// maxNonlinearInput returns the length, in float32 values for so many images, of the
+// largest tensor that a nonlinear operation reads.
+func (g *Graph) maxNonlinearInput(images int) (floats int) {
 	for _, nd := range g.nodes {
-		if j, ok := g.bent(nd); ok {
+		if j, ok := g.nonlinearInput(nd); ok {
 			floats = max(floats, images*g.nodes[j].c*g.nodes[j].h*g.nodes[j].w)
 		}
 	}

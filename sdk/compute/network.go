@@ -310,8 +310,8 @@ func (n *Network) push(start []Tensor, where []place, key passKey) (Tensor, erro
 			out := n.at(where, Node(i), all)
 			in = n.args(in, n.value, nd, n.batch, false)
 			stacked = n.args(stacked, where, nd, all, true)
-			op, isCurved := nd.op.(curved)
-			if !isCurved { // linear: all coefficients at once
+			op, isNonlinear := nd.op.(nonlinearOperation)
+			if !isNonlinear { // linear: all coefficients at once
 				nd.op.tangent(n.dev, out, n.aux[i], in, stacked)
 				continue
 			}

@@ -161,9 +161,9 @@ func (g *Graph) planValue(p *pool, images int) []place {
 	return g.places(r, g.assign(p, lives, images, len(g.nodes)))
 }
 
-// planTangent places the coefficients of every active node. keepBent holds those
-// in which an operation is not linear beyond the pass.
-func (g *Graph) planTangent(p *pool, images int, keepBent bool) []place {
+// planTangent places the coefficients of every active node. With keepInputs those at
+// the inputs of nonlinear operations stay in place after the pass.
+func (g *Graph) planTangent(p *pool, images int, keepInputs bool) []place {
 	r, lives := g.reside(), make([]lifetime, len(g.nodes))
 	for i, n := range g.nodes {
 		if !n.active {
@@ -175,7 +175,7 @@ func (g *Graph) planTangent(p *pool, images int, keepBent bool) []place {
 				lives[r.root[j]].extend(i)
 			}
 		}
-		if j, ok := g.bent(n); ok && keepBent {
+		if j, ok := g.nonlinearInput(n); ok && keepInputs {
 			lives[r.root[j]].keep = true
 		}
 	}

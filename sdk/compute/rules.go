@@ -1,39 +1,42 @@
 package compute
 
-// The derivative rules of every primitive, once for all devices.
+// The derivative rules of every operation, once for all devices.
 //
-// Linear operations have the same tangent and second coefficient as value, less
-// the bias. For the others the device evaluates its closed forms; what stands
-// here is which tensors meet.
+// The tangent and the second coefficient of a linear operation are the operation
+// itself without its bias. Those of a pointwise map follow by the chain rule from the
+// derivatives of its scalar function, see maps.go. Normalisation and attention have
+// closed forms in the devices.
 
-// operation is one kind of node. in holds the values of its arguments, at the
-// primal point; aux is what value left for the derivatives.
+// operation is one kind of node. in holds the values of its arguments at the
+// primal point; aux is what value stored for the derivatives.
 type operation interface {
 	// value computes out.
 	value(d Device, out, aux Tensor, in []Tensor)
-	// tangent computes ∂out/∂α from the arguments' ∂/∂α; constants have no buffer.
+	// tangent computes ∂out/∂α from a, the arguments' ∂/∂α. Arguments that do not depend
+	// on the input have no buffer.
 	tangent(d Device, out, aux Tensor, in, a []Tensor)
 	// adjoint adds (∂out/∂in_k)ᵀ g to grad[k], or stores it where !accumulate[k].
 	// Arguments whose grad has no buffer are skipped.
 	adjoint(d Device, g, aux Tensor, in, grad []Tensor, accumulate []bool)
-	// reads says whether the derivatives read argument k's value.
+	// reads reports whether the derivatives read argument k's value.
 	reads(k int) bool
-	// auxLen is the length of aux for one image.
+	// auxLen returns the length of aux in values for one image.
 	auxLen() int
-	// prepare reads the operation's weights and gives them to the device.
+	// prepare reads the operation's weights from from and uploads them to the device.
 	prepare(d Device, ws *Workspace, from Source) error
-	// release frees what prepare gave to the device beside the workspace.
+	// release frees what prepare allocated outside of the workspace.
 	release()
 }
 
-// curved is an operation that is not linear in its arguments.
-type curved interface {
+// nonlinearOperation is an operation that is nonlinear in its first argument.
+type nonlinearOperation interface {
 	operation
 	// second computes ∂²out/∂α∂β from the arguments' three coefficients.
 	second(d Device, out, aux Tensor, in, a, b, ab []Tensor)
 }
 
-// linear is what all linear operations share: the derivatives ignore the point.
+// linear holds the methods that all linear operations share: their derivatives do not
+// depend on the point.
 type linear struct{}
 
 func (linear) reads(int) bool                           { return false }
@@ -41,7 +44,7 @@ func (linear) auxLen() int                              { return 0 }
 func (linear) prepare(Device, *Workspace, Source) error { return nil }
 func (linear) release()                                 {}
 
-// nonlinear is what the operations whose derivatives read the point share.
+// nonlinear holds the methods that all operations share whose derivatives read the point.
 type nonlinear struct{}
 
 func (nonlinear) reads(int) bool                           { return true }
@@ -157,7 +160,8 @@ func (o *normOp) second(d Device, out, stats Tensor, in, a, b, ab []Tensor) {
 	d.GroupNormSecond(out, in[0], stats, a[0], b[0], ab[0], o.norm(in))
 }
 
-// jet is tangent and second along one direction, where the device does both at once.
+// jet computes tangent and second along one direction a = b in one call. It returns
+// false, and does nothing, if the device is no [Jetter].
 func (o *normOp) jet(d Device, out, second, stats Tensor, in, a, ab []Tensor) bool {
 	j, ok := d.(Jetter)
 	if ok {
@@ -227,8 +231,8 @@ func (addChannelOp) adjoint(d Device, g, _ Tensor, _, grad []Tensor, accumulate 
 	add(d, grad[0], g, accumulate[0])
 }
 
-// concatOp joins channels. Where the plan lets an argument live inside the
-// result, there is nothing to copy.
+// concatOp joins channels. An argument that the memory plan has placed inside the
+// result is not copied.
 type concatOp struct{ linear }
 
 func (concatOp) value(d Device, out, _ Tensor, in []Tensor) {

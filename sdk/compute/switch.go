@@ -5,8 +5,9 @@ import (
 	"os"
 )
 
-// Switch reads an environment variable that is set to off to do without something, for
-// comparisons: true where it is not set or on, an error where it is anything else.
+// Switch returns whether the environment variable name, which turns an optimisation off
+// for comparisons, is on: true if it is unset, empty or "on", false if it is "off", and
+// an error for any other value.
 func Switch(name string) (on bool, err error) {
 	switch value := os.Getenv(name); value {
 	case "", "on":
@@ -14,6 +15,6 @@ func Switch(name string) (on bool, err error) {
 	case "off":
 		return false, nil
 	default:
-		return true, fmt.Errorf("%s=%s: on or off is wanted", name, value)
+		return true, fmt.Errorf("%s=%s: want on or off", name, value)
 	}
 }

@@ -46,7 +46,8 @@ func (d *Device) call(c command, args ...any) {
 	}
 }
 
-// words is so many words of padding, of what a kernel works out itself.
+// words is a number of empty words: fields of the kernel's struct that the kernel itself
+// sets.
 type words int
 
 func encode(to []int32, c command, args []any) []int32 {

@@ -174,7 +174,7 @@ func TestOpenNamesWhatCanBeHad(t *testing.T) {
 	assert.Equal(t, available()[0], d.k)
 	t.Setenv("CMI_WINOGRAD", "foo")
 	_, err = Open(1)
-	assert.EqualError(t, err, "cpu: CMI_WINOGRAD=foo: on or off is wanted")
+	assert.EqualError(t, err, "cpu: CMI_WINOGRAD=foo: want on or off")
 }
 
 // Results are the same bits on any number of threads.
