@@ -2,7 +2,7 @@ package cuda
 
 import "github.com/cmi-diffusion/cmi/sdk/compute"
 
-// mapParams is Map of map.cu.
+// mapParams mirrors the struct Map of map.cu.
 type mapParams struct {
 	dst, x, a, b, ab  view
 	length, wide, add int32
@@ -25,7 +25,7 @@ func (d *Device) Map(dst compute.Tensor, m compute.Map, sources ...compute.Tenso
 	launch(d, m.Kernel(), over(dst.Len(), dst.N, p.wide), row(threads), 0, &p)
 }
 
-// combineImages is the images of one launch: combine_images of combine.cu.
+// combineImages is the number of images of one launch, combine_images in combine.cu.
 const combineImages = 32
 
 type combineParams struct {
@@ -87,7 +87,8 @@ func (d *Device) Mul(dst, a, b compute.Tensor) {
 	launch(d, "mul", over(b.Len(), dst.N, p.wide), row(threads), 0, &p)
 }
 
-// dotPiece is dot_piece of dot.cu; dotShared a sum of each of 32 warps.
+// dotPiece is the values that a block adds up, dot_piece in dot.cu. dotShared is the bytes
+// of shared memory for the float64 sums of 32 warps.
 const dotPiece, dotShared = 8192, 8 * 32
 
 type dotParams struct {

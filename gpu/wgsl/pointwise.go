@@ -9,14 +9,14 @@ import (
 // workgroup is the size of most kernels' workgroups.
 const workgroup = 64
 
-// across is the workgroups for so many values of an image or channel, of which an
-// invocation takes about four.
+// across returns the number of workgroups for so many values of an image or channel: an
+// invocation computes about four.
 func (d *Device) across(values int) int {
 	return min(ceil(values, 4*workgroup), d.limits.MaxWorkgroups)
 }
 
-// pointwiseWork is the cost of a value that is read or written, in floating-point
-// operations of a matrix product, on a software adapter.
+// pointwiseWork is the cost of reading or writing a value on a software adapter, in
+// floating-point operations of a matrix product.
 const pointwiseWork = 20
 
 // Combine implements [compute.Pointwise].
@@ -81,7 +81,7 @@ func (d *Device) Mul(dst, a, b compute.Tensor) {
 	})
 }
 
-// dotSlice is the products that one invocation adds up, subgroupDotSlice those that a
+// dotSlice is how many products one invocation adds up, and subgroupDotSlice how many a
 // workgroup does.
 const dotSlice, subgroupDotSlice = 32, 8 * workgroup
 

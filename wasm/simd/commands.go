@@ -123,7 +123,7 @@ func (d *Device) check(code int32) {
 	}
 }
 
-// recording is commands that stay in the module's memory.
+// recording holds commands in the module's memory.
 type recording struct {
 	d        *Device
 	commands address

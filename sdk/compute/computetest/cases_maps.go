@@ -7,7 +7,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-// mapTrial is a scalar function with parameters, and how it is tried.
+// mapTrial is a map with its reference and the arguments on which it is tried.
 type mapTrial struct {
 	compute.Map
 	name string                  // of the parameters, before the shapes
@@ -15,8 +15,8 @@ type mapTrial struct {
 	draw func(Array) Array       // makes arguments of standard normal values; nil leaves them
 }
 
-// mapTrials is every function that package compute knows. One that has no entry in
-// trials is tried by its own definition at usual parameters.
+// mapTrials returns trials of every function of package compute. A function without an
+// entry in trials is compared with its own definition in float64, at usual parameters.
 func mapTrials() (all []mapTrial) {
 	trials := map[compute.MapFunc][]mapTrial{
 		compute.MapClamp: {{Map: compute.Clamp(lo, hi), ref: clamp(float64(lo), float64(hi)), draw: withEdges}},
@@ -62,7 +62,7 @@ func power(p float64) mapTrial {
 		func(x float64) float64 { return math.Pow(0.5*x+0.25, p) }, func(x Array) Array { return x.Map(math.Abs) }}
 }
 
-// arguments draws values at which the function is tried.
+// arguments draws the arguments of a trial.
 func (t mapTrial) arguments(b *bench, s shape) Array {
 	x := b.draw(s)
 	if t.draw != nil {
@@ -107,7 +107,8 @@ func (s *suite) value(inQuick bool, t mapTrial, from shape, per int, l layout) {
 	})
 }
 
-// primitive is the map at a point, for the cases of derivatives.
+// primitive returns a function that draws a point and gives the map at it, for the cases
+// of derivatives.
 func (t mapTrial) primitive(l layout, draw func(*bench) Array) func(*bench) primitive {
 	return func(b *bench) primitive {
 		v := draw(b)

@@ -2,7 +2,7 @@ package cpu
 
 import "github.com/cmi-diffusion/cmi/sdk/compute"
 
-// mapCall is a pointwise map being run.
+// mapCall holds the arguments of the map that is running.
 type mapCall struct {
 	compute.Map
 	dst compute.Tensor
@@ -14,8 +14,8 @@ type mapCall struct {
 // mapKernel computes a map of the values at the same places of all sources.
 type mapKernel func(k *kernels, dst []float32, m *compute.Map, x *[4][]float32)
 
-// mapKernels are by order: of functions that instruction sets have kernels of, and of
-// those for which a loop is worth while. All others are computed by mapGo.
+// mapKernels holds, by function and order, the maps that have a kernel of the instruction
+// sets or a fast loop. All others are computed by mapGo.
 var mapKernels = [compute.MapFuncs][3]mapKernel{
 	compute.MapClamp: {clampGo, clampSlopeGo},
 	compute.MapExp: {
@@ -52,7 +52,7 @@ func (d *Device) Map(dst compute.Tensor, m compute.Map, sources ...compute.Tenso
 	})
 }
 
-// mapGo computes any map by its scalar function.
+// mapGo computes any map by its scalar functions in float64.
 func mapGo(_ *kernels, dst []float32, m *compute.Map, sources *[4][]float32) {
 	f, x, a := m.Func.Scalar(m.Order), sources[0], sources[1]
 	switch {

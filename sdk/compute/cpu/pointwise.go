@@ -6,7 +6,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-// pointwiseCall is a pointwise kernel being run.
+// pointwiseCall holds the arguments of the pointwise kernel that is running.
 type pointwiseCall struct {
 	dst, x, y compute.Tensor
 	terms     []compute.Term
@@ -55,7 +55,7 @@ func (d *Device) Combine(dst compute.Tensor, terms ...compute.Term) {
 	})
 }
 
-// coefficient is term k's for image n.
+// coefficient returns the factor of term k for image n.
 func (c *pointwiseCall) coefficient(k, n int) float32 {
 	coef := c.terms[k].Coef
 	return float32(coef[n%len(coef)])

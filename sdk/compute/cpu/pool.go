@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// worker is what one thread owns.
+// worker holds what one thread owns.
 type worker struct {
 	wake    chan struct{}
 	asleep  atomic.Bool
 	scratch []float32
-	// Handed to kernels, and what they hand back:
+	// Arguments and results of kernels, here so that a call allocates nothing:
 	act         act
 	group       group
 	sums, means [3]float32
 	sources     [4][]float32 // of a map
 }
 
-// task is piece i of a kernel. What it works on stands in the device, not in
-// variables that it captures: a call of a kernel then allocates nothing.
+// task computes piece i of a kernel. Its arguments are fields of the device, not captured
+// variables, so that a call of a kernel allocates nothing.
 type task func(d *Device, w *worker, i int)
 
-// floats is the thread's scratch, its contents unspecified. One task holds one
-// such slice at a time.
+// floats returns n values of the thread's scratch, contents unspecified. The next call
+// may return the same ones: a task uses one such slice at a time.
 func (w *worker) floats(n int) []float32 {
 	if cap(w.scratch) < n {
 		w.scratch = make([]float32, n)
@@ -42,18 +42,18 @@ type pool struct {
 	undone  atomic.Int64 // tasks not yet finished
 	waiting atomic.Bool  // the caller sleeps until none is
 	done    chan struct{}
-	eager   bool // threads have a processor each: they look for work before they sleep
+	eager   bool // threads have a processor each: they poll for work before they sleep
 }
 
-// patience is how long a thread without work looks for some before it sleeps:
-// longer than another's last task or a kernel of one task usually takes, since a
-// sleeping thread wakes slowly, and short beside a step, so that an idle device
-// takes no time of its processors.
+// patience is how long a thread without work polls before it sleeps: longer than the
+// last task of another thread or a kernel of one task usually takes, because waking a
+// thread is slow, and much shorter than a step, so that an idle device does not load
+// the processors.
 const patience = 100 * time.Microsecond
 
-// look waits until the count is zero, or until it is not, or for so long as its
-// thread is patient; it says whether it is so.
-func (p *pool) look(count *atomic.Int64, zero bool) bool {
+// spin polls count until it is zero, or with zero false until it is not, and returns
+// whether that happened within patience. A pool that is not eager looks once.
+func (p *pool) spin(count *atomic.Int64, zero bool) bool {
 	if (count.Load() == 0) == zero {
 		return true
 	}
@@ -84,10 +84,10 @@ func newPool(threads int) *pool {
 	return p
 }
 
-// help is a helper's life.
+// help runs tasks on a helper's thread until the pool is closed.
 func (p *pool) help(w *worker) {
 	for {
-		if p.look(&p.left, false) {
+		if p.spin(&p.left, false) {
 			if p.left.Load() < 0 {
 				return
 			}
@@ -123,7 +123,7 @@ func (p *pool) run(w *worker) {
 	}
 }
 
-// start offers n tasks to so many helpers.
+// start makes n tasks available and wakes those helpers that sleep.
 func (p *pool) start(n int64, helpers []*worker) {
 	p.undone.Store(n)
 	p.left.Store(n)
@@ -136,7 +136,7 @@ func (p *pool) start(n int64, helpers []*worker) {
 
 // wait returns when every task is finished.
 func (p *pool) wait() {
-	if p.look(&p.undone, true) {
+	if p.spin(&p.undone, true) {
 		return
 	}
 	p.waiting.Store(true)
@@ -181,8 +181,8 @@ type batched struct {
 	task    task
 }
 
-// batches calls task for 0 … n−1, each about so many values of pointwise work,
-// several in a row on one thread where they are small.
+// batches calls task for 0 … n−1. Each is pointwise work on about so many values;
+// small ones are run several in a row on one thread.
 func (d *Device) batches(n, values int, task task) {
 	size := max(1, batch/values)
 	d.batched = batched{n, size, task}
