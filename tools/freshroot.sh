@@ -31,6 +31,8 @@ if test -z "${FRESHROOT_INSIDE:-}"; then
   FRESHROOT_INSIDE=1 exec unshare --mount --pid --fork --kill-child sh "$0" -c "$folder" -o "$parts" "$commit"
 fi
 mkdir -p "$folder/cache"
+exec 9> "$folder/lock"
+flock -n 9 || fail "another run uses $folder"
 
 # The bare system, made once.
 base=$folder/base-$release.tar
@@ -46,7 +48,10 @@ fi
 
 # What tells of proxies, certificates and mirrors, as shell commands.
 registries() {
-  env | grep -iE '^((https?|ftp|all|no)_proxy|pip_(index_url|extra_index_url|trusted_host|cert|default_timeout)|npm_config_[a-z_]+|cargo_(http|net|registries|source)_[a-z_]+|go(nosumdb|noproxy|private|insecure)|ssl_cert_(file|dir)|node_extra_ca_certs|requests_ca_bundle|curl_ca_bundle|git_ssl_cainfo)=' |
+  env | grep -iE '^((https?|ftp|all|no)_proxy|npm_config_[a-z_]+|cargo_(http|net|registries|source)_[a-z_]+)=
+^pip_(index_url|extra_index_url|trusted_host|cert|default_timeout)=
+^go(nosumdb|noproxy|private|insecure)=
+^(ssl_cert_file|ssl_cert_dir|node_extra_ca_certs|requests_ca_bundle|curl_ca_bundle|git_ssl_cainfo)=' |
     sed "s/'/'\\\\''/g; s/=\(.*\)/='\1'/; s/^/export /"
   echo "export GOPROXY='$(go env GOPROXY)' GOSUMDB='$(go env GOSUMDB)'"
 }
@@ -77,7 +82,8 @@ system() {
     cp -rT "$f" "$to"
   done
   # Downloads are kept, what is built from them is not.
-  for c in var/cache/apt/archives root/go/pkg/mod/cache/download root/.npm/_cacache root/.cache/pip root/.cargo/registry/cache; do
+  for c in var/cache/apt/archives root/go/pkg/mod/cache/download root/.npm/_cacache root/.cache/pip \
+    root/.cargo/registry/cache; do
     mkdir -p "$root/$c" "$folder/cache/$c"
     mount --bind "$folder/cache/$c" "$root/$c"
   done
