@@ -26,9 +26,11 @@ fail() { echo "freshroot: $*" >&2; exit 1; }
 test "$(id -u)" = 0 || fail "needs root"
 command -v debootstrap > /dev/null || fail "needs debootstrap (apt-get install debootstrap)"
 
-# The mounts are of this script alone, and so are the processes: none outlives it.
+# The mounts are of this script alone, and so are the processes: none outlives it. It is read whole, so that a checkout
+# while it runs does not change it.
 if test -z "${FRESHROOT_INSIDE:-}"; then
-  FRESHROOT_INSIDE=1 exec unshare --mount --pid --fork --kill-child sh "$0" -c "$folder" -o "$parts" "$commit"
+  FRESHROOT_INSIDE=1 exec unshare --mount --pid --fork --kill-child \
+    sh -c "$(cat "$0")" "$0" -c "$folder" -o "$parts" "$commit"
 fi
 mkdir -p "$folder/cache"
 exec 9> "$folder/lock"
