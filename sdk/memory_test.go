@@ -52,12 +52,12 @@ func (w *watched) Free(b compute.Buffer) {
 	w.Device.Free(b)
 }
 
-func (w *watched) Dot(a, b compute.Tensor) ([]float64, error) {
+func (w *watched) Dots(pairs ...[2]compute.Tensor) ([][]float64, error) {
 	if w.dots == 0 {
 		return nil, errLost
 	}
 	w.dots--
-	return w.Device.Dot(a, b)
+	return w.Device.Dots(pairs...)
 }
 
 // Close frees everything, once, and a run allocates in its first step only.

@@ -52,11 +52,11 @@ func (d *failing) Read(dst []float32, src compute.Tensor) error {
 	return d.Device.Read(dst, src)
 }
 
-func (d *failing) Dot(a, b compute.Tensor) ([]float64, error) {
+func (d *failing) Dots(pairs ...[2]compute.Tensor) ([][]float64, error) {
 	if d.fails() {
 		return nil, d.err
 	}
-	return d.Device.Dot(a, b)
+	return d.Device.Dots(pairs...)
 }
 
 func (d *failing) Sync() error {

@@ -97,19 +97,38 @@ type dotParams struct {
 	length, pieces int32
 }
 
-// Dot implements [compute.Pointwise].
-func (d *Device) Dot(a, b compute.Tensor) ([]float64, error) {
-	images, ok := d.DotFits(a, b)
-	if !ok {
+// Dots implements [compute.Pointwise].
+func (d *Device) Dots(pairs ...[2]compute.Tensor) ([][]float64, error) {
+	if !d.DotsFit(pairs) {
 		return nil, d.Err()
 	}
-	pieces := ceil(a.Len(), dotPiece)
-	out := make([]float64, images)
-	p := dotParams{viewOf(a), viewOf(b), d.temporary(8 * images * (pieces + 1)), int32(a.Len()), int32(pieces)}
-	launch(d, "dot", [3]uint32{uint32(pieces), uint32(images), 1}, row(threads), dotShared, &p)
-	launch(d, "dot_sum", [3]uint32{uint32(images), 1, 1}, row(threads), dotShared, &p)
-	if d.Err() == nil {
-		d.Fail(d.driver.Download(bytesOf(out), p.sums+8*Ptr(images*pieces)))
+	// A pair's partial sums are followed by its results.
+	counts := make([]int, len(pairs))
+	all := 0
+	for k, p := range pairs {
+		counts[k] = compute.Larger(p).N * (ceil(p[0].Len(), dotPiece) + 1)
+		all += counts[k]
 	}
-	return out, d.Err()
+	sums := d.temporary(8 * all)
+	at := sums
+	for k, pair := range pairs {
+		images, pieces := uint32(compute.Larger(pair).N), ceil(pair[0].Len(), dotPiece)
+		p := dotParams{viewOf(pair[0]), viewOf(pair[1]), at, int32(pair[0].Len()), int32(pieces)}
+		launch(d, "dot", [3]uint32{uint32(pieces), images, 1}, row(threads), dotShared, &p)
+		launch(d, "dot_sum", [3]uint32{images, 1, 1}, row(threads), dotShared, &p)
+		at += 8 * Ptr(counts[k])
+	}
+	host := make([]float64, all)
+	if d.Err() == nil && all > 0 {
+		d.Fail(d.driver.Download(bytesOf(host), sums))
+	}
+	if d.Err() != nil {
+		return nil, d.Err()
+	}
+	dots := make([][]float64, len(pairs))
+	for k, p := range pairs {
+		dots[k] = host[counts[k]-compute.Larger(p).N : counts[k]]
+		host = host[counts[k]:]
+	}
+	return dots, nil
 }

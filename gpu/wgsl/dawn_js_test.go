@@ -116,7 +116,7 @@ func TestSubgroupsOnManySlices(t *testing.T) {
 		d.GroupNormAdjoint(adjoint, x, stats, a, p, false)
 		d.GroupNormTangent(tangent, x, stats, a, p)
 		d.GroupNormSecond(second, x, stats, a, b, ab, p)
-		dots, err := d.Dot(x, value)
+		dots, err := compute.Dot(d, x, value)
 		require.NoError(t, err)
 		for _, a := range []compute.Tensor{stats, value, adjoint, tangent, second} {
 			host, err := compute.ToHost(d, a)
@@ -166,7 +166,7 @@ func BenchmarkSums(b *testing.B) {
 						d.GroupNorm(y, x, stats, p)
 						d.GroupNormAdjoint(y, x, stats, x, p, false)
 					}
-					_, err := d.Dot(x, y)
+					_, err := compute.Dot(d, x, y)
 					require.NoError(b, err)
 				}
 				run() // compiles

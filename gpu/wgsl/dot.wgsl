@@ -1,5 +1,5 @@
 // Partial sums of ⟨a, b⟩ of each image, which the host adds up in float64: slice j
-// takes every slices-th product, at most some dozens, in four sums.
+// takes every slices-th product, at most some dozens, in four sums. They begin at p.first.
 #entry dot_slices
 @compute @workgroup_size(64)
 fn dot_slices(@builtin(global_invocation_id) g: vec3<u32>) {
@@ -18,5 +18,5 @@ fn dot_slices(@builtin(global_invocation_id) g: vec3<u32>) {
     }
 #end
   }
-  $sums[g.y * p.slices + g.x] = (sums.x + sums.y) + (sums.z + sums.w);
+  $sums[p.first + g.y * p.slices + g.x] = (sums.x + sums.y) + (sums.z + sums.w);
 }

@@ -13,6 +13,6 @@ fn dot_slices(own: Invocation, @builtin(workgroup_id) g: vec3<u32>) {
   }
   let slice = total(sum, own);
   if (own.id == 0u) {
-    $sums[g.y * p.slices + g.x] = slice;
+    $sums[p.first + g.y * p.slices + g.x] = slice;
   }
 }

@@ -85,36 +85,55 @@ func (d *Device) Mul(dst, a, b compute.Tensor) {
 // workgroup does.
 const dotSlice, subgroupDotSlice = 32, 8 * workgroup
 
-// Dot implements [compute.Pointwise].
-func (d *Device) Dot(a, b compute.Tensor) ([]float64, error) {
-	images, ok := d.DotFits(a, b)
-	if !ok {
+// Dots implements [compute.Pointwise].
+func (d *Device) Dots(pairs ...[2]compute.Tensor) ([][]float64, error) {
+	if !d.DotsFit(pairs) || len(pairs) == 0 {
 		return nil, d.Err()
 	}
-	kernel, pieces := "dot", ceil(a.Len(), dotSlice)
-	groups := ceil(pieces, workgroup)
-	if d.subgroups {
-		kernel, pieces = "dot_subgroups", min(ceil(a.Len(), subgroupDotSlice), d.limits.MaxWorkgroups)
-		groups = pieces
+	all := 0 // partial sums of all pairs
+	for _, p := range pairs {
+		all += compute.Larger(p).N * d.dotPieces(p[0].Len())
 	}
-	sums := d.scratched(0, images*pieces)
+	sums := d.scratched(0, all)
 	if sums == nil {
 		return nil, d.Err()
 	}
-	d.run(call{
-		kernel: kernel, entry: "dot_slices",
-		args:   []argument{{name: "sums", block: sums, writes: true}, in("a", a), in("b", b)},
-		params: []parameter{u("len", a.Len()), u("slices", pieces)},
-		groups: [3]int{groups, images, 1},
-		work:   2 * pointwiseWork * float64(images*a.Len()),
-	})
-	partial := make([]float32, images*pieces)
+	first := 0
+	for _, p := range pairs {
+		images, pieces := compute.Larger(p).N, d.dotPieces(p[0].Len())
+		kernel, groups := "dot", ceil(pieces, workgroup)
+		if d.subgroups {
+			kernel, groups = "dot_subgroups", pieces
+		}
+		d.run(call{
+			kernel: kernel, entry: "dot_slices",
+			args:   []argument{{name: "sums", block: sums, writes: true}, in("a", p[0]), in("b", p[1])},
+			params: []parameter{u("len", p[0].Len()), u("slices", pieces), u("first", first)},
+			groups: [3]int{groups, images, 1},
+			work:   2 * pointwiseWork * float64(images*p[0].Len()),
+		})
+		first += images * pieces
+	}
+	partial := make([]float32, all)
 	if err := d.fetch(partial, sums, 0); err != nil {
 		return nil, err
 	}
-	total := make([]float64, images)
-	for i, v := range partial {
-		total[i/pieces] += float64(v)
+	dots := make([][]float64, len(pairs))
+	for k, p := range pairs {
+		images, pieces := compute.Larger(p).N, d.dotPieces(p[0].Len())
+		dots[k] = make([]float64, images)
+		for i, v := range partial[:images*pieces] {
+			dots[k][i/pieces] += float64(v)
+		}
+		partial = partial[images*pieces:]
 	}
-	return total, nil
+	return dots, nil
+}
+
+// dotPieces is the number of partial sums of an image of so many values.
+func (d *Device) dotPieces(values int) int {
+	if d.subgroups {
+		return min(ceil(values, subgroupDotSlice), d.limits.MaxWorkgroups)
+	}
+	return ceil(values, dotSlice)
 }

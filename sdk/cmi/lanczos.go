@@ -72,7 +72,7 @@ func project(dev compute.Device, q []compute.Tensor, z compute.Tensor) ([][]floa
 	dots := make([][]float64, len(q))
 	terms := []compute.Term{compute.Times(1, z)}
 	for l := range q {
-		dot, err := dev.Dot(z, q[l])
+		dot, err := compute.Dot(dev, z, q[l])
 		if err != nil {
 			return nil, err
 		}

@@ -68,11 +68,11 @@ func (s *space) whitened(dst, q compute.Tensor, d Denoiser, l Level, variance []
 		return err
 	}
 	if q == s.q[0] && variance != nil {
-		vJv, err := s.dev.Dot(s.v, jv)
+		vJv, err := compute.Dot(s.dev, s.v, jv)
 		if err != nil {
 			return err
 		}
-		vv, err := s.dev.Dot(s.v, s.v)
+		vv, err := compute.Dot(s.dev, s.v, s.v)
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,7 @@ import "errors"
 
 // Device is one place where arrays live and kernels run: the CPU, a WebGPU
 // adapter, a CUDA GPU. Kernels are queued in order and may run asynchronously;
-// the first failure is stored and returned by every later Read, Dot and Sync.
+// the first failure is stored and returned by every later Read, Dots and Sync.
 // A Device is used by one goroutine at a time.
 type Device interface {
 	Memory
@@ -51,7 +51,7 @@ var (
 type Recorder interface {
 	// Record runs calls, which queues kernels, and returns a recording that queues the
 	// same kernels again, on the same arrays with the same numbers. calls must not use
-	// Alloc, Free, Write, Read, Dot or Sync.
+	// Alloc, Free, Write, Read, Dots or Sync.
 	Record(calls func()) Recording
 }
 
@@ -226,8 +226,9 @@ type Pointwise interface {
 	// Map computes a scalar function, or a directional derivative of it, at each place:
 	// sources are x, then the directions that m names.
 	Map(dst Tensor, m Map, sources ...Tensor)
-	// Dot waits and returns ⟨a, b⟩ of each image, summed in float64.
-	Dot(a, b Tensor) ([]float64, error)
+	// Dots waits once and returns ⟨a, b⟩ of each image for every pair {a, b}, summed in
+	// float64: [pair][image]. Tensors of several pairs may be the same.
+	Dots(pairs ...[2]Tensor) ([][]float64, error)
 }
 
 // Term is one summand of [Pointwise.Combine]: Coef has one factor for all

@@ -246,11 +246,20 @@ func (g *Guard) NormalsFits(dst Tensor, first []PhiloxBlock) bool {
 	return g.views("normals", dst) && (len(first) == dst.N || g.refuse("normals", "%d blocks to start at for %v", len(first), dst))
 }
 
-// DotFits is for [Pointwise.Dot]; images is how many results there are.
-func (g *Guard) DotFits(a, b Tensor) (images int, ok bool) {
-	big := a
-	if b.N > a.N {
-		big = b
+// DotsFit is for [Pointwise.Dots].
+func (g *Guard) DotsFit(pairs [][2]Tensor) bool {
+	for _, p := range pairs {
+		if big := Larger(p); !g.same("dot", big, p[0], p[1]) {
+			return false
+		}
 	}
-	return big.N, g.same("dot", big, a, b)
+	return g.err == nil
+}
+
+// Larger is the tensor of a pair that has more images: as many as the pair has inner products.
+func Larger(pair [2]Tensor) Tensor {
+	if pair[1].N > pair[0].N {
+		return pair[1]
+	}
+	return pair[0]
 }

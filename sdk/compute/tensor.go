@@ -82,13 +82,37 @@ func ToHost(d Device, t Tensor) ([]float32, error) {
 	return out, nil
 }
 
-// Norms is ‖x‖₂ of each image of t.
-func Norms(d Device, t Tensor) ([]float64, error) {
-	norm, err := d.Dot(t, t)
-	for i, square := range norm {
-		norm[i] = math.Sqrt(square)
+// Dot waits and returns ⟨a, b⟩ of each image.
+func Dot(d Device, a, b Tensor) ([]float64, error) {
+	dots, err := d.Dots([2]Tensor{a, b})
+	if err != nil {
+		return nil, err
 	}
-	return norm, err
+	return dots[0], nil
+}
+
+// Norms waits and returns ‖t‖₂ of each image.
+func Norms(d Device, t Tensor) ([]float64, error) {
+	norms, err := NormsOf(d, t)
+	if err != nil {
+		return nil, err
+	}
+	return norms[0], nil
+}
+
+// NormsOf waits once and returns ‖t‖₂ of each image for every tensor: [tensor][image].
+func NormsOf(d Device, ts ...Tensor) ([][]float64, error) {
+	pairs := make([][2]Tensor, len(ts))
+	for i, t := range ts {
+		pairs[i] = [2]Tensor{t, t}
+	}
+	norms, err := d.Dots(pairs...)
+	for _, squares := range norms {
+		for i, square := range squares {
+			squares[i] = math.Sqrt(square)
+		}
+	}
+	return norms, err
 }
 
 // Workspace allocates a computation's tensors together and frees them together.

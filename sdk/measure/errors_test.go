@@ -232,7 +232,7 @@ func TestPowerWhitens(t *testing.T) {
 		}
 		dev.Write(z, values)
 		op.Power(z, z, 0.5, 0.1, -0.5)
-		squares, err := dev.Dot(z, z)
+		squares, err := compute.Dot(dev, z, z)
 		require.NoError(t, err)
 		mean := 0.0
 		for _, v := range squares {

@@ -35,7 +35,7 @@ func solve(op Operator, m *memory, dst, y compute.Tensor, lambda float64) error 
 	dev.Combine(u, compute.Times(0, y))
 	dev.Combine(r, compute.Times(1, y))
 	dev.Combine(q, compute.Times(1, y))
-	rr, err := dev.Dot(r, r)
+	rr, err := compute.Dot(dev, r, r)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func solve(op Operator, m *memory, dst, y compute.Tensor, lambda float64) error 
 		op.Adjoint(image, q)
 		op.Apply(aq, image)
 		dev.Combine(aq, compute.Times(1, aq), compute.Times(lambda, q))
-		qaq, err := dev.Dot(q, aq)
+		qaq, err := compute.Dot(dev, q, aq)
 		if err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func solve(op Operator, m *memory, dst, y compute.Tensor, lambda float64) error 
 		}
 		dev.Combine(u, compute.Times(1, u), compute.Term{X: q, Coef: step})
 		dev.Combine(r, compute.Times(1, r), compute.Term{X: aq, Coef: minus})
-		next, err := dev.Dot(r, r)
+		next, err := compute.Dot(dev, r, r)
 		if err != nil {
 			return err
 		}
@@ -113,7 +113,7 @@ func powerIteration(op Operator, m *memory, in, out [3]int) (float64, error) {
 	m.dev.Write(x, start)
 	largest := 0.0
 	for range 100 {
-		xx, err := m.dev.Dot(x, x)
+		xx, err := compute.Dot(m.dev, x, x)
 		if err != nil {
 			return 0, err
 		}
@@ -122,7 +122,7 @@ func powerIteration(op Operator, m *memory, in, out [3]int) (float64, error) {
 		}
 		m.dev.Combine(x, compute.Times(1/math.Sqrt(xx[0]), x))
 		op.Apply(y, x)
-		square, err := m.dev.Dot(y, y) // ‖A x‖² at ‖x‖ = 1
+		square, err := compute.Dot(m.dev, y, y) // ‖A x‖² at ‖x‖ = 1
 		if err != nil {
 			return 0, err
 		}

@@ -28,7 +28,7 @@ type Device struct {
 	words     []int32 // queued commands
 	recording bool
 	commands  address // room for queued commands in the module's memory
-	partial   buffer  // sums of Dot
+	partial   buffer  // sums of Dots
 }
 
 var (

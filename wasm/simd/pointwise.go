@@ -69,37 +69,47 @@ func (d *Device) Map(dst compute.Tensor, m compute.Map, sources ...compute.Tenso
 	d.call(cmdMap, append(args, int(m.Func), m.Order, m.Accumulate, m.P[0], m.P[1], m.P[2])...)
 }
 
-// Dot implements [compute.Pointwise].
-func (d *Device) Dot(a, b compute.Tensor) ([]float64, error) {
-	n, ok := d.DotFits(a, b)
-	if !ok {
+// Dots implements [compute.Pointwise].
+func (d *Device) Dots(pairs ...[2]compute.Tensor) ([][]float64, error) {
+	if !d.DotsFit(pairs) {
 		return nil, d.Err()
 	}
-	big := a
-	if b.N > a.N {
-		big = b
+	sums := 0 // partial sums of all pairs, one for each piece of each image
+	for _, p := range pairs {
+		big := compute.Larger(p)
+		sums += big.N * ceil(big.Len(), chunk)
 	}
-	pieces := ceil(big.Len(), chunk)
-	if d.partial.floats < 2*n*pieces {
+	if d.partial.floats < 2*sums {
 		d.flush()
 		freeBytes(d.partial.at)
 		d.partial = buffer{}
-		at, err := d.allocate(8 * n * pieces)
+		at, err := d.allocate(8 * sums)
 		if err != nil {
 			d.Fail(err)
 			return nil, d.Err()
 		}
-		d.partial = buffer{at, 2 * n * pieces}
+		d.partial = buffer{at, 2 * sums}
 	}
-	d.call(cmdDot, d.partial.at, big, a, b)
-	if d.flush(); d.Err() != nil {
+	at := d.partial.at
+	for _, p := range pairs {
+		big := compute.Larger(p)
+		d.call(cmdDot, at, big, p[0], p[1])
+		at += address(8 * big.N * ceil(big.Len(), chunk))
+	}
+	if d.flush(); d.Err() != nil || sums == 0 {
 		return nil, d.Err()
 	}
-	partial := make([]float64, n*pieces)
+	partial := make([]float64, sums)
 	copyOut(unsafe.Pointer(unsafe.SliceData(partial)), d.partial.at, int32(8*len(partial)))
-	out := make([]float64, n)
-	for i, v := range partial {
-		out[i/pieces] += v
+	dots := make([][]float64, len(pairs))
+	for k, p := range pairs {
+		big := compute.Larger(p)
+		pieces := ceil(big.Len(), chunk)
+		dots[k] = make([]float64, big.N)
+		for i, v := range partial[:big.N*pieces] {
+			dots[k][i/pieces] += v
+		}
+		partial = partial[big.N*pieces:]
 	}
-	return out, nil
+	return dots, nil
 }

@@ -91,7 +91,7 @@ func kept(dev compute.Device, g goods) error {
 	if dev.Sync() == nil {
 		return errors.New("Sync after the wrong call should fail")
 	}
-	if _, err := dev.Dot(g.x, g.x); err == nil {
+	if _, err := compute.Dot(dev, g.x, g.x); err == nil {
 		return errors.New("Dot after the wrong call should fail")
 	}
 	dev.Mul(g.y, g.x, g.x) // a right call does not mend the device
@@ -202,7 +202,7 @@ var refused = []struct {
 	{"read into too few values", func(d compute.Device, g goods) error { return d.Read(make([]float32, 5), g.x) }},
 	{"read beyond the array", func(d compute.Device, g goods) error { return d.Read(make([]float32, 192), beyond(g.x)) }},
 	{"read without memory", func(d compute.Device, g goods) error { g.x.Buf = nil; return d.Read(make([]float32, 192), g.x) }},
-	{"dot of two shapes", func(d compute.Device, g goods) error { _, err := d.Dot(g.x, narrow(g.x)); return err }},
+	{"dot of two shapes", func(d compute.Device, g goods) error { _, err := compute.Dot(d, g.x, narrow(g.x)); return err }},
 	{"convolution with too few weights", func(d compute.Device, _ goods) error {
 		_, err := d.PrepareConv(compute.ConvShape{Out: 6, In: 6, Kernel: 3}, make([]float32, 6), nil)
 		return err

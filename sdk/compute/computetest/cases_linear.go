@@ -38,7 +38,7 @@ func (b *bench) identity(l layout, u, v Array, forward, back func(dst, src compu
 	forward(jv, dv)
 	back(ju, du)
 	dot := func(x, y compute.Tensor) (sum float64) {
-		d, err := b.dev.Dot(x, y)
+		d, err := compute.Dot(b.dev, x, y)
 		if err != nil {
 			b.fail(err)
 		}

@@ -135,26 +135,35 @@ func (s *suite) combine(inQuick bool, l layout, full, fewer shape) {
 	}
 }
 
-// dot adds inner products, each relative to ‖a‖‖b‖. With a mean of one, sums
+// dot adds inner products, each relative to ‖a‖‖b‖: of one pair and, in one wait, of
+// pairs of other lengths and numbers of images. With a mean of one, sums
 // that are kept in float32 drift; the bound leaves room for products rounded to
 // float32 and no more.
 func (s *suite) dot(inQuick bool, of shape, l layout, mean float64) {
 	s.add(inQuick, "dot", fmt.Sprintf("%v, mean %g, %v", of, mean, l), 2e-7, func(b *bench) float64 {
 		shift := func(v float64) float64 { return float64(float32(v + mean)) }
 		x, y := b.draw(of).Map(shift), b.draw(of).Map(shift)
-		got, err := b.dev.Dot(b.source(l, x), b.source(l, y))
+		one, two := b.draw(shape{1, 1, 3, 5}).Map(shift), b.draw(shape{2, 1, 3, 5}).Map(shift)
+		dx, dy := b.source(l, x), b.source(l, y)
+		got, err := b.dev.Dots([2]compute.Tensor{dx, dy})
 		if err != nil {
 			b.fail(err)
 		}
-		want := RefDot(x, y)
-		if len(got) != len(want) {
-			b.fail(fmt.Errorf("%d inner products of %d images", len(got), len(want)))
-			return math.Inf(1)
+		several, err := b.dev.Dots([2]compute.Tensor{b.source(l, one), b.source(l, two)}, [2]compute.Tensor{dx, dy}, [2]compute.Tensor{dx, dx})
+		if err != nil {
+			b.fail(err)
 		}
-		xx, yy := RefDot(x, x), RefDot(y, y)
-		var worst float64
-		for n := range want {
-			worst = max(worst, finite(math.Abs(got[n]-want[n])/math.Sqrt(xx[n]*yy[n])))
+		got = append(got, several...)
+		worst := 0.0
+		for k, pair := range [][2]Array{{x, y}, {one, two}, {x, y}, {x, x}} {
+			want, aa, bb := RefDot(pair[0], pair[1]), RefDot(pair[0], pair[0]), RefDot(pair[1], pair[1])
+			if len(got) != 4 || len(got[k]) != len(want) {
+				b.fail(fmt.Errorf("%d results for 4 pairs, or not one for each of %d images", len(got), len(want)))
+				return math.Inf(1)
+			}
+			for n := range want {
+				worst = max(worst, finite(math.Abs(got[k][n]-want[n])/math.Sqrt(aa[n%len(aa)]*bb[n%len(bb)])))
+			}
 		}
 		return worst
 	})

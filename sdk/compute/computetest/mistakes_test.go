@@ -263,16 +263,33 @@ func (d noShift) Map(dst tensor, m compute.Map, src ...tensor) {
 
 type narrowDot struct{ compute.Device }
 
-func (d narrowDot) Dot(a, b tensor) ([]float64, error) {
-	out := make([]float64, a.N)
-	va, _ := compute.ToHost(d.Device, a)
-	vb, err := compute.ToHost(d.Device, b)
-	for n := range out {
-		var sum float32
-		for i := n * a.Len(); i < (n+1)*a.Len(); i++ {
-			sum += va[i] * vb[i]
+func (d narrowDot) Dots(pairs ...[2]tensor) (out [][]float64, err error) {
+	for _, p := range pairs {
+		dots := make([]float64, max(p[0].N, p[1].N))
+		va, _ := compute.ToHost(d.Device, p[0])
+		vb, err := compute.ToHost(d.Device, p[1])
+		if err != nil {
+			return nil, err
 		}
-		out[n] = float64(sum)
+		for n := range dots {
+			var sum float32
+			for i := range p[0].Len() {
+				sum += va[(n%p[0].N)*p[0].Len()+i] * vb[(n%p[1].N)*p[1].Len()+i]
+			}
+			dots[n] = float64(sum)
+		}
+		out = append(out, dots)
+	}
+	return out, nil
+}
+
+// firstPair gives every pair the inner products of the first.
+type firstPair struct{ compute.Device }
+
+func (d firstPair) Dots(pairs ...[2]tensor) ([][]float64, error) {
+	out, err := d.Device.Dots(pairs...)
+	for k := range out {
+		out[k] = out[0]
 	}
 	return out, err
 }
@@ -330,6 +347,7 @@ func TestSuiteCatchesMistakes(t *testing.T) {
 		{"the clamp's bound is outside", []string{"clamp-tangent"}, openClamp{d}},
 		{"shift is ignored", []string{"exp", "pow"}, noShift{d}},
 		{"inner products in float32", []string{"dot"}, narrowDot{d}},
+		{"the first pair's inner products for all", []string{"dot"}, firstPair{d}},
 		{"reads ignore the pitch", []string{"memory", "conv"}, denseReads{d}},
 		{"infinity is flushed", []string{"memory"}, flushesInfinity{d}},
 	} {

@@ -60,9 +60,9 @@ func (r *recorder) Read(v []float32, t compute.Tensor) error {
 	return r.Device.Read(v, t)
 }
 func (r *recorder) Sync() error { r.forbid("Sync"); return r.Device.Sync() }
-func (r *recorder) Dot(a, b compute.Tensor) ([]float64, error) {
-	r.forbid("Dot")
-	return r.Device.Dot(a, b)
+func (r *recorder) Dots(pairs ...[2]compute.Tensor) ([][]float64, error) {
+	r.forbid("Dots")
+	return r.Device.Dots(pairs...)
 }
 func (r *recorder) Free(b compute.Buffer) {
 	r.forbid("Free")

@@ -233,7 +233,7 @@ func everything(t *testing.T, d *Device) (results [][]float32) {
 	keep(y)
 	d.Correlate(y, x, view(t, d, random(6, 35), 1, 1, 5, 7), compute.Reflect, true)
 	keep(y)
-	dots, err := d.Dot(x, a)
+	dots, err := compute.Dot(d, x, a)
 	require.NoError(t, err)
 	return append(results, []float32{float32(dots[0]), float32(dots[1])})
 }

@@ -95,15 +95,20 @@ func (d *Device) Mul(dst, a, b compute.Tensor) {
 	})
 }
 
-// Dot implements [compute.Pointwise].
-func (d *Device) Dot(a, b compute.Tensor) ([]float64, error) {
-	big := a
-	if b.N > a.N {
-		big = b
-	}
-	if _, ok := d.DotFits(a, b); !ok {
+// Dots implements [compute.Pointwise].
+func (d *Device) Dots(pairs ...[2]compute.Tensor) ([][]float64, error) {
+	if !d.DotsFit(pairs) {
 		return nil, d.Err()
 	}
+	dots := make([][]float64, len(pairs))
+	for i, p := range pairs {
+		dots[i] = d.dot(p[0], p[1], compute.Larger(p))
+	}
+	return dots, nil
+}
+
+// dot is ⟨a, b⟩ of each image of big, the larger of the two.
+func (d *Device) dot(a, b, big compute.Tensor) []float64 {
 	pieces := ceil(big.Len(), chunk)
 	d.partial = slices.Grow(d.partial[:0], big.N*pieces)[:big.N*pieces]
 	d.pointwise = pointwiseCall{dst: big, x: a, y: b}
@@ -127,5 +132,5 @@ func (d *Device) Dot(a, b compute.Tensor) ([]float64, error) {
 	for i, v := range d.partial {
 		out[i/pieces] += v
 	}
-	return out, nil
+	return out
 }

@@ -86,7 +86,7 @@ func TestMapsAreTheirDefinitions(t *testing.T) {
 				near(t, want, values(t, d, dst), 3e-7)
 			})
 		}
-		dots, err := d.Dot(xt, yt)
+		dots, err := compute.Dot(d, xt, yt)
 		require.NoError(t, err)
 		for i, v := range dots {
 			assert.InDelta(t, inner(x[i*105:(i+1)*105], y[i*105:]), v, 1e-12)
