@@ -65,12 +65,12 @@ func TestStepsAllocateNoArrays(t *testing.T) {
 	check("VJP", 20, 6e3, func() error { _, err := point.VJP(u); return err })
 	check("JVP", 20, 6e3, func() error { _, err := point.JVP(x); return err })
 	check("second", 20, 6e3, func() error { _, err := point.Second(x, x); return err })
-	keeps, mix := point.(prior.Keeper), [][]float64{make([]float64, images)}
-	check("second along a kept direction", 40, 6e3, func() error {
-		if _, err := keeps.JVPKept(0, x); err != nil {
+	cache, mix := point.(prior.TangentCache), [][]float64{make([]float64, images)}
+	check("second along a cached direction", 40, 6e3, func() error {
+		if _, err := cache.JVPCached(0, x); err != nil {
 			return err
 		}
-		_, err := keeps.SecondOfKept(mix)
+		_, err := cache.SecondCached(mix)
 		return err
 	})
 

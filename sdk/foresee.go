@@ -5,6 +5,7 @@ import (
 	"sort"
 
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/cmi/dense"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
@@ -28,21 +29,20 @@ func foresee(m prior.Model, o Options, n int) (total, largest int64) {
 		cost := o.Method.Cost(o.Schedule, i)
 		p.VJP = p.VJP || cost.Adjoint
 		switch {
-		case cost.Kept:
-			p.Kept = max(p.Kept, cost.Directions)
+		case cost.Jet && cost.Directions > 0:
+			p.Cached = max(p.Cached, cost.Directions)
+		case cost.Jet:
+			p.Second = 1
 		case cost.Directions > 0:
 			p.JVP = 1
-		}
-		if cost.Jet && !cost.Kept {
-			p.Second = 1
 		}
 	}
 	switch {
 	case o.CMI == nil:
 	case o.CMI.Estimator != cmi.Probe:
-		p.JVP, p.Second = cmi.DenseDirections, cmi.DenseDirections
+		p.JVP, p.Second = dense.Directions, dense.Directions
 	default:
-		p.Kept = max(p.Kept, o.CMI.Lanczos)
+		p.Cached = max(p.Cached, o.CMI.Lanczos)
 		if o.CMI.Lanczos == 0 {
 			p.Second = 1
 		}

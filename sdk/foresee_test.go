@@ -35,17 +35,17 @@ func TestForesee(t *testing.T) {
 	}{
 		{guide.Unconditional{}, -1, compute.Passes{}},
 		{guide.DPS{Scale: 0.5}, -1, compute.Passes{VJP: true}},
-		{guide.DPS{Scale: 0.5}, 2, compute.Passes{VJP: true, Kept: 2}},
+		{guide.DPS{Scale: 0.5}, 2, compute.Passes{VJP: true, Cached: 2}},
 		{guide.DPS{Scale: 0.5}, 0, compute.Passes{VJP: true, Second: 1}},
 		{guide.PiGDM{Scale: 1, Curvature: curved}, -1, compute.Passes{VJP: true, Second: 1}},
 		{evidence(1, guide.Curvature{}), -1, compute.Passes{VJP: true, JVP: 1}},
 		{evidence(8, guide.Curvature{}), -1, compute.Passes{VJP: true, JVP: 1}},
-		{evidence(8, guide.Curvature{}), 2, compute.Passes{VJP: true, JVP: 1, Kept: 2}},
-		{evidence(1, curved), -1, compute.Passes{VJP: true, Kept: 1}},
-		{evidence(2, curved), -1, compute.Passes{VJP: true, Kept: 2}},
-		{evidence(8, curved), -1, compute.Passes{VJP: true, Kept: 8}},
-		{evidence(8, curved), 2, compute.Passes{VJP: true, Kept: 8}},
-		{evidence(2, curved), 8, compute.Passes{VJP: true, Kept: 8}},
+		{evidence(8, guide.Curvature{}), 2, compute.Passes{VJP: true, JVP: 1, Cached: 2}},
+		{evidence(1, curved), -1, compute.Passes{VJP: true, JVP: 1, Cached: 1}},
+		{evidence(2, curved), -1, compute.Passes{VJP: true, JVP: 1, Cached: 2}},
+		{evidence(8, curved), -1, compute.Passes{VJP: true, JVP: 1, Cached: 8}},
+		{evidence(8, curved), 2, compute.Passes{VJP: true, JVP: 1, Cached: 8}},
+		{evidence(2, curved), 8, compute.Passes{VJP: true, JVP: 1, Cached: 8}},
 	} {
 		p, o := pictures(t, &small{Device: device(t, 1)}, "sr4", 3, 2) // without memory of its own for convolutions
 		o.Method = c.method
@@ -81,7 +81,7 @@ func TestTooLargeABatch(t *testing.T) {
 	_, err = sdk.NewSolver(p, o)
 	require.ErrorContains(t, err, "not even one image fits")
 	dev.memory = 1 << 40
-	_, dev.array = p.Prior.(*unet.Model).Foresee(2, compute.Passes{VJP: true, Kept: o.CMI.Lanczos})
+	_, dev.array = p.Prior.(*unet.Model).Foresee(2, compute.Passes{VJP: true, Cached: o.CMI.Lanczos})
 	_, err = sdk.NewSolver(p, o)
 	require.ErrorIs(t, err, compute.ErrMemory)
 	assert.Regexp(t, `^a batch of 4 needs an array of \d+ MiB on cpu, which takes \d+ MiB in one: a batch of 2 would fit: out of device memory$`, err)

@@ -145,8 +145,11 @@ func (p Problem) Validate(o Options) error {
 	if o.Images != nil && len(o.Images) != p.N {
 		return fmt.Errorf("%d image numbers for %d images", len(o.Images), p.N)
 	}
-	if o.CMI != nil {
-		return o.CMI.Validate()
+	if o.CMI == nil {
+		return nil
 	}
-	return nil
+	if o.DDIM != nil && *o.DDIM == 0 && o.CMI.TrustStd > 0 && !o.CMI.TrustAncestral {
+		return fmt.Errorf("the term is limited to a multiple of the step's noise, and DDIM with eta 0 has none: take an eta above 0, or limit the term by the guidance")
+	}
+	return o.CMI.Validate()
 }

@@ -17,10 +17,10 @@ import (
 )
 
 // counting counts the passes that are really asked of a prior, in forwards of its
-// batch: 1 for the value, a VJP and each JVP, 2 or 3 for each jet, 1 along kept directions.
+// batch: 1 for the value, a VJP and each JVP, 2 or 3 for each jet, 1 along cached directions.
 type counting struct {
 	prior.Model
-	forgets bool // hides that its points keep directions
+	forgets bool // hides that its points cache tangents
 	passes  int
 }
 
@@ -29,24 +29,24 @@ type countingPoint struct {
 	c *counting
 }
 
-// keepingPoint is a countingPoint whose prior keeps directions.
-type keepingPoint struct{ countingPoint }
+// cachingPoint is a countingPoint whose prior caches tangents.
+type cachingPoint struct{ countingPoint }
 
-func (p keepingPoint) JVPKept(k int, v compute.Tensor) (compute.Tensor, error) {
+func (p cachingPoint) JVPCached(k int, v compute.Tensor) (compute.Tensor, error) {
 	p.c.passes++
-	return p.Point.(prior.Keeper).JVPKept(k, v)
+	return p.Point.(prior.TangentCache).JVPCached(k, v)
 }
 
-func (p keepingPoint) SecondOfKept(coef [][]float64) (compute.Tensor, error) {
+func (p cachingPoint) SecondCached(coef [][]float64) (compute.Tensor, error) {
 	p.c.passes++
-	return p.Point.(prior.Keeper).SecondOfKept(coef)
+	return p.Point.(prior.TangentCache).SecondCached(coef)
 }
 
 func (c *counting) At(x compute.Tensor, t []int) (prior.Point, error) {
 	p, err := c.Model.At(x, t)
 	c.passes++
-	if _, ok := p.(prior.Keeper); ok && !c.forgets {
-		return keepingPoint{countingPoint{p, c}}, err
+	if _, ok := p.(prior.TangentCache); ok && !c.forgets {
+		return cachingPoint{countingPoint{p, c}}, err
 	}
 	return countingPoint{p, c}, err
 }
@@ -109,14 +109,14 @@ func TestPasses(t *testing.T) {
 	}
 }
 
-// A prior that keeps no directions gives the same picture for a pass more.
-func TestKeptDirections(t *testing.T) {
+// A prior that caches no tangents gives the same picture for a pass more.
+func TestCachedTangents(t *testing.T) {
 	dev := device(t, 2)
 	p, o := pictures(t, dev, "inpaint", 2, 3)
 	o.CMI.Lanczos, o.CMI.Probes = 7, 2 // more directions than Combine takes at once
-	kept := restore(t, p, o)
+	cached := restore(t, p, o)
 	p.Prior = &counting{Model: p.Prior, forgets: true}
-	assert.Less(t, distance(restore(t, p, o), kept), 1e-4*norm(kept))
+	assert.Less(t, distance(restore(t, p, o), cached), 1e-4*norm(cached))
 	s := newSolver(t, p, o)
 	require.NoError(t, s.Step())
 	assert.Equal(t, 2+2*(7+2), s.Passes())
@@ -146,23 +146,23 @@ func TestPassesOfMethods(t *testing.T) {
 	}
 }
 
-// The evidence's curvature is one pass along the directions that its Lanczos steps
-// kept, two with a prior that keeps none, for the same picture.
-func TestCurvatureAlongKeptDirections(t *testing.T) {
+// The evidence's curvature is one pass along the directions of its Lanczos steps,
+// two with a prior that caches no tangents, for the same picture.
+func TestCurvatureAlongCachedDirections(t *testing.T) {
 	for _, k := range []int{1, 2, 7} {
 		p, o := pictures(t, device(t, 2), "sr4", 2, 3)
 		o.Method, o.CMI = guide.Evidence{Scale: 1, Lanczos: k, Curvature: guide.Curvature{Weight: 1, MinAlphaBar: 0.03, TrustGuidance: 0.25}}, nil
 		counted := &counting{Model: p.Prior}
 		p.Prior = counted
-		kept := restore(t, p, o)
+		cached := restore(t, p, o)
 		want, _ := sdk.Passes(o)
 		assert.Equal(t, want, counted.passes, "K = %d", k)
 		forgetful := &counting{Model: counted.Model, forgets: true}
 		p.Prior = forgetful
-		assert.Less(t, distance(restore(t, p, o), kept), 1e-4*norm(kept), "K = %d", k)
+		assert.Less(t, distance(restore(t, p, o), cached), 1e-4*norm(cached), "K = %d", k)
 		assert.Equal(t, 2, forgetful.passes-counted.passes, "in two steps of three ᾱ is large enough")
 		o.Method = guide.Evidence{Scale: 1, Lanczos: k}
-		assert.Greater(t, distance(restore(t, p, o), kept), 1e-3*norm(kept), "the curvature has something to say")
+		assert.Greater(t, distance(restore(t, p, o), cached), 1e-3*norm(cached), "the curvature has something to say")
 	}
 }
 

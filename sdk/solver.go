@@ -7,6 +7,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
 // Solver runs the reverse process one step at a time. It belongs to one goroutine.
@@ -16,16 +17,14 @@ type Solver struct {
 	dev compute.Device
 	ws  *compute.Workspace
 
-	step   guide.Step
-	std    compute.Tensor // σ of the reverse step per pixel: learned or fixed
-	z      compute.Tensor // the step's noise, scaled
-	noisy  bool
-	dirs   map[direction]compute.Tensor // results of derivatives
-	term   *cmi.Term
-	host   []float32
-	passes int
-	next   int             // index of the step to run next; −1 when done
-	ctx    context.Context // of Run; nil for a step that nobody can stop
+	step  guide.Step
+	std   compute.Tensor // σ of DDPM's reverse step per pixel: learned or fixed
+	z     compute.Tensor // the step's noise, scaled
+	noisy bool
+	x0    *prior.Tweedie // x̂0 at x_t and its derivatives
+	term  *cmi.Term
+	host  []float32
+	next  int // index of the step to run next; −1 when done
 }
 
 // NewSolver validates the problem, allocates what every step needs, and draws x_T; the
@@ -46,7 +45,7 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 	}
 
 	dev := p.Prior.Device()
-	s := &Solver{p: p, o: o, dev: dev, ws: compute.NewWorkspace(dev), dirs: map[direction]compute.Tensor{}}
+	s := &Solver{p: p, o: o, dev: dev, ws: compute.NewWorkspace(dev), x0: prior.NewTweedie(p.Prior)}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -57,7 +56,7 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 		Device: dev, Work: s.ws, Schedule: o.Schedule, Forward: forward, Operator: p.Operator, SigmaY: p.SigmaY,
 		Y: s.ws.FromHost(p.Y, p.N, yc, yh, yw),
 		X: image(), X0: image(), Proposal: image(), Mean: image(), Next: image(),
-		Clips: !o.NoClip, Guidance: make([]float64, p.N),
+		Clips: !o.NoClip, Denoiser: s.x0, Guidance: make([]float64, p.N),
 	}
 	s.step.Propose, s.step.NoiseNorm = s.proposeFrom, s.noiseNorm
 	s.step.Random = func(z []float32, draw int) { s.o.Noise.Method(z, s.step.Index, draw) }
@@ -76,7 +75,7 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 		}
 	}
 	if o.Saved != nil && o.Saved.X != nil {
-		s.passes = o.Saved.Passes
+		s.x0.Passes = o.Saved.Passes
 		return s, s.SetState(o.Saved.X, o.Saved.Next)
 	}
 	s.initial()
@@ -88,10 +87,7 @@ func (s *Solver) Close() {
 	if s.term != nil {
 		s.term.Close()
 	}
-	for _, t := range s.dirs {
-		s.dev.Free(t.Buf)
-	}
-	clear(s.dirs)
+	s.x0.Close()
 	s.ws.Free()
 }
 
@@ -106,14 +102,6 @@ func (s *Solver) SetState(x []float32, index int) error {
 	return s.dev.Sync()
 }
 
-// stopped is the error of Run's context when that has ended.
-func (s *Solver) stopped() error {
-	if s.ctx == nil {
-		return nil
-	}
-	return s.ctx.Err()
-}
-
 // State reads the current state x_t, dense [N,C,H,W], and the index of the step that
 // comes next, −1 when the run is done. A solver of the same problem and options goes on
 // from it by SetState, to the same result.
@@ -123,14 +111,14 @@ func (s *Solver) State() (x []float32, index int, err error) {
 }
 
 // Passes is the number of network passes so far, in units of one forward.
-func (s *Solver) Passes() int { return s.passes }
+func (s *Solver) Passes() int { return s.x0.Passes }
 
 // Run takes all remaining steps and returns the restored images, [N,C,H,W] in
 // about [−1, 1]. When ctx ends it stops before the next derivative with ctx's error; the
 // state stays that after the last whole step, good for SetState.
 func (s *Solver) Run(ctx context.Context) ([]float32, error) {
-	s.ctx = ctx
-	defer func() { s.ctx = nil }()
+	s.x0.Interrupt = ctx.Err
+	defer func() { s.x0.Interrupt = nil }()
 	for s.next >= 0 {
 		if err := ctx.Err(); err != nil {
 			return nil, err

@@ -5,9 +5,9 @@ import (
 	"math"
 	"slices"
 
-	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/krylov"
 )
 
 // Step takes one reverse step x_t → x_{t−1}. A result that is not finite is an error;
@@ -16,74 +16,74 @@ func (s *Solver) Step() error {
 	if s.next < 0 {
 		return fmt.Errorf("the run is finished")
 	}
-	st, sched, i := &s.step, s.o.Schedule, s.next
-	st.Index = i
-	point, err := s.evaluate(i)
-	if err != nil {
-		return fmt.Errorf("step %d of %d: %w", sched.Len()-i, sched.Len(), err)
-	}
-	s.propose(i)
-	report := Progress{Step: sched.Len() - i, Steps: sched.Len()}
-	if err = s.o.Method.Step(st); err == nil {
-		err = s.information(point, i, &report)
-	}
-	if err == nil {
-		err = s.finish(&report)
-	}
-	if err == nil {
-		err = s.save()
-	}
-	if err != nil {
+	steps := s.o.Schedule.Len()
+	report := Progress{Step: steps - s.next, Steps: steps}
+	if err := s.take(s.next, &report); err != nil {
 		return fmt.Errorf("step %d of %d: %w", report.Step, report.Steps, err)
 	}
 	s.next--
-	report.Passes = s.passes
+	report.Passes = s.x0.Passes
 	if s.o.OnStep != nil {
 		s.o.OnStep(report)
 	}
 	return nil
 }
 
-// save gives the state after this step to who asked for it.
+// take takes the step of index i: the sampler's proposal, the method's guidance, and the
+// information term on top of it (arXiv 2501.02880, algorithm 1).
+func (s *Solver) take(i int, report *Progress) error {
+	st := &s.step
+	st.Index, st.Residual = i, nil
+	if err := s.predict(i); err != nil { // x̂0(x_t)
+		return err
+	}
+	s.propose(i)                                // x′ ~ p(x_{t−1} | x_t, x̂0)
+	if err := s.o.Method.Step(st); err != nil { // x_{t−1} = x′ + guidance
+		return err
+	}
+	gradient, err := s.information(i, report) // ∇I(x_t), eqs. 13 and 14
+	if err != nil {
+		return err
+	}
+	if err := s.finish(i, gradient, report); err != nil { // x_{t−1} ← x_{t−1} + w_t ∇I
+		return err
+	}
+	return s.save()
+}
+
+// save copies the state after this step into Options.Saved, if the caller asked for it, so
+// that a run can resume from it.
 func (s *Solver) save() error {
 	if s.o.Saved == nil {
 		return nil
 	}
 	x, err := compute.ToHost(s.dev, s.step.X)
-	if err == nil {
-		*s.o.Saved = Saved{X: x, Next: s.next - 1, Passes: s.passes}
+	if err != nil {
+		return err
 	}
-	return err
+	*s.o.Saved = Saved{X: x, Next: s.next - 1, Passes: s.x0.Passes}
+	return nil
 }
 
-// evaluate runs the prior at x_t and forms the Tweedie mean.
-func (s *Solver) evaluate(i int) (*counted, error) {
+// predict runs the prior at x_t: the Tweedie mean and DDPM's standard deviation.
+func (s *Solver) predict(i int) error {
 	st, sched := &s.step, s.o.Schedule
-	t := make([]int, s.p.N)
-	for n := range t {
-		t[n] = sched.Timestep(i)
-	}
-	p, err := s.p.Prior.At(st.X, t)
+	out, err := s.x0.At(st.X, sched, i, st.X0)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.passes++
 	c := st.X.C
-	point := &counted{Point: p, solver: s}
-	point.cxt, point.ceps = sched.Tweedie(i)
-	st.Denoiser, st.PullBack = point, point.pullBack
-	st.Epsilon = p.Out().Channels(0, c)
-	s.dev.Combine(st.X0, compute.Times(point.cxt, st.X), compute.Times(point.ceps, st.Epsilon))
+	st.Epsilon = out.Channels(0, c)
 	if st.Clips {
 		s.dev.Map(st.Clipped, compute.Clamp(-1, 1), st.X0)
 	}
 	scale, shift := sched.LogStd(i, s.o.Variance)
-	v := st.X // any tensor will do where the variance is fixed: scale is 0
+	v := st.X // with a fixed variance scale is 0, so the contents of v do not matter
 	if s.o.Variance == diffusion.LearnedRange {
-		v = p.Out().Channels(c, 2*c)
+		v = out.Channels(c, 2*c)
 	}
 	s.dev.Map(s.std, compute.Exp(float32(scale), float32(shift)), v)
-	return point, nil
+	return nil
 }
 
 // propose draws the step's noise and samples the unconditional x′ with it.
@@ -125,83 +125,112 @@ func (s *Solver) proposeFrom(sample, mean, x0 compute.Tensor) {
 // noiseNorm is √Σσ² of the step's noise over the pixels of each image.
 func (s *Solver) noiseNorm() ([]float64, error) {
 	if s.o.DDIM != nil {
-		_, _, sigma := s.o.Schedule.DDIM(s.step.Index, *s.o.DDIM)
-		return slices.Repeat([]float64{sigma * math.Sqrt(float64(s.std.Len()))}, s.p.N), nil
+		return s.ddimNorm(s.step.Index), nil
 	}
 	return compute.Norms(s.dev, s.std)
 }
 
-// information adds w_t ∇I(x_t), limited to the trust radius.
-func (s *Solver) information(point *counted, i int, report *Progress) error {
-	st, sched := &s.step, s.o.Schedule
-	if s.term == nil || !s.o.CMI.Active(report.Step, sched.AlphaBar(i)) {
-		return nil
-	}
-	spread, err := compute.Norms(s.dev, s.std)
-	if err != nil {
-		return err
-	}
-	radius, room := make([]float64, s.p.N), false
-	for n := range radius {
-		radius[n] = s.o.CMI.Radius(spread[n], st.Guidance[n])
-		room = room || radius[n] > 0
-	}
-	if !room { // an unguided step, where the term's length is tied to the guidance
-		return nil
-	}
-	level := cmi.Level{AlphaBar: sched.AlphaBar(i), SigmaY: s.p.SigmaY}
-	grad, info, err := s.term.Gradient(point, level, func(k int, z []float32) { s.o.Noise.Probe(z, i, k) })
-	if err != nil {
-		return err
-	}
-	norm, w := s.term.Norms(), s.o.CMI.Weight(sched.Beta(i))
-	coef := make([]float64, s.p.N)
-	report.Information, report.Gradient, report.Applied, report.LimitedOf = info, make([]float64, s.p.N), make([]float64, s.p.N), make([]bool, s.p.N)
-	for n := range coef {
-		coef[n] = w
-		if length := math.Abs(w) * norm[n]; length > radius[n] {
-			coef[n] *= radius[n] / length
-			report.Limited++
-			report.LimitedOf[n] = true
-		}
-		report.Gradient[n], report.Applied[n] = norm[n], math.Abs(coef[n])*norm[n]
-	}
-	s.dev.Combine(st.Next, compute.Times(1, st.Next), compute.Term{X: grad, Coef: coef})
-	return nil
+// ddimNorm is √Σσ² of DDIM's step i, which is the same for all pixels.
+func (s *Solver) ddimNorm(i int) []float64 {
+	_, _, sigma := s.o.Schedule.DDIM(i, *s.o.DDIM)
+	return slices.Repeat([]float64{sigma * math.Sqrt(float64(s.std.Len()))}, s.p.N)
 }
 
-// finish makes the next state the current one, if it is finite, and reports.
-func (s *Solver) finish(report *Progress) error {
-	st := &s.step
-	norm, err := compute.Norms(s.dev, st.Next)
-	if err != nil {
-		return err
+// information computes ∇I(x_t) and reports the estimate of I; the tensor has no buffer
+// where the term does not act.
+func (s *Solver) information(i int, report *Progress) (gradient compute.Tensor, err error) {
+	alphaBar := s.o.Schedule.AlphaBar(i)
+	if s.term == nil || !s.o.CMI.Active(report.Step, alphaBar) {
+		return gradient, nil
 	}
-	predicted, err := compute.Norms(s.dev, st.X0) // a clamp may hide a NaN
-	if err != nil {
-		return err
+	guided := slices.ContainsFunc(s.step.Guidance, func(norm float64) bool { return norm > 0 })
+	if s.o.CMI.TrustGuidance > 0 && !guided { // its radius is zero
+		return gradient, nil
 	}
-	for n, v := range norm {
-		if sum := v + predicted[n]; math.IsNaN(sum) || math.IsInf(sum, 0) {
-			return fmt.Errorf("image %d has diverged: lower the method's scale or the information weight", n)
+	level := krylov.Level{AlphaBar: alphaBar, SigmaY: s.p.SigmaY}
+	gradient, report.Information, err = s.term.Gradient(s.x0, level, func(k int, z []float32) { s.o.Noise.Probe(z, i, k) })
+	return gradient, err
+}
+
+// finish adds w_t ∇I, limited to the trust radius, makes the next state the current one if
+// it is finite, and reports. It waits for the device once.
+func (s *Solver) finish(i int, gradient compute.Tensor, report *Progress) error {
+	st, active := &s.step, gradient.Buf != nil
+	var next, x0, information, std []float64
+	norms := normsOf{{st.Next, &next}, {st.X0, &x0}} // x̂0, because a clamp may hide a NaN
+	if active {
+		norms = append(norms, norm{gradient, &information})
+		switch o := s.o.CMI; {
+		case o.TrustStd == 0:
+		case s.o.DDIM == nil || o.TrustAncestral:
+			norms = append(norms, norm{s.std, &std})
+		default:
+			std = s.ddimNorm(min(max(i, 1), s.o.Schedule.Len()-1)) // the last step adds no noise
 		}
 	}
-	if s.o.OnStep != nil {
+	if report.Residual = st.Residual; s.o.OnStep != nil && report.Residual == nil {
 		residual := st.Tensor("report", st.Y)
 		if err := s.ws.Err(); err != nil {
 			return err
 		}
 		st.Forward.Apply(residual, st.Clipped)
 		s.dev.Combine(residual, compute.Times(1, st.Y), compute.Times(-1, residual))
-		if report.Residual, err = compute.Norms(s.dev, residual); err != nil {
+		norms = append(norms, norm{residual, &report.Residual})
+	}
+	if err := norms.read(s.dev); err != nil {
+		return err
+	}
+
+	if active {
+		coef, limited, err := s.o.CMI.Limit(s.o.CMI.Weight(s.o.Schedule.Beta(i)), information, std, st.Guidance)
+		if err != nil {
 			return err
 		}
-		if s.o.Preview {
-			if report.Preview, err = compute.ToHost(s.dev, st.Clipped); err != nil {
-				return err
+		s.dev.Combine(st.Next, compute.Times(1, st.Next), compute.Term{X: gradient, Coef: coef})
+		report.Gradient, report.LimitedOf = information, limited
+		for n, c := range coef {
+			report.Applied = append(report.Applied, math.Abs(c)*information[n])
+			next[n] += report.Applied[n] // no value of the sum is larger
+			if limited[n] {
+				report.Limited++
 			}
 		}
 	}
+	for n := range next {
+		if !(next[n] <= math.MaxFloat32) || math.IsNaN(x0[n]) || math.IsInf(x0[n], 0) {
+			return fmt.Errorf("image %d has diverged: lower the method's scale or the information weight", n)
+		}
+	}
+	if s.o.OnStep != nil && s.o.Preview {
+		var err error
+		if report.Preview, err = compute.ToHost(s.dev, st.Clipped); err != nil {
+			return err
+		}
+	}
 	st.X, st.Next = st.Next, st.X
+	return nil
+}
+
+// norm is where ‖x‖ of each image goes.
+type norm struct {
+	x  compute.Tensor
+	to *[]float64
+}
+
+type normsOf []norm
+
+// read waits once for all norms.
+func (all normsOf) read(dev compute.Device) error {
+	var tensors []compute.Tensor
+	for _, n := range all {
+		tensors = append(tensors, n.x)
+	}
+	norms, err := compute.NormsOf(dev, tensors...)
+	if err != nil {
+		return err
+	}
+	for k, n := range all {
+		*n.to = norms[k]
+	}
 	return nil
 }

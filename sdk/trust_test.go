@@ -120,3 +120,52 @@ func TestTrustRadius(t *testing.T) {
 	assert.Nil(t, report.Applied)
 	assert.Equal(t, 1, report.Passes)
 }
+
+// Under DDIM the step's standard deviation is DDIM's σ, unless DDPM's is asked for.
+func TestTrustRadiusUnderDDIM(t *testing.T) {
+	const n, index = 2, 6
+	p, o := gaussians(t, device(t, 1), n, 10)
+	o.CMI.Weighting, o.CMI.Eta, o.CMI.TrustStd = cmi.Constant, 1e6, 0.2
+	x := make([]float32, n*8)
+	for i := range x {
+		x[i] = float32(i%5)/5 - 0.4
+	}
+	eta := 0.4
+	for _, c := range []struct {
+		index     int
+		ddim      *float64
+		ancestral bool
+		std       float64
+	}{
+		{index, nil, false, math.Sqrt(o.Schedule.PosteriorVariance(index))},
+		{index, &eta, true, math.Sqrt(o.Schedule.PosteriorVariance(index))},
+		{index, &eta, false, sigma(o, index, eta)},
+		{0, &eta, false, sigma(o, 1, eta)}, // the last step adds no noise
+	} {
+		o.DDIM, o.CMI.TrustAncestral = c.ddim, c.ancestral
+		_, report := step(t, p, o, x, c.index)
+		for i, applied := range report.Applied {
+			want := 0.2 * c.std * math.Sqrt(8)
+			assert.Equal(t, c.index > 0, report.LimitedOf[i], "%+v", c)
+			if c.index == 0 { // there ∇I is so small that the radius leaves it whole
+				require.Less(t, 1e6*report.Gradient[i], want)
+				want = 1e6 * report.Gradient[i]
+			}
+			assert.InDelta(t, want, applied, 1e-5*want, "%+v", c)
+		}
+	}
+	assert.Greater(t, math.Sqrt(o.Schedule.PosteriorVariance(index)), 2*sigma(o, index, eta), "the two differ")
+
+	eta = 0
+	o.CMI.TrustAncestral = false
+	_, err := sdk.NewSolver(p, o)
+	assert.ErrorContains(t, err, "DDIM with eta 0 has none")
+	o.CMI.TrustStd, o.CMI.TrustGuidance = 0, 0.25
+	_, err = sdk.NewSolver(p, o)
+	assert.NoError(t, err)
+}
+
+func sigma(o sdk.Options, index int, eta float64) float64 {
+	_, _, sigma := o.Schedule.DDIM(index, eta)
+	return sigma
+}

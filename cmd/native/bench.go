@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/sdk"
-	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
@@ -272,7 +271,7 @@ func benchItems(m *unet.Model, batch int) (items []*benchItem, free func(), err 
 		key, name, passes := "DPS", "DPS step", 2
 		if withCMI {
 			key = "CMI"
-			name, passes = fmt.Sprintf("CMI+DPS step, K = %d", o.CMI.Lanczos), 2+o.CMI.Lanczos+cmi.SecondPasses(o.CMI.Lanczos)
+			name, passes = fmt.Sprintf("CMI+DPS step, K = %d", o.CMI.Lanczos), 2+o.CMI.Lanczos+prior.SecondPasses(o.CMI.Lanczos)
 		}
 		s, err := sdk.NewSolver(sdk.Problem{Prior: m, Operator: op, Y: y, N: batch, SigmaY: 0.05}, o)
 		if err != nil {

@@ -41,12 +41,11 @@ func everyPass(t *testing.T, d compute.Device, images int) {
 	require.NoError(t, err)
 	_, err = point.Second(v, ws.New(images, 3, 64, 64))
 	require.NoError(t, err)
-	if k, ok := point.(prior.Keeper); ok {
-		_, err = k.JVPKept(0, v)
-		require.NoError(t, err)
-		_, err = k.SecondOfKept([][]float64{make([]float64, images)})
-		require.NoError(t, err)
-	}
+	cache := point.(prior.TangentCache)
+	_, err = cache.JVPCached(0, v)
+	require.NoError(t, err)
+	_, err = cache.SecondCached([][]float64{make([]float64, images)})
+	require.NoError(t, err)
 	require.NoError(t, ws.Err())
 }
 

@@ -8,104 +8,35 @@
 //	 I = ½ log det(I + A Σ Aᵀ/σ_y²)                              (eq. 6)
 //	∇I = ½ Tr[AᵀS⁻¹A ∇Σ] = ½ c E D²x̂0[v, v],  S = A Σ Aᵀ + σ_y² I  (eqs. 13, 14)
 //
-// for any random direction v with E[v vᵀ] = AᵀS⁻¹A. The package draws such
-// directions from Rademacher probes with a few Lanczos steps, each one
-// Jacobian-vector product; the second derivative along v is one second-order jet.
-// It knows no network and no sampling method.
+// for any random direction v with E[v vᵀ] = AᵀS⁻¹A. The package makes such directions
+// from Rademacher probes in Krylov spaces (package krylov) of a few Jacobian-vector
+// products; the second derivative along v is one second-order jet. It knows no network
+// and no sampling method. Package dense holds the estimators for small problems.
 package cmi
 
 import (
 	"fmt"
 	"math"
 
-	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/cmi/dense"
+	"github.com/cmi-diffusion/cmi/sdk/krylov"
 )
 
-// Denoiser is the Tweedie mean x̂0 = (x_t − σ_t ε)/√ᾱ_t, not clipped, at the
-// current x_t of N images, with its directional derivatives. Directions hold D·N
-// images, image i at point i mod N. Results are valid until the next call of the
-// same method.
-type Denoiser interface {
-	// JVP is J v.
-	JVP(v compute.Tensor) (compute.Tensor, error)
-	// Second is D²x̂0[v, w]; cheaper where v and w are the same tensor.
-	Second(v, w compute.Tensor) (compute.Tensor, error)
-}
-
-// Keeper is a [Denoiser] that keeps the directions of its JVPs, so that the second
-// derivative along a combination of them is one network pass instead of two.
-type Keeper interface {
-	Denoiser
-	// JVPKept is J v of one direction an image, kept as number k = 0, 1, …
-	JVPKept(k int, v compute.Tensor) (compute.Tensor, error)
-	// SecondOfKept is D²x̂0[v, v], v = Σ_k coef[k]·v_k; coef[k] has a factor for each
-	// image.
-	SecondOfKept(coef [][]float64) (compute.Tensor, error)
-	// Keeps says whether it can.
-	Keeps() bool
-}
-
-func keeper(d Denoiser) (Keeper, bool) {
-	k, ok := d.(Keeper)
-	return k, ok && k.Keeps()
-}
-
 // Operator is what the term needs of a measurement operator A; every linear
-// operator of package measure has it. Rows of A that are zero are not measured:
-// Power is zero there.
+// operator of package measure has it.
 type Operator interface {
-	In() (c, h, w int)
-	Out() (c, h, w int)
-	Apply(dst, x compute.Tensor)
-	Adjoint(dst, y compute.Tensor)
-	// Power is (r² A Aᵀ + s² I)^p z on the measured coordinates.
-	Power(dst, z compute.Tensor, r2, s2, p float64)
+	krylov.Operator
 	// LogDet is log det(r² A Aᵀ + s² I) on the measured coordinates.
 	LogDet(r2, s2 float64) float64
-	// LargestEigenvalue is λ_max(A Aᵀ).
-	LargestEigenvalue() float64
-}
-
-// perImage is an operator that differs from image to image.
-type perImage interface {
-	LogDetOf(image int, r2, s2 float64) float64
-	LargestEigenvalueOf(image int) float64
 }
 
 func logDet(op Operator, image int, r2, s2 float64) float64 {
-	if p, ok := op.(perImage); ok {
+	if p, ok := op.(interface {
+		LogDetOf(image int, r2, s2 float64) float64
+	}); ok { // differs from image to image
 		return p.LogDetOf(image, r2, s2)
 	}
 	return op.LogDet(r2, s2)
-}
-
-func largestEigenvalue(op Operator, image int) float64 {
-	if p, ok := op.(perImage); ok {
-		return p.LargestEigenvalueOf(image)
-	}
-	return op.LargestEigenvalue()
-}
-
-// Level is the noise level of the current x_t and of the measurement.
-type Level struct {
-	AlphaBar float64 // ᾱ_t in (0, 1)
-	SigmaY   float64 // σ_y > 0, on images in [−1, 1]
-}
-
-// C is σ_t²/√ᾱ_t, the factor between J and the posterior covariance.
-func (l Level) C() float64 { return (1 - l.AlphaBar) / math.Sqrt(l.AlphaBar) }
-
-// R2 is 1 − ᾱ_t: the variance of the isotropic covariance r² I that
-// preconditions the solver.
-func (l Level) R2() float64 { return 1 - l.AlphaBar }
-
-func (l Level) sigmaY2() float64 { return l.SigmaY * l.SigmaY }
-
-// floor is the eigenvalue of the preconditioned Ŝ that a direction without any
-// posterior variance has. A learned J is not positive, so an eigenvalue at or
-// below it tells nothing and gets weight zero.
-func (l Level) floor(op Operator, image int) float64 {
-	return l.sigmaY2() / (l.R2()*largestEigenvalue(op, image) + l.sigmaY2())
 }
 
 // Options of the information term. The zero value is not useful; start from
@@ -127,9 +58,12 @@ type Options struct {
 	// First and Last bound the sampling steps, counted from 1 at pure noise, where
 	// the term acts; 0 is no bound. Every k-th of them acts.
 	First, Last, Every int
-	// TrustStd limits ‖w_t ∇I‖ to this multiple of the norm of the reverse step's
-	// standard deviation over the image; 0 is no limit.
+	// TrustStd limits ‖w_t ∇I‖ to this multiple of the norm, over the image, of the reverse
+	// step's standard deviation: DDPM's or, under DDIM, its σ, which needs η > 0. In the
+	// last step, which adds no noise, it is that of the step before. 0 is no limit.
 	TrustStd float64
+	// TrustAncestral takes DDPM's standard deviation for TrustStd under DDIM, too.
+	TrustAncestral bool
 	// TrustGuidance limits ‖w_t ∇I‖ to this multiple of the norm of the method's own
 	// data guidance in this step; 0 is no limit.
 	TrustGuidance float64
@@ -148,12 +82,12 @@ const (
 // Estimator names a way to estimate ∇I.
 type Estimator string
 
-// The estimators. All but Probe form dense matrices, for small problems.
+// The estimators. All but Probe form matrices, for small problems: see package dense.
 const (
-	Probe        Estimator = "probe"         // ½c D²x̂0[v,v], v = AᵀS^(−½)z by Lanczos
-	Trace        Estimator = "trace"         // ½c Σ_i D²x̂0[v_i,v_i] over an eigenbasis: no randomness
-	TwoDirection Estimator = "two-direction" // ½c D²x̂0[AᵀS⁻¹z, Aᵀz]
-	TwoTrace     Estimator = "two-trace"     // the paper's Tr(Σ1⁻¹∇Σ1) − Tr(Σ2⁻¹∇Σ2), a probe each
+	Probe        Estimator = "probe"            // ½c D²x̂0[v,v], v = AᵀS^(−½)z by Lanczos
+	Trace        Estimator = dense.Trace        // ½c Σ_i D²x̂0[v_i,v_i] over an eigenbasis: no randomness
+	TwoDirection Estimator = dense.TwoDirection // ½c D²x̂0[AᵀS⁻¹z, Aᵀz]
+	TwoTrace     Estimator = dense.TwoTrace     // the paper's Tr(Σ1⁻¹∇Σ1) − Tr(Σ2⁻¹∇Σ2), a probe each
 )
 
 // Validate says what is out of range.

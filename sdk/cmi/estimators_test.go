@@ -12,6 +12,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/krylov"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 )
 
@@ -60,8 +61,8 @@ func TestDenseEstimatorsOfIndefiniteJacobian(t *testing.T) {
 	dev := device(t)
 	const rows, cols = 4, 6
 	a := randomMatrix(rows, cols, 1)
-	op := dense(t, dev, a)
-	l := cmi.Level{AlphaBar: 0.4, SigmaY: 0.3}
+	op := denseOperator(t, dev, a)
+	l := krylov.Level{AlphaBar: 0.4, SigmaY: 0.3}
 	for seed := range uint64(4) {
 		j := randomMatrix(cols, cols, 20+seed)
 		positive := mat.DenseCopyOf(j)
@@ -308,8 +309,7 @@ func TestDenseEstimatorsPerImage(t *testing.T) {
 			assert.InDelta(t, nats[0], information[i], 1e-6, "%s, image %d", e, i)
 		}
 	}
-	covariances, err := newTerm(t, p.dev, both, 3, options(cmi.Trace, 0, 1)).Covariance(p.denoiser(t), p.level)
-	require.NoError(t, err)
-	assert.Equal(t, []int{0, 1, 2, 3}, covariances[2].Measured)
-	assert.Equal(t, []int{5, 6, 7}, covariances[1].Measured)
+	got := covariances(t, p.dev, both, p.denoiser(t), p.level)
+	assert.Equal(t, []int{0, 1, 2, 3}, got[2].Measured)
+	assert.Equal(t, []int{5, 6, 7}, got[1].Measured)
 }

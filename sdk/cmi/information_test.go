@@ -9,6 +9,8 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/cmi/dense"
+	"github.com/cmi-diffusion/cmi/sdk/krylov"
 	"github.com/cmi-diffusion/cmi/sdk/prior/mixture"
 )
 
@@ -35,7 +37,7 @@ func TestInformationOfMixture(t *testing.T) {
 	p := newProblem(t, size{6, 8, 5}, 0.3, 4)
 	at := func(sigma float64) []float64 {
 		_, information, err := newTerm(t, p.dev, p.op, 4, options(cmi.Probe, 2, 8)).Gradient(p.denoiser(t),
-			cmi.Level{AlphaBar: p.level.AlphaBar, SigmaY: sigma}, func(k int, z []float32) { random(uint64(k), z) })
+			krylov.Level{AlphaBar: p.level.AlphaBar, SigmaY: sigma}, func(k int, z []float32) { random(uint64(k), z) })
 		require.NoError(t, err)
 		return information
 	}
@@ -56,8 +58,7 @@ func TestInformationOfMixture(t *testing.T) {
 // The dense estimators' information is I itself, from the exact covariance.
 func TestCovariance(t *testing.T) {
 	p := newProblem(t, size{6, 8, 5}, 0.3, 2)
-	got, err := newTerm(t, p.dev, p.op, 2, options(cmi.Trace, 0, 1)).Covariance(p.denoiser(t), p.level)
-	require.NoError(t, err)
+	got := covariances(t, p.dev, p.op, p.denoiser(t), p.level)
 	require.Len(t, got, 2)
 	var information []float64
 	for i, c := range got {
@@ -79,14 +80,14 @@ func TestCovariance(t *testing.T) {
 
 // A covariance that loses variance in a direction carries no negative information.
 func TestInformationIgnoresNegativeEigenvalues(t *testing.T) {
-	c := cmi.Covariance{Matrix: mat.NewSymDense(3, []float64{-3, 0, 0, 0, -0.2, 0, 0, 0, 0.75})}
-	got, err := c.Information(cmi.Level{AlphaBar: 0.5, SigmaY: 0.5})
+	c := dense.Covariance{Matrix: mat.NewSymDense(3, []float64{-3, 0, 0, 0, -0.2, 0, 0, 0, 0.75})}
+	got, err := c.Information(krylov.Level{AlphaBar: 0.5, SigmaY: 0.5})
 	require.NoError(t, err)
 	assert.InDelta(t, math.Log(4)/2, got, 1e-15)
 }
 
 func TestLevel(t *testing.T) {
-	l := cmi.Level{AlphaBar: 0.25, SigmaY: 0.1}
+	l := krylov.Level{AlphaBar: 0.25, SigmaY: 0.1}
 	assert.InDelta(t, 1.5, l.C(), 1e-15)
 	assert.InDelta(t, 0.75, l.R2(), 1e-15)
 	// c J is the posterior covariance of the mixture.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/krylov"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 )
 
@@ -29,7 +30,7 @@ func linear(t testing.TB, dev compute.Device, j mat.Matrix, images int) *host {
 // exactDirection is v = Aᵀ P^(−½) Ŝ^(−½) z in float64 with all eigenvalues of
 // Ŝ = P^(−½)(c A J Aᵀ + σ_y² I)P^(−½), symmetrised; one that is not above the level
 // without any variance, σ_y²/(r² λ_max + σ_y²), has weight zero.
-func exactDirection(t testing.TB, a *mat.Dense, j mat.Matrix, l cmi.Level, z []float64) []float64 {
+func exactDirection(t testing.TB, a *mat.Dense, j mat.Matrix, l krylov.Level, z []float64) []float64 {
 	t.Helper()
 	rows, cols := a.Dims()
 	var gram, s, hat mat.Dense
@@ -65,7 +66,7 @@ func randomMatrix(rows, cols int, seed uint64) *mat.Dense {
 	return m
 }
 
-func dense(t testing.TB, dev compute.Device, a mat.Matrix) measure.Operator {
+func denseOperator(t testing.TB, dev compute.Device, a mat.Matrix) measure.Operator {
 	t.Helper()
 	op, err := measure.NewDense(dev, a)
 	require.NoError(t, err)
@@ -80,8 +81,8 @@ func TestDirectionOfIndefiniteJacobian(t *testing.T) {
 	dev := device(t)
 	const rows, cols = 6, 9
 	a := randomMatrix(rows, cols, 1)
-	op := dense(t, dev, a)
-	l := cmi.Level{AlphaBar: 0.4, SigmaY: 0.3}
+	op := denseOperator(t, dev, a)
+	l := krylov.Level{AlphaBar: 0.4, SigmaY: 0.3}
 	for seed := range uint64(6) {
 		j := randomMatrix(cols, cols, 10+seed)
 		for i := range cols {
@@ -105,9 +106,9 @@ func TestDirectionOfIndefiniteJacobian(t *testing.T) {
 // clamping to it, would be seen.
 func TestDirectionDropsWhatHasNoVariance(t *testing.T) {
 	dev := device(t)
-	l := cmi.Level{AlphaBar: 0.5, SigmaY: 0.1}
+	l := krylov.Level{AlphaBar: 0.5, SigmaY: 0.1}
 	identity := mat.NewDiagDense(4, []float64{1, 1, 1, 1})
-	op := dense(t, dev, identity)
+	op := denseOperator(t, dev, identity)
 	j := mat.NewDiagDense(4, []float64{0.7, -2, -1e-4, 0.2}) // variance in the first and last only
 	z := []float32{1, -1, 1, -1}
 	for _, k := range []int{4, 7} {
@@ -120,7 +121,7 @@ func TestDirectionDropsWhatHasNoVariance(t *testing.T) {
 	// The floor follows the operator: with A = 2 I a smaller eigenvalue still has variance.
 	double := mat.NewDiagDense(4, []float64{2, 2, 2, 2})
 	little := mat.NewDiagDense(4, []float64{0.005, 0.7, -0.005, 0.2})
-	v, err := newTerm(t, dev, dense(t, dev, double), 1, options(cmi.Probe, 4, 1)).Direction(linear(t, dev, little, 1), l, z)
+	v, err := newTerm(t, dev, denseOperator(t, dev, double), 1, options(cmi.Probe, 4, 1)).Direction(linear(t, dev, little, 1), l, z)
 	require.NoError(t, err)
 	got := split(t, dev, v)[0]
 	assert.InEpsilon(t, 2/math.Sqrt(4*l.C()*0.005+0.01), got[0], 2e-3)
@@ -140,7 +141,7 @@ func TestDirectionDropsWhatHasNoVariance(t *testing.T) {
 func TestExhaustedKrylovSpace(t *testing.T) {
 	dev := device(t)
 	const n = 8
-	l := cmi.Level{AlphaBar: 0.4, SigmaY: 0.2}
+	l := krylov.Level{AlphaBar: 0.4, SigmaY: 0.2}
 	ones := mat.NewDense(n, n, nil)
 	two := mat.NewDense(n, n, nil)
 	for i := range n {
@@ -161,7 +162,7 @@ func TestExhaustedKrylovSpace(t *testing.T) {
 	for i := range n {
 		identity.Set(i, i, 1)
 	}
-	op := dense(t, dev, identity)
+	op := denseOperator(t, dev, identity)
 	for name, c := range map[string]struct {
 		j    *mat.Dense
 		need int // dimension of the Krylov space
@@ -183,13 +184,13 @@ func TestExhaustedKrylovSpace(t *testing.T) {
 func TestExhaustedBesideOthers(t *testing.T) {
 	dev := device(t)
 	const n = 6
-	l := cmi.Level{AlphaBar: 0.4, SigmaY: 0.2}
+	l := krylov.Level{AlphaBar: 0.4, SigmaY: 0.2}
 	identity, steep := mat.NewDense(n, n, nil), mat.NewDense(n, n, nil)
 	for i := range n {
 		identity.Set(i, i, 1)
 		steep.Set(i, i, 0.1*float64(i+1))
 	}
-	op := dense(t, dev, identity)
+	op := denseOperator(t, dev, identity)
 	h := newHost(t, dev, 3) // isotropic, steep, none at all
 	h.jvp = func(image int, dst, v []float64) {
 		for i := range dst {
@@ -219,7 +220,7 @@ func TestUnmeasuredCoordinates(t *testing.T) {
 	t.Cleanup(op.Close)
 	j := randomMatrix(6, 6, 4)
 	j.Mul(j, j.T())
-	l := cmi.Level{AlphaBar: 0.3, SigmaY: 0.2}
+	l := krylov.Level{AlphaBar: 0.3, SigmaY: 0.2}
 	var got [2][]float64
 	for i, z := range [][]float32{{1, 1, -1, 1, 1, -1}, {1, -1, -1, 1, -1, -1}} {
 		v, err := newTerm(t, dev, op, 1, options(cmi.Probe, 4, 1)).Direction(linear(t, dev, j, 1), l, z)
@@ -235,7 +236,5 @@ func TestUnmeasuredCoordinates(t *testing.T) {
 	}
 	assert.LessOrEqual(t, relative(got[0], exactDirection(t, rows, j, l, []float64{1, -1, 1, -1})), 1e-3)
 
-	covariances, err := newTerm(t, dev, op, 1, options(cmi.Trace, 0, 1)).Covariance(linear(t, dev, j, 1), l)
-	require.NoError(t, err)
-	assert.Equal(t, []int{0, 2, 3, 5}, covariances[0].Measured)
+	assert.Equal(t, []int{0, 2, 3, 5}, covariances(t, dev, op, linear(t, dev, j, 1), l)[0].Measured)
 }

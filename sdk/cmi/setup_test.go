@@ -11,8 +11,10 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/cmi/dense"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/compute/cpu"
+	"github.com/cmi-diffusion/cmi/sdk/krylov"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior/mixture"
 )
@@ -47,6 +49,14 @@ func (h *host) Second(v, w compute.Tensor) (compute.Tensor, error) {
 	return h.apply("Second", []compute.Tensor{v, w}, func(i int, dst []float64, a [][]float64) { h.second(i, dst, a[0], a[1]) })
 }
 
+func (h *host) VJP(compute.Tensor) (compute.Tensor, error) { panic("the term takes no adjoint") }
+
+func (h *host) JVPCached(_ int, v compute.Tensor) (compute.Tensor, error) { return h.JVP(v) }
+
+func (h *host) SecondAlong(v compute.Tensor, _ [][]float64) (compute.Tensor, error) {
+	return h.Second(v, v)
+}
+
 func (h *host) apply(name string, args []compute.Tensor, f func(image int, dst []float64, args [][]float64)) (compute.Tensor, error) {
 	if old, ok := h.last[name]; ok {
 		h.dev.Combine(old, compute.Times(math.NaN(), old))
@@ -79,7 +89,7 @@ type problem struct {
 	*mixture.Problem
 	dev    compute.Device
 	op     measure.Operator
-	level  cmi.Level
+	level  krylov.Level
 	points [][]float64
 	locals []*mixture.Local
 }
@@ -98,7 +108,7 @@ func newProblem(t testing.TB, s size, alphaBar float64, images int) *problem {
 	op, err := measure.NewDense(dev, p.A)
 	require.NoError(t, err)
 	t.Cleanup(op.Close)
-	out := &problem{Problem: p, dev: dev, op: op, level: cmi.Level{AlphaBar: alphaBar, SigmaY: p.SigmaY}}
+	out := &problem{Problem: p, dev: dev, op: op, level: krylov.Level{AlphaBar: alphaBar, SigmaY: p.SigmaY}}
 	rng := rand.New(rand.NewPCG(5, 6))
 	for i := range images {
 		x := make([]float64, s.dim)
@@ -152,6 +162,18 @@ func newTerm(t testing.TB, dev compute.Device, op cmi.Operator, images int, o cm
 	require.NoError(t, err)
 	t.Cleanup(term.Close)
 	return term
+}
+
+// covariances are c A J Aᵀ of each image.
+func covariances(t testing.TB, dev compute.Device, op cmi.Operator, d *host, l krylov.Level) []dense.Covariance {
+	t.Helper()
+	ws := compute.NewWorkspace(dev)
+	t.Cleanup(ws.Free)
+	e, err := dense.New(dev, ws, op, d.images, dense.Trace, 1)
+	require.NoError(t, err)
+	c, err := e.Covariance(d, l)
+	require.NoError(t, err)
+	return c
 }
 
 // gradient is ∇I of each image by a term, on the host.

@@ -5,7 +5,7 @@ type Passes struct {
 	VJP    bool
 	JVP    int // directions at once, 0 for none
 	Second int // directions v at once whose D²f[v, v] is taken, 0 for none
-	Kept   int // directions of [Network.JVPKept], with [Network.SecondOfKept]; 0 for none
+	Cached int // directions of [Network.JVPCached], with [Network.SecondCached]; 0 for none
 }
 
 // Reserver is a [Device] whose convolutions take memory of their own when they first
@@ -33,10 +33,10 @@ func (n *Network) Foresee(images int, p Passes) (total, largest int64) {
 	if p.Second > 0 {
 		g.planTangent(&slots, 2*images*p.Second, false)
 	}
-	for range p.Kept {
+	for range p.Cached {
 		g.planTangent(&slots, images, true)
 	}
-	if p.Kept > 0 {
+	if p.Cached > 0 {
 		g.planTangent(&slots, images, false)
 		slots.keep(g.maxNonlinearInput(images))
 	}

@@ -25,7 +25,7 @@ type Network struct {
 	adjoint    []place
 	accumulate [][]bool
 	tangents   map[passKey][]place
-	kept       kept
+	cache      tangentCache
 
 	recordings map[passKey]Recording // of passes that have run, where the device can repeat them
 }
@@ -42,7 +42,7 @@ const (
 	valuePass passKind = iota
 	adjointPass
 	tangentPass
-	keptPass // images is the direction's number
+	cachedPass // images is the direction's number
 )
 
 // Compile reads the graph's weights and prepares them on a device, one layer at a
@@ -198,7 +198,7 @@ func (n *Network) Value(x Tensor, aux []float32) (Tensor, error) {
 			return Tensor{}, err
 		}
 	}
-	n.kept.taken = 0
+	n.cache.taken = 0
 	add(n.dev, n.at(n.value, g.input, x.N), x, false)
 	n.dev.Write(n.at(n.value, g.aux, x.N), aux)
 	n.pass(passKey{kind: valuePass}, func() {

@@ -10,37 +10,12 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/cmi/dense"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/compute/computetest"
+	"github.com/cmi-diffusion/cmi/sdk/krylov"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
-
-// tweedie is the Tweedie mean of a model at one x_t, with its derivatives.
-type tweedie struct {
-	prior.Point
-	dev       compute.Device
-	channels  int
-	cxt, ceps float64
-	buffers   *compute.Workspace
-}
-
-func (t *tweedie) map1(of func() (compute.Tensor, error), v compute.Tensor, cxt float64) (compute.Tensor, error) {
-	d, err := of()
-	if err != nil {
-		return d, err
-	}
-	out := t.buffers.Like(v)
-	t.dev.Combine(out, compute.Times(cxt, v), compute.Times(t.ceps, d.Channels(0, t.channels)))
-	return out, t.buffers.Err()
-}
-
-func (t *tweedie) JVP(v compute.Tensor) (compute.Tensor, error) {
-	return t.map1(func() (compute.Tensor, error) { return t.Point.JVP(v) }, v, t.cxt)
-}
-
-func (t *tweedie) Second(v, w compute.Tensor) (compute.Tensor, error) {
-	return t.map1(func() (compute.Tensor, error) { return t.Point.Second(v, w) }, v, 0)
-}
 
 // informationCases checks information/TASK: the Tweedie mean, the probe's
 // directions by K Lanczos steps and exactly, ∇I for each, the exact trace, and I.
@@ -98,7 +73,7 @@ func informationQuantity(name string) (q informationQuestion, ok bool) {
 	switch {
 	case name == "eps":
 		return informationQuestion{1e-5, false, func(t *informationTrial) ([]float32, error) {
-			return compute.ToHost(t.dev, t.at.Out().Channels(0, t.at.channels))
+			return compute.ToHost(t.dev, t.epsilon)
 		}}, true
 	case name == "x0":
 		return informationQuestion{1e-5, false, func(t *informationTrial) ([]float32, error) { return compute.ToHost(t.dev, t.x0) }}, true
@@ -142,11 +117,12 @@ type informationTrial struct {
 	*problem
 	dev        compute.Device
 	ws         *compute.Workspace
-	at         *tweedie
+	at         *prior.Tweedie
+	epsilon    compute.Tensor
 	x0         compute.Tensor
 	z          []float32
-	level      cmi.Level
-	covariance []cmi.Covariance
+	level      krylov.Level
+	covariance []dense.Covariance
 	exact      []float32 // v.exact
 }
 
@@ -155,7 +131,7 @@ func newInformationTrial(dir fs.FS, v *vectors, task string, dev compute.Device)
 	if err != nil {
 		return nil, err
 	}
-	t := &informationTrial{problem: p, dev: dev, ws: compute.NewWorkspace(dev)}
+	t := &informationTrial{problem: p, dev: dev, ws: compute.NewWorkspace(dev), at: prior.NewTweedie(p.model)}
 	if err := t.setUp(v); err != nil {
 		t.close()
 		return nil, err
@@ -176,22 +152,21 @@ func (t *informationTrial) setUp(v *vectors) error {
 	if t.z, err = v.values("z"); err != nil {
 		return err
 	}
-	timesteps := make([]int, x.N)
-	for n := range timesteps {
-		timesteps[n] = t.schedule.Timestep(i)
+	t.x0 = t.ws.Like(x)
+	if err := t.ws.Err(); err != nil {
+		return err
 	}
-	point, err := t.model.At(x, timesteps)
+	out, err := t.at.At(x, t.schedule, i, t.x0)
 	if err != nil {
 		return err
 	}
-	t.at = &tweedie{Point: point, dev: t.dev, channels: x.C, buffers: t.ws}
-	t.at.cxt, t.at.ceps = t.schedule.Tweedie(i)
-	t.level = cmi.Level{AlphaBar: t.schedule.AlphaBar(i), SigmaY: sigmaY}
-	t.x0, err = t.at.map1(func() (compute.Tensor, error) { return point.Out(), nil }, x, t.at.cxt)
-	return err
+	t.epsilon = out.Channels(0, x.C)
+	t.level = krylov.Level{AlphaBar: t.schedule.AlphaBar(i), SigmaY: sigmaY}
+	return nil
 }
 
 func (t *informationTrial) close() {
+	t.at.Close()
 	t.ws.Free()
 	t.problem.close()
 }
@@ -227,16 +202,15 @@ func (t *informationTrial) gradientAlong(v []float32) ([]float32, error) {
 }
 
 // covariances of the images, computed once.
-func (t *informationTrial) covariances() ([]cmi.Covariance, error) {
+func (t *informationTrial) covariances() ([]dense.Covariance, error) {
 	if t.covariance != nil {
 		return t.covariance, nil
 	}
-	term, err := t.term(0, cmi.Probe)
+	e, err := dense.New(t.dev, t.ws, t.operator, t.x0.N, dense.Trace, 1)
 	if err != nil {
 		return nil, err
 	}
-	defer term.Close()
-	t.covariance, err = term.Covariance(t.at, t.level)
+	t.covariance, err = e.Covariance(t.at, t.level)
 	return t.covariance, err
 }
 

@@ -120,7 +120,8 @@ func replay(ctx context.Context, dir fs.FS, v *vectors, task, run string, dev co
 		options.DDIM = &s.ddim
 	}
 	if withCMI {
-		options.CMI = &cmi.Options{Eta: 1, Weighting: cmi.Beta, Estimator: cmi.Probe, Probes: 1, Lanczos: 2, MaxAlphaBar: 1, Every: 1, TrustStd: 0.2}
+		options.CMI = &cmi.Options{Eta: 1, Weighting: cmi.Beta, Estimator: cmi.Probe, Probes: 1, Lanczos: 2, MaxAlphaBar: 1, Every: 1,
+			TrustStd: 0.2, TrustAncestral: true} // the reference's radius is DDPM's, for pigdm on DDIM too
 	}
 	solver, err := sdk.NewSolver(sdk.Problem{Prior: p.model, Operator: p.operator, Y: y, N: shape[0], SigmaY: sigmaY}, options)
 	if err != nil {

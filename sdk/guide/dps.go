@@ -123,6 +123,7 @@ func averagedGradient(s *Step, copies int) (g compute.Tensor, norm, residual []f
 	}
 	if copies == 0 {
 		residual, err = normCotangent(s, u, s.Clipped)
+		s.Residual = residual
 	} else {
 		one, noisy := s.Tensor("copy's cotangent", s.X), s.Tensor("copy", s.X)
 		if err := s.Work.Err(); err != nil {
@@ -154,7 +155,7 @@ func averagedGradient(s *Step, copies int) (g compute.Tensor, norm, residual []f
 	if s.Clips {
 		d.Map(u, compute.Clamp(-1, 1).Adjoint(false), s.X0, u)
 	}
-	if g, err = s.PullBack(u); err != nil {
+	if g, err = s.Denoiser.VJP(u); err != nil {
 		return g, nil, nil, err
 	}
 	norm, err = compute.Norms(d, g)

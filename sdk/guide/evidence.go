@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/krylov"
 )
 
 // Curvature is the innovation curvature: under p(x0|x_t) ≈ N(x̂0, Σ(x_t)) the
@@ -73,7 +73,7 @@ func (Evidence) Name() string { return "evidence" }
 
 // Cost implements [Method].
 func (m Evidence) Cost(s *diffusion.Schedule, index int) Cost {
-	return Cost{Guides: true, Adjoint: true, Directions: m.Lanczos, Kept: m.Curvature.Weight != 0, Jet: m.Curvature.acts(s, index)}
+	return Cost{Guides: true, Adjoint: true, Directions: m.Lanczos, Jet: m.Curvature.acts(s, index)}
 }
 
 // Validate implements [Validator].
@@ -86,23 +86,21 @@ func (m Evidence) Validate(*float64) error {
 
 // Step implements [Method]: K JVPs, one adjoint pass, and a jet with Curvature.
 func (m Evidence) Step(s *Step) error {
-	if s.solve == nil {
-		var err error
-		if s.solve, err = cmi.NewSolve(s.Device, s.Work, s.Operator, s.X.N, m.Lanczos, m.Curvature.Weight != 0); err != nil {
-			return err
-		}
+	if s.space == nil {
+		s.space = krylov.New(s.Device, s.Work, s.Operator, s.X.N, m.Lanczos)
 	}
 	residual := s.Tensor("residual", s.Y)
 	if err := s.Work.Err(); err != nil {
 		return err
 	}
 	innovation(s, residual)
-	w, err := s.solve.Innovation(s.Denoiser, cmi.Level{AlphaBar: s.Schedule.AlphaBar(s.Index), SigmaY: s.SigmaY}, residual)
+	level := krylov.Level{AlphaBar: s.Schedule.AlphaBar(s.Index), SigmaY: s.SigmaY}
+	w, err := s.space.Solve(s.Denoiser, level, residual, m.Curvature.acts(s.Schedule, s.Index))
 	if err != nil {
 		return err
 	}
 	if err := drift(s, w, m.Scale, true); err != nil {
 		return err
 	}
-	return m.Curvature.add(s, func() (compute.Tensor, error) { return s.solve.Second(s.Denoiser) })
+	return m.Curvature.add(s, func() (compute.Tensor, error) { return s.space.Second(s.Denoiser) })
 }

@@ -3,10 +3,11 @@
 package guide
 
 import (
-	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/krylov"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
 // Method turns the unconditional proposal of a step into the guided next state.
@@ -26,8 +27,7 @@ type Cost struct {
 	Guides     bool // the measurement moves the step
 	Adjoint    bool // takes Jᵀu
 	Directions int  // JVPs, one after the other
-	Kept       bool // their tangents are kept, for a jet along a combination of them
-	Jet        bool // takes D²x̂0[w, w]
+	Jet        bool // takes D²x̂0[w, w], w a combination of the Directions where there are any
 }
 
 // Passes is the cost in forwards.
@@ -36,10 +36,8 @@ func (c Cost) Passes() int {
 	if c.Adjoint {
 		passes++
 	}
-	if c.Jet && c.Kept {
-		passes += cmi.SecondPasses(c.Directions)
-	} else if c.Jet {
-		passes += cmi.SecondPasses(0)
+	if c.Jet {
+		passes += prior.SecondPasses(c.Directions)
 	}
 	return passes
 }
@@ -85,11 +83,8 @@ type Step struct {
 	Mean     compute.Tensor // its mean
 	Clips    bool
 
-	// Denoiser gives directional derivatives of x̂0, not clipped, at x_t.
-	Denoiser cmi.Denoiser
-	// PullBack is Jᵀu, J = ∂x̂0/∂x_t: one adjoint pass. The result is valid until
-	// the next call.
-	PullBack func(u compute.Tensor) (compute.Tensor, error)
+	// Denoiser gives derivatives of x̂0, not clipped, at x_t.
+	Denoiser prior.Denoiser
 	// Propose writes the sample and the mean that the base sampler would take with
 	// another x̂0 and the same noise.
 	Propose func(sample, mean, x0 compute.Tensor)
@@ -102,9 +97,10 @@ type Step struct {
 
 	Next     compute.Tensor // result: x_{t−1}
 	Guidance []float64      // result: ‖x_{t−1} − unguided‖ of each image
+	Residual []float64      // result: ‖y − f(Clipped)‖ of each image if the method needed it, else nil
 
 	scratch map[string]compute.Tensor
-	solve   *cmi.Solve // of [Evidence], made at its first step
+	space   *krylov.Space // of [Evidence], made at its first step
 }
 
 // Tensor is a scratch tensor of the method, made at the first call with that name

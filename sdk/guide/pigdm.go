@@ -72,7 +72,7 @@ func innovation(s *Step, dst compute.Tensor) {
 // drift moves the step along g = Jᵀ w, in the published DDIM form or as a guided mean.
 func drift(s *Step, w compute.Tensor, scale float64, guidedMean bool) error {
 	d, i := s.Device, s.Index
-	g, err := s.PullBack(w)
+	g, err := s.Denoiser.VJP(w)
 	if err != nil {
 		return err
 	}

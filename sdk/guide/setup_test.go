@@ -27,7 +27,7 @@ type trial struct {
 	y, x     [][]float64 // of each image
 	alphaBar float64
 	noise    []float32 // what Random gives
-	failing  error     // what PullBack returns, if not nil
+	failing  error     // what the denoiser's VJP returns, if not nil
 }
 
 const (
@@ -89,27 +89,15 @@ func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev com
 		X0: image(), Proposal: image(), Mean: image(), Next: image(), Clips: clips, Guidance: make([]float64, images),
 	}
 	require.NoError(t, ws.Err())
-	steps := make([]int, images)
-	for i := range steps {
-		steps[i] = schedule.Timestep(index)
-	}
-	point, err := model.At(tr.X, steps)
+	tweedie := prior.NewTweedie(model)
+	t.Cleanup(tweedie.Close)
+	tr.Epsilon, err = tweedie.At(tr.X, schedule, index, tr.X0)
 	require.NoError(t, err)
-	cxt, ceps := schedule.Tweedie(index)
-	tr.Epsilon = point.Out()
-	dev.Combine(tr.X0, compute.Times(cxt, tr.X), compute.Times(ceps, tr.Epsilon))
+	tr.Denoiser = denoiser{tweedie, tr}
 	tr.Clipped = tr.X0
 	if clips {
 		tr.Clipped = image()
 		dev.Map(tr.Clipped, compute.Clamp(-1, 1), tr.X0)
-	}
-	denoiser := tweedie{point, tr.Step, cxt, ceps}
-	tr.Denoiser = denoiser
-	tr.PullBack = func(u compute.Tensor) (compute.Tensor, error) {
-		if tr.failing != nil {
-			return compute.Tensor{}, tr.failing
-		}
-		return denoiser.JVP(u) // J is symmetric
 	}
 	noise := ws.FromHost(z, images, 1, 1, dim)
 	tr.Propose = func(sample, mean, x0 compute.Tensor) {
@@ -126,29 +114,17 @@ func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev com
 	return tr
 }
 
-// tweedie is the derivatives of x̂0.
-type tweedie struct {
-	prior.Point
-	s         *guide.Step
-	cxt, ceps float64
+// denoiser fails where the trial does.
+type denoiser struct {
+	prior.Denoiser
+	tr *trial
 }
 
-func (d tweedie) JVP(v compute.Tensor) (compute.Tensor, error) {
-	jv, err := d.Point.JVP(v)
-	out := d.s.Work.Like(v)
-	if err == nil {
-		d.s.Device.Combine(out, compute.Times(d.cxt, v), compute.Times(d.ceps, jv))
+func (d denoiser) VJP(u compute.Tensor) (compute.Tensor, error) {
+	if d.tr.failing != nil {
+		return compute.Tensor{}, d.tr.failing
 	}
-	return out, err
-}
-
-func (d tweedie) Second(v, w compute.Tensor) (compute.Tensor, error) {
-	d2, err := d.Point.Second(v, w)
-	out := d.s.Work.Like(v)
-	if err == nil {
-		d.s.Device.Combine(out, compute.Times(d.ceps, d2))
-	}
-	return out, err
+	return d.Denoiser.VJP(u)
 }
 
 // run takes the step and gives what it added to the proposal, image by image.

@@ -51,12 +51,12 @@ type Point interface {
 	Second(v, w compute.Tensor) (compute.Tensor, error)
 }
 
-// Keeper is a [Point] whose second derivative along a combination of directions
-// that have been asked for costs one pass less.
-type Keeper interface {
-	// JVPKept is JVP of one direction an image, kept as number k = 0, 1, … Cost 1 F.
-	JVPKept(k int, v compute.Tensor) (compute.Tensor, error)
-	// SecondOfKept is D²f[v, v], v = Σ_k coef[k]·v_k; coef[k] has a factor for each
-	// image. Cost 1 F.
-	SecondOfKept(coef [][]float64) (compute.Tensor, error)
+// TangentCache is a [Point] that can cache the tangents of a JVP at every layer, so that
+// the second derivative along a combination of such directions costs one pass less.
+type TangentCache interface {
+	// JVPCached is JVP of one direction an image, cached as number k = 0, 1, … Cost 1 F.
+	JVPCached(k int, v compute.Tensor) (compute.Tensor, error)
+	// SecondCached is D²f[v, v], v = Σ_k coef[k]·v_k of the cached directions; coef[k] has
+	// a factor for each image. Cost 1 F.
+	SecondCached(coef [][]float64) (compute.Tensor, error)
 }

@@ -38,7 +38,7 @@ func Networks(quick bool) []Case {
 		got, err := t.net.Second(v, v)
 		return t.compareWith(got, err, t.second(t.v, t.v))
 	})
-	add("second derivative along kept directions", 1e-4, func(t *networkTrial) (float64, error) {
+	add("second derivative along cached directions", 1e-4, func(t *networkTrial) (float64, error) {
 		const directions = 7 // more than Combine takes at once
 		coef, along := make([][]float64, directions), t.v.Like()
 		each := len(along.V) / along.N
@@ -51,12 +51,12 @@ func Networks(quick bool) []Case {
 					along.V[i] += c * v.V[i]
 				}
 			}
-			got, err := t.net.JVPKept(k, t.on(v))
+			got, err := t.net.JVPCached(k, t.on(v))
 			if e, err := t.compareWith(got, err, t.tangent(v)); err != nil || e > 1e-5 {
 				return e, err
 			}
 		}
-		got, err := t.net.SecondOfKept(coef)
+		got, err := t.net.SecondCached(coef)
 		return t.compareWith(got, err, t.second(along, along))
 	})
 	add("VJP against float64 tangents", 1e-5, func(t *networkTrial) (float64, error) {

@@ -7,9 +7,9 @@ import "fmt"
 // layer is linear in the direction, so it is the same combination of the tangents
 // that those JVPs had there. Only the layers that are not linear ask for it.
 
-// kept is the tangents at the inputs of nonlinear operations, one plan for each
+// tangentCache holds the tangents at the inputs of nonlinear operations, one plan for each
 // direction; all others are scratch.
-type kept struct {
+type tangentCache struct {
 	taken      int // directions whose JVP has been taken at this point
 	directions [][]place
 	second     []place // of the pass that reads them
@@ -21,36 +21,36 @@ type kept struct {
 // combineTerms is how many terms [Pointwise.Combine] takes.
 const combineTerms = 6
 
-// JVPKept is [Network.JVP] of one direction an image, kept as direction k ≥ 0 for
-// [Network.SecondOfKept] until the next Value.
-func (n *Network) JVPKept(k int, v Tensor) (Tensor, error) {
+// JVPCached is [Network.JVP] of one direction an image, whose tangents are cached as those
+// of direction k ≥ 0 for [Network.SecondCached] until the next Value.
+func (n *Network) JVPCached(k int, v Tensor) (Tensor, error) {
 	if err := n.check("a direction", v, n.graph.input, true); err != nil {
 		return Tensor{}, err
 	}
-	if v.N != n.batch || k < 0 || k > n.kept.taken {
-		return Tensor{}, fmt.Errorf("direction %d of %d images kept at a point of %d images after %d directions", k, v.N, n.batch, n.kept.taken)
+	if v.N != n.batch || k < 0 || k > n.cache.taken {
+		return Tensor{}, fmt.Errorf("direction %d of %d images at a point of %d images after %d directions", k, v.N, n.batch, n.cache.taken)
 	}
-	n.kept.taken = max(n.kept.taken, k+1)
-	if k == len(n.kept.directions) {
-		n.kept.directions = append(n.kept.directions, n.graph.planTangent(&n.pool, n.batch, true))
+	n.cache.taken = max(n.cache.taken, k+1)
+	if k == len(n.cache.directions) {
+		n.cache.directions = append(n.cache.directions, n.graph.planTangent(&n.pool, n.batch, true))
 	}
-	return n.push([]Tensor{v}, n.kept.directions[k], passKey{kind: keptPass, coefficients: 1, images: k})
+	return n.push([]Tensor{v}, n.cache.directions[k], passKey{kind: cachedPass, coefficients: 1, images: k})
 }
 
-// SecondOfKept is D²f[v, v] along v = Σ_k coef[k]·v_k of the first kept directions;
+// SecondCached is D²f[v, v] along v = Σ_k coef[k]·v_k of the first cached directions;
 // coef[k] has a factor for each image.
-func (n *Network) SecondOfKept(coef [][]float64) (Tensor, error) {
+func (n *Network) SecondCached(coef [][]float64) (Tensor, error) {
 	g := n.graph
-	if len(coef) < 1 || len(coef) > n.kept.taken {
-		return Tensor{}, fmt.Errorf("%d factors of %d kept directions", len(coef), n.kept.taken)
+	if len(coef) < 1 || len(coef) > n.cache.taken {
+		return Tensor{}, fmt.Errorf("%d factors of %d cached directions", len(coef), n.cache.taken)
 	}
-	if n.kept.second == nil {
-		n.kept.second, n.kept.combined = g.planTangent(&n.pool, n.batch, false), n.pool.keep(g.maxNonlinearInput(n.batch))
+	if n.cache.second == nil {
+		n.cache.second, n.cache.combined = g.planTangent(&n.pool, n.batch, false), n.pool.keep(g.maxNonlinearInput(n.batch))
 	}
 	if err := n.allocate(); err != nil {
 		return Tensor{}, err
 	}
-	where, images := n.kept.second, n.batch
+	where, images := n.cache.second, n.batch
 	x := n.at(where, g.input, images)
 	n.dev.Combine(x, Times(0, n.at(n.value, g.input, images)))
 	var in, ab []Tensor
@@ -62,8 +62,8 @@ func (n *Network) SecondOfKept(coef [][]float64) (Tensor, error) {
 		in = n.args(in, n.value, nd, images, false)
 		ab = n.args(ab, where, nd, images, true)
 		if j, ok := g.nonlinearInput(nd); ok {
-			n.kept.sum[0] = n.combine(j, coef)
-			a := n.kept.sum[:]
+			n.cache.sum[0] = n.combine(j, coef)
+			a := n.cache.sum[:]
 			nd.op.(nonlinearOperation).second(n.dev, out, n.aux[i], in, a, a, ab)
 		} else {
 			nd.op.tangent(n.dev, out, n.aux[i], in, ab)
@@ -93,18 +93,18 @@ func (g *Graph) maxNonlinearInput(images int) (floats int) {
 	return floats
 }
 
-// combine is Σ_k coef[k]·a_k of node j's kept tangents.
+// combine is Σ_k coef[k]·a_k of node j's cached tangents.
 func (n *Network) combine(j Node, coef [][]float64) Tensor {
 	nd := n.graph.nodes[j]
-	sum := Dense(n.slots[n.kept.combined], n.batch, nd.c, nd.h, nd.w)
+	sum := Dense(n.slots[n.cache.combined], n.batch, nd.c, nd.h, nd.w)
 	const most = combineTerms - 1 // one is the sum so far
 	for from := 0; from < len(coef); from += most {
-		all := n.kept.terms[:0]
+		all := n.cache.terms[:0]
 		if from > 0 {
 			all = append(all, Times(1, sum))
 		}
 		for k := from; k < min(from+most, len(coef)); k++ {
-			all = append(all, Term{n.at(n.kept.directions[k], j, n.batch), coef[k]})
+			all = append(all, Term{n.at(n.cache.directions[k], j, n.batch), coef[k]})
 		}
 		n.dev.Combine(sum, all...)
 	}

@@ -1,4 +1,4 @@
-package cmi
+package dense
 
 import (
 	"fmt"
@@ -7,51 +7,53 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/krylov"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
 // twoTrace is the paper's literal form (eqs. 20-22): with
 // Σ1 = c J, Σ2 = (Σ1⁻¹ + AᵀR⁻¹A)⁻¹ and a probe z in image space,
 // ½ [zᵀΣ1⁻¹∇Σ1 z − zᵀΣ1⁻¹Σ2Σ1⁻¹∇Σ1 z]. Σ1⁻¹ is n × n and ill-conditioned, which
 // is why the product uses the other form.
-func (t *Term) twoTrace(d Denoiser, l Level, probe func(k int, z []float32)) ([][]float64, error) {
-	n := t.v.Len()
-	if n > MaxDense {
-		return nil, fmt.Errorf("%d pixels are too many for the two-trace estimator (at most %d): use the probe estimator", n, MaxDense)
+func (est *Estimator) twoTrace(d prior.Denoiser, l krylov.Level, probe func(k int, z []float32)) ([][]float64, error) {
+	n := est.grad.Len()
+	if n > Limit {
+		return nil, fmt.Errorf("%d pixels are too many for the two-trace estimator (at most %d): use the probe estimator", n, Limit)
 	}
-	every := make([][]int, t.n)
+	every := make([][]int, est.n)
 	for i := range every {
 		for p := range n {
 			every[i] = append(every[i], p)
 		}
 	}
-	jacobian, err := t.columns(n, t.v, unit(every), t.v, func(dst, dirs compute.Tensor) error {
+	jacobian, err := est.columns(n, est.grad, unit(every), est.grad, func(dst, dirs compute.Tensor) error {
 		jv, err := d.JVP(dirs)
 		if err == nil {
-			t.dev.Combine(dst, compute.Times(1, jv))
+			est.dev.Combine(dst, compute.Times(1, jv))
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	at, err := t.Measured()
+	at, err := est.Measured()
 	if err != nil {
 		return nil, err
 	}
-	back, err := t.adjointRows(at)
+	back, err := est.adjointRows(at)
 	if err != nil {
 		return nil, err
 	}
-	z := t.draw(probe, t.n*n)
-	first := make([][][]float64, t.n) // [image][probe]: (Σ1⁻¹ − Σ1⁻¹Σ2Σ1⁻¹) z
-	for i := range t.n {
+	z := est.draw(probe, est.n*n)
+	first := make([][][]float64, est.n) // [image][probe]: (Σ1⁻¹ − Σ1⁻¹Σ2Σ1⁻¹) z
+	for i := range est.n {
 		a := mat.NewDense(len(at[i]), n, nil)
 		for r, row := range back[i] {
 			a.SetRow(r, row)
 		}
 		var information mat.Dense // AᵀR⁻¹A
 		information.Mul(a.T(), a)
-		information.Scale(1/l.sigmaY2(), &information)
+		information.Scale(1/l.S2(), &information)
 		sigma1 := mat.NewDense(n, n, nil)
 		for r := range n {
 			for c := range n {
@@ -78,8 +80,8 @@ func (t *Term) twoTrace(d Denoiser, l Level, probe func(k int, z []float32)) ([]
 			first[i] = append(first[i], y.RawVector().Data)
 		}
 	}
-	scale := float32(1 / math.Sqrt(float64(t.opt.Probes)))
-	return t.jets(d, l, t.opt.Probes, func(dst []float32, k, i int) {
+	scale := float32(1 / math.Sqrt(float64(est.probes)))
+	return est.jets(d, l, est.probes, func(dst []float32, k, i int) {
 		for p, v := range first[i][k] {
 			dst[p] = scale * float32(v)
 		}
