@@ -22,7 +22,7 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 	if c.w == nil {
 		return
 	}
-	biased := float32(0)
+	biased := 0 // the bias has as many values as the forward map has outputs: the adjoint must not read it
 	if mode.Bias && !mode.Adjoint {
 		biased = 1
 	}
@@ -30,7 +30,7 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 	if c.add = mode.Add; c.add.Buf == nil {
 		c.add, added = dst, 0
 	}
-	c.params = []parameter{u("inputs", src.C), u("outputs", dst.C), u("quads", ceil(dst.C, 4)), f("biased", biased), u("added", added)}
+	c.params = []parameter{u("inputs", src.C), u("outputs", dst.C), u("quads", ceil(dst.C, 4)), u("biased", biased), u("added", added)}
 	if w.shape.Kernel == 1 && src.H*src.W == 1 {
 		d.linear(&c)
 		return

@@ -100,7 +100,10 @@ fn conv3(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) s
     at += p.plane;
   }
 #for q < QUADS
-  let b${q} = $bias[quad + ${q}u] * p.biased;
+  var b${q} = vec4<f32>(0.0, 0.0, 0.0, 0.0);
+  if (p.biased == 1u) {
+    b${q} = $bias[quad + ${q}u];
+  }
 #for o < 4
   let o${q}_${o} = (quad + ${q}u) * 4u + ${o}u;
   if (o${q}_${o} < p.outputs) {
@@ -158,7 +161,10 @@ fn conv1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) s
     at += p.pixels;
   }
 #for q < QUADS
-  let b${q} = $bias[quad + ${q}u] * p.biased;
+  var b${q} = vec4<f32>(0.0, 0.0, 0.0, 0.0);
+  if (p.biased == 1u) {
+    b${q} = $bias[quad + ${q}u];
+  }
 #for o < 4
   let o${q}_${o} = (quad + ${q}u) * 4u + ${o}u;
   if (o${q}_${o} < p.outputs) {
@@ -201,7 +207,10 @@ fn linear(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) 
     a${c} += k * $x[x${c} + i];
 #end
   }
-  let b = $bias[quad] * p.biased;
+  var b = vec4<f32>(0.0, 0.0, 0.0, 0.0);
+  if (p.biased == 1u) {
+    b = $bias[quad];
+  }
 #for o < 4
   let o${o} = quad * 4u + ${o}u;
   if (o${o} < p.outputs) {

@@ -43,6 +43,23 @@ func blockSize(bytes int) int {
 
 // acquire is a block of at least so many bytes, its contents unspecified.
 func (d *Device) acquire(bytes int) (*block, error) {
+	b, err := d.block(bytes)
+	if err == nil {
+		d.poison(b)
+	}
+	return b, err
+}
+
+// poison fills a block with NaN where [compute.Poison] says so.
+func (d *Device) poison(b *block) {
+	if d.poisons {
+		d.immediate.flush()
+		d.gpu.WriteBuffer(b.id, 0, bytesOf(slices.Repeat([]float32{compute.Unwritten}, b.bytes/4)))
+	}
+}
+
+// block takes a block of at least so many bytes from the pool or the driver.
+func (d *Device) block(bytes int) (*block, error) {
 	most := min(d.limits.MaxBinding, d.limits.MaxBuffer)
 	if bytes > most {
 		return nil, fmt.Errorf("webgpu: an array of %s, the adapter's take at most %s: %w",
@@ -187,6 +204,7 @@ const scratches = 6
 func (d *Device) scratched(slot, floats int) *block {
 	b := d.scratch[slot]
 	if b != nil && b.bytes >= 4*floats {
+		d.poison(b)
 		return b
 	}
 	fresh, err := d.acquire(4 * floats)

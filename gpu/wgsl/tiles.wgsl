@@ -73,7 +73,10 @@ fn tiled3(@builtin(local_invocation_index) id: u32, @builtin(workgroup_id) g: ve
   if (q >= p.quads) {
     return;
   }
-  let b = $bias[q] * p.biased;
+  var b = vec4<f32>(0.0, 0.0, 0.0, 0.0);
+  if (p.biased == 1u) {
+    b = $bias[q];
+  }
 #for r < 2
 #for c < 4
   if (y0 + row + ${r}u < p.height && x0 + col + ${c}u < p.width) {
@@ -144,7 +147,10 @@ fn tiled1(@builtin(local_invocation_index) id: u32, @builtin(workgroup_id) g: ve
   if (q >= p.quads) {
     return;
   }
-  let b = $bias[q] * p.biased;
+  var b = vec4<f32>(0.0, 0.0, 0.0, 0.0);
+  if (p.biased == 1u) {
+    b = $bias[q];
+  }
 #for c < 8
   if (x0 + run + ${c * RUNS}u < p.pixels) {
     let v = a${c} * scale.z * scale.w + b;

@@ -34,6 +34,7 @@ type Device struct {
 	staged    int     // floats of tiles at a time
 	subgroups bool    // sums of workgroups by subgroups, where the driver takes them
 	immediate *stream // the stream when nothing is recorded
+	poisons   bool    // blocks are full of NaN when they are handed out, see compute.Poison
 }
 
 var (
@@ -68,6 +69,9 @@ func New(gpu webgpu.GPU, o Options) (*Device, error) {
 	}
 	subgroups, err := compute.Switch("CMI_SUBGROUPS")
 	if err != nil {
+		return nil, fmt.Errorf("webgpu: %w", err)
+	}
+	if d.poisons, err = compute.Poison(); err != nil {
 		return nil, fmt.Errorf("webgpu: %w", err)
 	}
 	if d.stream, err = d.newStream(false); err != nil {

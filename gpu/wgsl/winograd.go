@@ -101,7 +101,7 @@ func (d *Device) convWinograd(c *convolution, s scheme, weights *block) {
 			params: append([]parameter{u("channels", inputs)}, params...),
 		}, tiles*inputs, float64(2*points*pointwiseWork))
 		product := convolution{dst: m, src: v, add: m, w: weights, bias: c.bias, params: []parameter{
-			u("inputs", inputs), u("outputs", outputs), u("quads", ceil(outputs, 4)), f("biased", 0), u("added", 0)}, perImage: ceil(outputs, 8) * 2 * inputs}
+			u("inputs", inputs), u("outputs", outputs), u("quads", ceil(outputs, 4)), u("biased", 0), u("added", 0)}, perImage: ceil(outputs, 8) * 2 * inputs}
 		inner := d.variant(&product, 1)
 		inner.run(d, &product, inner)
 		d.invocations(call{

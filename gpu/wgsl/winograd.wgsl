@@ -122,7 +122,10 @@ fn tiles_out(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
 #end
   let column${c} = back(m${c});
 #end
-  let bias = $bias[channel] * p.biased;
+  var bias = 0.0;
+  if (p.biased == 1u) {
+    bias = $bias[channel];
+  }
   let at = (channel * p.height + y) * p.width + x;
   let to = dst_image(n) + at;
   let more = add_image(n) + at;

@@ -55,6 +55,9 @@ func Open(threads int) (*Device, error) {
 	if _, err := compute.Switch("CMI_WINOGRAD"); err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
+	if _, err := compute.Poison(); err != nil {
+		return nil, fmt.Errorf("cpu: %w", err)
+	}
 	if _, err := named(os.Getenv("CMI_CPU")); err != nil {
 		return nil, err
 	}
@@ -132,7 +135,9 @@ func (d *Device) Alloc(floats int) (compute.Buffer, error) {
 			return nil, fmt.Errorf("cpu: an array of %d MiB, %d MiB are free: %w", 4*int64(floats)>>20, free>>20, compute.ErrMemory)
 		}
 	}
-	return &buffer{make([]float32, floats)}, nil
+	b := &buffer{make([]float32, floats)}
+	d.pool.poison(b.data)
+	return b, nil
 }
 
 // Free implements [compute.Memory].
@@ -177,6 +182,7 @@ func (d *Device) staged(floats int) []float32 {
 	if cap(d.stage) < floats {
 		d.stage = make([]float32, floats)
 	}
+	d.pool.poison(d.stage[:floats])
 	return d.stage[:floats]
 }
 

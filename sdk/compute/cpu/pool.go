@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
 // worker holds what one thread owns.
@@ -11,6 +13,7 @@ type worker struct {
 	wake    chan struct{}
 	asleep  atomic.Bool
 	scratch []float32
+	pool    *pool
 	// Arguments and results of kernels, here so that a call allocates nothing:
 	act         act
 	group       group
@@ -28,7 +31,17 @@ func (w *worker) floats(n int) []float32 {
 	if cap(w.scratch) < n {
 		w.scratch = make([]float32, n)
 	}
+	w.pool.poison(w.scratch[:n])
 	return w.scratch[:n]
+}
+
+// poison fills values with NaN where [compute.Poison] says so.
+func (p *pool) poison(values []float32) {
+	if p.poisons {
+		for i := range values {
+			values[i] = compute.Unwritten
+		}
+	}
 }
 
 // pool runs numbered tasks on its workers, the first of which is the caller.
@@ -42,6 +55,7 @@ type pool struct {
 	undone  atomic.Int64 // tasks not yet finished
 	waiting atomic.Bool  // the caller sleeps until none is
 	done    chan struct{}
+	poisons bool // memory is full of NaN when it is handed out, see compute.Poison
 	eager   bool // threads have a processor each: they poll for work before they sleep
 }
 
@@ -73,9 +87,10 @@ func (p *pool) spin(count *atomic.Int64, zero bool) bool {
 
 func newPool(threads int) *pool {
 	p := &pool{workers: make([]*worker, max(threads, 1)), done: make(chan struct{}, 1)}
+	p.poisons, _ = compute.Poison() // Open refuses another value
 	p.eager = threads <= min(runtime.GOMAXPROCS(0), runtime.NumCPU())
 	for i := range p.workers {
-		w := &worker{wake: make(chan struct{}, 1)}
+		w := &worker{wake: make(chan struct{}, 1), pool: p}
 		p.workers[i] = w
 		if i > 0 {
 			go p.help(w)
