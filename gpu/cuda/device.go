@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -21,6 +22,7 @@ type Device struct {
 	used      int64         // the sum of pieces
 	scratch   scratch
 	tape      *recording // what is being recorded
+	poisons   bool       // memory is full of NaN when it is handed out, see compute.Poison
 }
 
 var (
@@ -40,7 +42,11 @@ func New(driver Driver, o Options) (*Device, error) {
 	if info.Major < 8 {
 		return nil, fmt.Errorf("cuda: %s has compute capability %d.%d, 8.0 (A100) or later is needed", info.Name, info.Major, info.Minor)
 	}
-	d := &Device{driver: driver, info: info, precision: o.Precision, kernels: map[string]Kernel{},
+	poisons, err := compute.Poison()
+	if err != nil {
+		return nil, fmt.Errorf("cuda: %w", err)
+	}
+	d := &Device{driver: driver, poisons: poisons, info: info, precision: o.Precision, kernels: map[string]Kernel{},
 		live: map[*buffer]bool{}, pieces: map[Ptr]int{}, spare: map[int][]Ptr{}}
 	d.Guard = compute.NewGuard("cuda", d.owns)
 	return d, nil
@@ -124,6 +130,22 @@ func rounded(bytes int) int { return max(256, (bytes+255)&^255) }
 // reserve takes a spare piece of memory or a new one; where there is none, the
 // spare ones are given up first.
 func (d *Device) reserve(bytes int) (Ptr, error) {
+	p, err := d.piece(bytes)
+	if err == nil {
+		d.poison(p, bytes)
+	}
+	return p, err
+}
+
+// poison fills memory with NaN where [compute.Poison] says so.
+func (d *Device) poison(p Ptr, bytes int) {
+	if d.poisons {
+		d.driver.Upload(p, bytesOf(slices.Repeat([]float32{compute.Unwritten}, rounded(bytes)/4)))
+	}
+}
+
+// piece takes memory from what is spare or from the driver.
+func (d *Device) piece(bytes int) (Ptr, error) {
 	bytes = rounded(bytes)
 	if s := d.spare[bytes]; len(s) > 0 {
 		d.spare[bytes] = s[:len(s)-1]

@@ -90,6 +90,9 @@ type scratch struct {
 // what it was before is kept until the end, as recordings use it.
 func (d *Device) temporary(bytes int) Ptr {
 	if bytes <= d.scratch.bytes || d.Err() != nil {
+		if bytes > 0 && d.Err() == nil {
+			d.poison(d.scratch.ptr, bytes)
+		}
 		return d.scratch.ptr
 	}
 	bytes = max(bytes, 3*d.scratch.bytes/2)

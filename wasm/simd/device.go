@@ -14,6 +14,7 @@ package simd
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -29,6 +30,7 @@ type Device struct {
 	recording bool
 	commands  address // room for queued commands in the module's memory
 	partial   buffer  // sums of Dots
+	poisons   bool    // arrays are full of NaN when they are handed out, see compute.Poison
 }
 
 var (
@@ -52,6 +54,9 @@ func New(description string, limit int64) (*Device, error) {
 		limit: min(limit-own, maxBytes),
 	}
 	var err error
+	if d.poisons, err = compute.Poison(); err != nil {
+		return nil, fmt.Errorf("cpu: %w", err)
+	}
 	d.commands, err = d.allocate(4 * queueWords)
 	return d, err
 }
@@ -96,10 +101,22 @@ func owns(b compute.Buffer) bool {
 func (d *Device) allocate(bytes int) (address, error) {
 	if bytes <= maxBytes {
 		if at := allocBytes(uint32(bytes)); at != 0 {
+			if d.poisons {
+				d.poison(address(at), bytes)
+			}
 			return address(at), nil
 		}
 	}
 	return 0, fmt.Errorf("cpu: %d bytes: %w", bytes, compute.ErrMemory)
+}
+
+// poison fills an array with NaN, at most its first 64 MiB.
+func (d *Device) poison(at address, bytes int) {
+	values := min(bytes, 64<<20) / 4
+	nan := slices.Repeat([]float32{compute.Unwritten}, min(values, 1<<16))
+	for from := 0; from < values; from += len(nan) {
+		copyTo(at+address(4*from), nan[:min(len(nan), values-from)])
+	}
 }
 
 // Alloc implements [compute.Memory].
