@@ -32,12 +32,16 @@ func TestNewSolverErrors(t *testing.T) {
 	nan, inf := math.NaN(), math.Inf(1)
 	y := func(v float64) []float32 { return []float32{1, 2, float32(v), 4, 5, 6} }
 	for says, change := range map[string]func(p *sdk.Problem, o *sdk.Options){
-		"a prior, ":                     func(p *sdk.Problem, _ *sdk.Options) { p.Prior = nil },
-		"an operator":                   func(p *sdk.Problem, _ *sdk.Options) { p.Operator = nil },
-		"not both":                      func(p *sdk.Problem, _ *sdk.Options) { p.Nonlinear = measure.Linear(p.Operator) },
-		"is not linear: use method dps": func(p *sdk.Problem, _ *sdk.Options) { p.Nonlinear, p.Operator = measure.Linear(p.Operator), nil },
-		"method":                        func(_ *sdk.Problem, o *sdk.Options) { o.Method = nil },
-		"a schedule":                    func(_ *sdk.Problem, o *sdk.Options) { o.Schedule = nil },
+		"a prior, ":   func(p *sdk.Problem, _ *sdk.Options) { p.Prior = nil },
+		"an operator": func(p *sdk.Problem, _ *sdk.Options) { p.Operator = nil },
+		"an operator is needed by the method unconditional and by the information term": func(p *sdk.Problem, o *sdk.Options) {
+			p.Operator, p.Y, o.Method = nil, nil, guide.Unconditional{}
+		},
+		"need 0 values, got 6":                              func(p *sdk.Problem, o *sdk.Options) { p.Operator, o.Method, o.CMI = nil, guide.Unconditional{}, nil },
+		"is not linear: use method dps":                     func(p *sdk.Problem, _ *sdk.Options) { p.Operator = nonlinear{p.Operator} },
+		"dense has no gradient, which the method dps needs": func(p *sdk.Problem, o *sdk.Options) { p.Operator, o.CMI = opaque{p.Operator}, nil },
+		"method":     func(_ *sdk.Problem, o *sdk.Options) { o.Method = nil },
+		"a schedule": func(_ *sdk.Problem, o *sdk.Options) { o.Schedule = nil },
 		"images of 1×1×7, the prior's are 1×1×8": func(p *sdk.Problem, _ *sdk.Options) { p.Operator = other },
 		"need 6 values, got 5":                   func(p *sdk.Problem, _ *sdk.Options) { p.Y = p.Y[:5] },
 		"need 9 values, got 6":                   func(p *sdk.Problem, _ *sdk.Options) { p.N = 3 },
@@ -82,22 +86,44 @@ func TestNewSolverErrors(t *testing.T) {
 	}
 }
 
+// opaque hides all of an operator but what it measures.
+type opaque struct{ measure.Operator }
+
+// nonlinear hides that an operator is linear.
+type nonlinear struct{ measure.Operator }
+
+func (n nonlinear) VJP(dst, x, u compute.Tensor) { measure.VJP(n.Operator, dst, x, u) }
+
 // A nonlinear operator that is in truth a linear one restores the same picture.
 func TestNonlinearOperator(t *testing.T) {
 	p, o := gaussians(t, device(t, 1), 2, 5)
 	o.CMI = nil
 	o.OnStep = func(r sdk.Progress) { assert.Len(t, r.Residual, 2) }
-	want := restore(t, p, o)
-	p.Nonlinear, p.Operator = measure.Linear(p.Operator), nil
-	assert.Equal(t, want, restore(t, p, o))
-	for _, m := range []guide.Method{guide.MCG{}, guide.Projection{}, guide.DSG{Interval: 1, Rate: 0.2}, guide.PiGDM{Scale: 1}, guide.Evidence{Scale: 1, Lanczos: 1}} {
+	linear := p.Operator
+	for _, m := range []guide.Method{guide.Unconditional{}, guide.DPS{Scale: 0.3}, guide.DPS{Scale: 0.3, Copies: 2}, guide.DSG{Interval: 1, Rate: 0.2}} {
+		o.Method, p.Operator = m, linear
+		want := restore(t, p, o)
+		p.Operator = nonlinear{linear}
+		assert.Equal(t, want, restore(t, p, o), m.Name())
+	}
+	for _, m := range []guide.Method{guide.MCG{}, guide.Projection{}, guide.PiGDM{Scale: 1}, guide.Evidence{Scale: 1, Lanczos: 1}} {
 		o.Method = m
 		assert.ErrorContains(t, p.Validate(o), "is not linear", m.Name())
 	}
-	for _, m := range []guide.Method{guide.Unconditional{}, guide.DPS{Scale: 0.3, Copies: 2}} {
-		o.Method = m
-		restore(t, p, o)
+}
+
+// Without an operator a run draws from the prior: what it draws with one that no method
+// looks at, without residuals.
+func TestNothingMeasured(t *testing.T) {
+	p, o := pictures(t, device(t, 1), "sr4", 2, 3)
+	o.Method, o.CMI, o.Preview = guide.Unconditional{}, nil, true
+	want := restore(t, p, o)
+	p.Operator, p.Y, p.SigmaY = nil, nil, 0
+	o.OnStep = func(r sdk.Progress) {
+		assert.Nil(t, r.Residual)
+		assert.Equal(t, r.Preview[len(r.Preview)/2:], r.Of(1).Preview)
 	}
+	assert.Equal(t, want, restore(t, p, o))
 }
 
 func ptr(v float64) *float64 { return &v }

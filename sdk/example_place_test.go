@@ -47,7 +47,7 @@ func ExamplePlace() {
 	}
 	x, err := place.Restore(ctx, func(m prior.Model) (sdk.Problem, func(), error) {
 		c, h, w := m.Image()
-		blur, err := measure.ForTask("blur", m.Device(), c, h, w, nil)
+		blur, err := measure.ForTask("blur", m.Device(), c, h, w, measure.Inputs{})
 		if err != nil {
 			return sdk.Problem{}, nil, err
 		}

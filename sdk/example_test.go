@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log"
-	"math/rand/v2"
 
 	"github.com/cmi-diffusion/cmi/examples/faces"
 	"github.com/cmi-diffusion/cmi/sdk"
@@ -36,7 +35,7 @@ func ExampleRestore() {
 
 	const sigmaY = 0.05
 	c, h, w := model.Image()
-	quarter, err := measure.ForTask("sr4", dev, c, h, w, rand.New(rand.NewPCG(1, 1)))
+	quarter, err := measure.ForTask("sr4", dev, c, h, w, measure.Inputs{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -11,26 +11,16 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
-// Problem is a batch of N measurements y = A x0 + n of unknown images x0, all of one
+// Problem is a batch of N measurements y = f(x0) + n of unknown images x0, all of one
 // shape, and the model that says what images look like. Images measured differently
-// are one batch by [measure.NewPerImage].
+// are one batch by [measure.NewPerImage]. Without an operator nothing is measured, and
+// the run draws N images from the prior: take the method [guide.Unconditional].
 type Problem struct {
 	Prior    prior.Model
-	Operator measure.Operator // A, on the prior's device, for images of the prior's size
-	// Nonlinear is the measurement y = f(x0) + n instead of a linear Operator; only
-	// methods that need no more than f's gradient take it (guide.DPS).
-	Nonlinear measure.Differentiable
-	Y         []float32 // N measurements, dense [N,Out]; zero where nothing is measured
-	N         int       // ≥ 1
-	SigmaY    float64   // standard deviation of the measurement noise, > 0, images in [−1, 1]
-}
-
-// forward is the problem's operator, linear or not.
-func (p Problem) forward() measure.Differentiable {
-	if p.Operator != nil {
-		return measure.Linear(p.Operator)
-	}
-	return p.Nonlinear
+	Operator measure.Operator // f, on the prior's device, for images of the prior's size
+	Y        []float32        // N measurements, dense [N,Out]; zero where nothing is measured
+	N        int              // ≥ 1
+	SigmaY   float64          // standard deviation of the measurement noise, > 0, images in [−1, 1]
 }
 
 // Options say how to sample. Start from [Defaults].
@@ -49,40 +39,40 @@ type Options struct {
 	// OnStep is called after every step, on the sampler's goroutine. What it is given
 	// stays valid.
 	OnStep func(Progress)
-	// Preview asks for x̂0 in Progress.
+	// Preview makes every Progress carry the current estimate x̂0.
 	Preview bool
 	// Saved, where not nil, is given the state after every step. A run that is given
 	// the state of an earlier one with the same options goes on from it.
 	Saved *Saved
 }
 
-// Progress is what a step tells. Slices but Preview have a value for each image.
+// Progress is the report of a step. Slices but Preview have a value for each image.
 type Progress struct {
 	Step, Steps int       // Step counts from 1
+	Images      int       // of the batch
 	Passes      int       // network passes so far, in units of one forward (F)
-	Residual    []float64 // ‖y − A x̂0‖ of each image
-	Information []float64 // estimate of I(x0; y | x_t) in nats; nil where the term does not act
+	Residual    []float64 // ‖y − f(x̂0)‖; nil without an operator
+	Information []float64 // estimate of I(x0; y | x_t) in nats; nil if the term was off in this step
 	Gradient    []float64 // ‖∇I‖; nil likewise
 	Applied     []float64 // ‖w_t ∇I‖ after limiting; nil likewise
-	Limited     int       // images whose term the trust radius shortened
-	LimitedOf   []bool    // which they are; nil where the term does not act
+	Limited     []bool    // did the trust radius shorten the term? nil likewise
 	Preview     []float32 // clipped x̂0 [N,C,H,W]; nil unless asked for
 }
 
-// Of is what it tells of one image of the batch; passes are those of the batch's run,
-// which are those of the image sampled alone.
+// Of returns the progress of one image. Passes stays as it is: an image takes as many
+// network passes alone as in a batch.
 func (p Progress) Of(image int) Progress {
 	one := p
-	one.Residual = p.Residual[image : image+1]
+	one.Images = 1
+	if p.Residual != nil {
+		one.Residual = p.Residual[image : image+1]
+	}
 	if p.Information != nil {
-		one.Information, one.Gradient, one.Applied = p.Information[image:image+1], p.Gradient[image:image+1], p.Applied[image:image+1]
-		one.LimitedOf, one.Limited = p.LimitedOf[image:image+1], 0
-		if one.LimitedOf[0] {
-			one.Limited = 1
-		}
+		one.Information, one.Gradient = p.Information[image:image+1], p.Gradient[image:image+1]
+		one.Applied, one.Limited = p.Applied[image:image+1], p.Limited[image:image+1]
 	}
 	if p.Preview != nil {
-		size := len(p.Preview) / len(p.Residual)
+		size := len(p.Preview) / p.Images
 		one.Preview = p.Preview[image*size : (image+1)*size]
 	}
 	return one
@@ -101,31 +91,11 @@ type Noise interface {
 // Validate says what is wrong with a problem and its options, before any work: what is
 // missing, shapes that don't agree, values that are not finite or out of range.
 func (p Problem) Validate(o Options) error {
-	if p.Prior == nil || p.Operator == nil && p.Nonlinear == nil || o.Method == nil || o.Schedule == nil {
-		return fmt.Errorf("a prior, an operator, a method and a schedule are needed")
+	if p.Prior == nil || o.Method == nil || o.Schedule == nil {
+		return fmt.Errorf("a prior, a method and a schedule are needed")
 	}
-	if p.Operator != nil && p.Nonlinear != nil {
-		return fmt.Errorf("a problem has a linear operator or a nonlinear one, not both")
-	}
-	forward := p.forward()
-	if _, any := o.Method.(guide.GradientOnly); p.Operator == nil && (o.CMI != nil || !any) {
-		return fmt.Errorf("%s is not linear: use method dps without the information term", forward.Name())
-	}
-	c, h, w := p.Prior.Image()
-	if oc, oh, ow := forward.In(); oc != c || oh != h || ow != w {
-		return fmt.Errorf("the operator %s measures images of %d×%d×%d, the prior's are %d×%d×%d", forward.Name(), oc, oh, ow, c, h, w)
-	}
-	yc, yh, yw := forward.Out()
-	if p.N < 1 || len(p.Y) != p.N*yc*yh*yw {
-		return fmt.Errorf("%d measurements of %d×%d×%d need %d values, got %d", p.N, yc, yh, yw, p.N*yc*yh*yw, len(p.Y))
-	}
-	for i, v := range p.Y {
-		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-			return fmt.Errorf("measurement value %d is %v, finite numbers are wanted", i, v)
-		}
-	}
-	if !(p.SigmaY > 0) || math.IsInf(p.SigmaY, 0) {
-		return fmt.Errorf("the measurement noise is %v, a positive number is wanted (0.05 in the paper): for a measurement without noise take a small one, such as 0.005", p.SigmaY)
+	if err := p.validateMeasurement(o); err != nil {
+		return err
 	}
 	if t := o.Schedule.Timestep(o.Schedule.Len() - 1); t >= p.Prior.Steps() {
 		return fmt.Errorf("the schedule reaches timestep %d, the prior knows 0 to %d", t, p.Prior.Steps()-1)
@@ -152,4 +122,44 @@ func (p Problem) Validate(o Options) error {
 		return fmt.Errorf("the term is limited to a multiple of the step's noise, and DDIM with eta 0 has none: take an eta above 0, or limit the term by the guidance")
 	}
 	return o.CMI.Validate()
+}
+
+// validateMeasurement says what is wrong with the operator and the measurements.
+func (p Problem) validateMeasurement(o Options) error {
+	guides, linear := o.CMI != nil, o.CMI != nil
+	for i := range o.Schedule.Len() {
+		cost := o.Method.Cost(o.Schedule, i)
+		guides, linear = guides || cost.Guides, linear || cost.Linear
+	}
+	var yc, yh, yw int
+	if p.Operator != nil {
+		name := p.Operator.Name()
+		_, isLinear := p.Operator.(measure.Linear)
+		_, hasGradient := p.Operator.(measure.Differentiable)
+		switch {
+		case linear && !isLinear:
+			return fmt.Errorf("%s is not linear: use method dps without the information term", name)
+		case guides && !isLinear && !hasGradient:
+			return fmt.Errorf("%s has no gradient, which the method %s needs", name, o.Method.Name())
+		}
+		c, h, w := p.Prior.Image()
+		if oc, oh, ow := p.Operator.In(); oc != c || oh != h || ow != w {
+			return fmt.Errorf("the operator %s measures images of %d×%d×%d, the prior's are %d×%d×%d", name, oc, oh, ow, c, h, w)
+		}
+		yc, yh, yw = p.Operator.Out()
+	} else if guides {
+		return fmt.Errorf("an operator is needed by the method %s and by the information term: without one take the method unconditional", o.Method.Name())
+	}
+	if p.N < 1 || len(p.Y) != p.N*yc*yh*yw {
+		return fmt.Errorf("%d measurements of %d×%d×%d need %d values, got %d", p.N, yc, yh, yw, p.N*yc*yh*yw, len(p.Y))
+	}
+	for i, v := range p.Y {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			return fmt.Errorf("measurement value %d is %v, finite numbers are wanted", i, v)
+		}
+	}
+	if p.Operator != nil && (!(p.SigmaY > 0) || math.IsInf(p.SigmaY, 0)) {
+		return fmt.Errorf("the measurement noise is %v, a positive number is wanted (0.05 in the paper): for a measurement without noise take a small one, such as 0.005", p.SigmaY)
+	}
+	return nil
 }

@@ -136,8 +136,9 @@ func TestPassesOfMethods(t *testing.T) {
 	} {
 		counted.passes = 0
 		o.Method = m
-		want, term := sdk.Passes(o)
-		assert.Zero(t, term)
+		plan := sdk.NewPlan(p.Prior, o, p.N)
+		want := plan.Passes()
+		assert.Zero(t, plan.TermPasses)
 		s := newSolver(t, p, o)
 		_, err := s.Run(context.Background())
 		require.NoError(t, err)
@@ -155,7 +156,7 @@ func TestCurvatureAlongCachedDirections(t *testing.T) {
 		counted := &counting{Model: p.Prior}
 		p.Prior = counted
 		cached := restore(t, p, o)
-		want, _ := sdk.Passes(o)
+		want := sdk.NewPlan(p.Prior, o, p.N).Passes()
 		assert.Equal(t, want, counted.passes, "K = %d", k)
 		forgetful := &counting{Model: counted.Model, forgets: true}
 		p.Prior = forgetful
@@ -219,7 +220,7 @@ func TestProgress(t *testing.T) {
 			assert.Nil(t, r.Information)
 			assert.Nil(t, r.Gradient)
 			assert.Nil(t, r.Applied)
-			assert.Zero(t, r.Limited)
+			assert.Nil(t, r.Limited)
 			continue
 		}
 		for _, values := range [][]float64{r.Information, r.Gradient, r.Applied} {
@@ -306,7 +307,7 @@ func TestCancelWithinAStep(t *testing.T) {
 
 // The published 1000 steps: DPS takes two passes a step, DSG guides every 20th step
 // but the last, and one probe with K = 2 costs three more where the term acts.
-func TestForetoldPasses(t *testing.T) {
+func TestPlannedPasses(t *testing.T) {
 	betas, err := diffusion.Linear(1000)
 	require.NoError(t, err)
 	schedule, err := diffusion.New(betas, 1000)
@@ -320,20 +321,16 @@ func TestForetoldPasses(t *testing.T) {
 	assert.Equal(t, 1000+50*3, total(o))
 }
 
-func total(o sdk.Options) int {
-	method, term := sdk.Passes(o)
-	return method + term
-}
+func total(o sdk.Options) int { return sdk.NewPlan(nil, o, 1).Passes() }
 
 // What a batch tells of one image is that image's.
 func TestProgressOf(t *testing.T) {
-	p := sdk.Progress{Step: 3, Steps: 9, Passes: 7, Residual: []float64{1, 2}, Preview: []float32{1, 2, 3, 4, 5, 6}}
-	assert.Equal(t, sdk.Progress{Step: 3, Steps: 9, Passes: 7, Residual: []float64{2}, Preview: []float32{4, 5, 6}}, p.Of(1))
-	p.Information, p.Gradient, p.Applied, p.Limited, p.LimitedOf = []float64{3, 4}, []float64{5, 6}, []float64{7, 8}, 1, []bool{false, true}
-	for i, limited := range []int{0, 1} {
+	p := sdk.Progress{Step: 3, Steps: 9, Images: 2, Passes: 7, Residual: []float64{1, 2}, Preview: []float32{1, 2, 3, 4, 5, 6}}
+	assert.Equal(t, sdk.Progress{Step: 3, Steps: 9, Images: 1, Passes: 7, Residual: []float64{2}, Preview: []float32{4, 5, 6}}, p.Of(1))
+	p.Information, p.Gradient, p.Applied, p.Limited = []float64{3, 4}, []float64{5, 6}, []float64{7, 8}, []bool{false, true}
+	for i, limited := range p.Limited {
 		of := p.Of(i)
-		assert.Equal(t, limited, of.Limited)
-		assert.Equal(t, []bool{limited == 1}, of.LimitedOf)
+		assert.Equal(t, []bool{limited}, of.Limited)
 		assert.Equal(t, [][]float64{p.Information[i : i+1], p.Gradient[i : i+1], p.Applied[i : i+1]}, [][]float64{of.Information, of.Gradient, of.Applied})
 	}
 }

@@ -62,7 +62,7 @@ func TestBatchOfMasks(t *testing.T) {
 	for _, method := range []guide.Method{guide.DPS{Scale: 0.5}, guide.MCG{}, guide.PiGDM{Scale: 1}, guide.Evidence{Scale: 1, Lanczos: 2}} {
 		p, o := pictures(t, dev, "inpaint", 2, 4)
 		o.Method, o.Images = method, []uint64{3, 4}
-		other, err := measure.ForTask("inpaint", dev, 3, 16, 16, rand.New(rand.NewPCG(9, 9)))
+		other, err := measure.ForTask("inpaint", dev, 3, 16, 16, measure.Inputs{Rand: rand.New(rand.NewPCG(9, 9))})
 		require.NoError(t, err)
 		first := p.Operator
 		p.Operator, err = measure.NewPerImage(first, other)

@@ -1,4 +1,4 @@
-// Package sdk restores images from linear measurements y = A x0 + n by sampling
+// Package sdk restores images from measurements y = f(x0) + n by sampling
 // from p(x0 | y) with a pretrained diffusion model, with or without guidance by
 // the conditional mutual information I(x0; y | x_t) (arXiv 2501.02880).
 //
@@ -69,7 +69,7 @@ func VarianceOf(m prior.Model) diffusion.Variance {
 // Measure makes synthetic measurements y = A x + σ_y n, dense [N,Out], of images x,
 // dense [N,C,H,W] in [−1, 1], σ_y ≥ 0. The noise is drawn from the seed for each image
 // number (nil: 0, 1, …), so that an image's does not depend on the others.
-func Measure(dev compute.Device, op measure.Forward, x []float32, sigmaY float64, seed uint64, images []uint64) ([]float32, error) {
+func Measure(dev compute.Device, op measure.Operator, x []float32, sigmaY float64, seed uint64, images []uint64) ([]float32, error) {
 	c, h, w := op.In()
 	n := len(x) / max(1, c*h*w)
 	if n == 0 || len(x) != n*c*h*w || images != nil && len(images) != n {

@@ -54,7 +54,7 @@ func pictures(t testing.TB, dev compute.Device, task string, n, steps int) (sdk.
 	t.Helper()
 	m := network(t, dev)
 	c, h, w := m.Image()
-	op, err := measure.ForTask(task, dev, c, h, w, rand.New(rand.NewPCG(1, 1)))
+	op, err := measure.ForTask(task, dev, c, h, w, measure.Inputs{Rand: rand.New(rand.NewPCG(1, 1))})
 	require.NoError(t, err)
 	t.Cleanup(op.Close)
 	var x []float32

@@ -7,6 +7,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
@@ -34,12 +35,10 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 	if err := p.Validate(o); err != nil {
 		return nil, err
 	}
-	if err := p.Fits(o); err != nil {
+	if err := NewPlan(p.Prior, o, p.N).Fits(); err != nil {
 		return nil, err
 	}
-	forward := p.forward()
 	c, h, w := p.Prior.Image()
-	yc, yh, yw := forward.Out()
 	if o.Noise == nil {
 		o.Noise = newPhilox(o.Seed, o.Images, p.N)
 	}
@@ -53,10 +52,14 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 	}()
 	image := func() compute.Tensor { return s.ws.New(p.N, c, h, w) }
 	s.step = guide.Step{
-		Device: dev, Work: s.ws, Schedule: o.Schedule, Forward: forward, Operator: p.Operator, SigmaY: p.SigmaY,
-		Y: s.ws.FromHost(p.Y, p.N, yc, yh, yw),
+		Device: dev, Work: s.ws, Schedule: o.Schedule, Operator: p.Operator, SigmaY: p.SigmaY,
 		X: image(), X0: image(), Proposal: image(), Mean: image(), Next: image(),
 		Clips: !o.NoClip, Denoiser: s.x0, Guidance: make([]float64, p.N),
+	}
+	if p.Operator != nil {
+		yc, yh, yw := p.Operator.Out()
+		s.step.Y = s.ws.FromHost(p.Y, p.N, yc, yh, yw)
+		s.step.A, _ = p.Operator.(measure.Linear)
 	}
 	s.step.Propose, s.step.NoiseNorm = s.proposeFrom, s.noiseNorm
 	s.step.Random = func(z []float32, draw int) { s.o.Noise.Method(z, s.step.Index, draw) }
@@ -70,7 +73,7 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 		return nil, err
 	}
 	if o.CMI != nil {
-		if s.term, err = cmi.New(dev, p.Operator, p.N, *o.CMI); err != nil {
+		if s.term, err = cmi.New(dev, s.step.A, p.N, *o.CMI); err != nil {
 			return nil, err
 		}
 	}

@@ -17,7 +17,7 @@ func (s *Solver) Step() error {
 		return fmt.Errorf("the run is finished")
 	}
 	steps := s.o.Schedule.Len()
-	report := Progress{Step: steps - s.next, Steps: steps}
+	report := Progress{Step: steps - s.next, Steps: steps, Images: s.p.N}
 	if err := s.take(s.next, &report); err != nil {
 		return fmt.Errorf("step %d of %d: %w", report.Step, report.Steps, err)
 	}
@@ -168,12 +168,12 @@ func (s *Solver) finish(i int, gradient compute.Tensor, report *Progress) error 
 			std = s.ddimNorm(min(max(i, 1), s.o.Schedule.Len()-1)) // the last step adds no noise
 		}
 	}
-	if report.Residual = st.Residual; s.o.OnStep != nil && report.Residual == nil {
+	if report.Residual = st.Residual; s.o.OnStep != nil && report.Residual == nil && st.Operator != nil {
 		residual := st.Tensor("report", st.Y)
 		if err := s.ws.Err(); err != nil {
 			return err
 		}
-		st.Forward.Apply(residual, st.Clipped)
+		st.Operator.Apply(residual, st.Clipped)
 		s.dev.Combine(residual, compute.Times(1, st.Y), compute.Times(-1, residual))
 		norms = append(norms, norm{residual, &report.Residual})
 	}
@@ -187,13 +187,10 @@ func (s *Solver) finish(i int, gradient compute.Tensor, report *Progress) error 
 			return err
 		}
 		s.dev.Combine(st.Next, compute.Times(1, st.Next), compute.Term{X: gradient, Coef: coef})
-		report.Gradient, report.LimitedOf = information, limited
+		report.Gradient, report.Limited = information, limited
 		for n, c := range coef {
 			report.Applied = append(report.Applied, math.Abs(c)*information[n])
 			next[n] += report.Applied[n] // no value of the sum is larger
-			if limited[n] {
-				report.Limited++
-			}
 		}
 	}
 	for n := range next {

@@ -15,7 +15,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
-	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
 )
@@ -54,7 +54,11 @@ where it does not count its own the process, has held so far, weights and loadin
 				return err
 			}
 			defer closeModel()
-			if err := benchFits(m, batch); err != nil {
+			plan, err := benchSpec(true).Plan(m, batch) // of the largest item
+			if err != nil {
+				return err
+			}
+			if err := plan.Fits(); err != nil {
 				return err
 			}
 			all, free, err := benchItems(m, batch)
@@ -209,15 +213,11 @@ func quantile(v []float64, q float64) float64 {
 	return s[int(math.Round(q*float64(len(s)-1)))]
 }
 
-// benchFits refuses a batch whose largest item, a CMI+DPS step, the device can't hold.
-func benchFits(m *unet.Model, batch int) error {
-	f := samplingFlags{steps: 100, schedule: "linear", ddim: -1}
-	f.setDefaultTerm()
-	o, err := f.options(m, "sr4", "dps", true)
-	if err != nil {
-		return err
-	}
-	return sdk.Problem{Prior: m, N: batch}.Fits(o)
+// benchSpec is the restoration whose steps are timed.
+func benchSpec(withCMI bool) job.Spec {
+	s := job.Default()
+	s.CMI.On = withCMI
+	return s
 }
 
 // benchItems are a forward, its derivatives and the sampler's steps on random
@@ -250,36 +250,23 @@ func benchItems(m *unet.Model, batch int) (items []*benchItem, free func(), err 
 	add("JVP", "JVP", 1, func() error { _, err := at.JVP(x); return err })
 	add("jet", "second-order jet", 2, func() error { _, err := at.Second(x, x); return err })
 
-	op, err := measure.NewSuperResolution(dev, c, h, w, 4)
-	if err != nil {
-		return nil, nil, err
+	free = ws.Free
+	images := make([]job.Image, batch)
+	for i := range images {
+		images[i] = job.Image{C: c, H: h, W: w, Pix: noise[i*c*h*w : (i+1)*c*h*w], Number: uint64(i)}
 	}
-	free = func() { op.Close(); ws.Free() }
-	y, err := sdk.Measure(dev, op, noise[:batch*c*h*w], 0.05, 1, nil)
-	if err != nil {
-		free()
-		return nil, nil, err
-	}
-	f := samplingFlags{steps: 100, schedule: "linear", ddim: -1}
-	f.setDefaultTerm()
 	for _, withCMI := range []bool{false, true} {
-		o, err := f.options(m, "sr4", "dps", withCMI)
+		s, release, err := benchSolver(m, benchSpec(withCMI), images)
 		if err != nil {
 			free()
 			return nil, nil, err
 		}
 		key, name, passes := "DPS", "DPS step", 2
-		if withCMI {
-			key = "CMI"
-			name, passes = fmt.Sprintf("CMI+DPS step, K = %d", o.CMI.Lanczos), 2+o.CMI.Lanczos+prior.SecondPasses(o.CMI.Lanczos)
-		}
-		s, err := sdk.NewSolver(sdk.Problem{Prior: m, Operator: op, Y: y, N: batch, SigmaY: 0.05}, o)
-		if err != nil {
-			free()
-			return nil, nil, err
+		if k := benchSpec(true).CMI.Lanczos; withCMI {
+			key, name, passes = "CMI", fmt.Sprintf("CMI+DPS step, K = %d", k), 2+k+prior.SecondPasses(k)
 		}
 		before := free
-		free = func() { s.Close(); before() }
+		free = func() { s.Close(); release(); before() }
 		start := noise[:batch*c*h*w]
 		add(key, name, passes, func() error {
 			if err := s.SetState(start, 40); err != nil { // where the term is active
@@ -289,4 +276,18 @@ func benchItems(m *unet.Model, batch int) (items []*benchItem, free func(), err 
 		})
 	}
 	return items, free, nil
+}
+
+// benchSolver is the solver of a job.
+func benchSolver(m prior.Model, spec job.Spec, images []job.Image) (*sdk.Solver, func(), error) {
+	j, err := job.New(m, spec, images...)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, release, err := j.Problem(m)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := sdk.NewSolver(p, j.Options)
+	return s, release, err
 }

@@ -23,7 +23,7 @@ var demoTasks = []struct{ name, label string }{
 
 func demoCommand() *cobra.Command {
 	var model modelFlags
-	var sampling samplingFlags
+	var sampling specFlags
 	var out, dir string
 	var count int
 	c := &cobra.Command{
@@ -91,23 +91,21 @@ func demoFaces(dir string, n int) ([]picture.Image, error) {
 // comparison is what demo has measured of one task: scores of each face by each arm.
 type comparison struct{ scores [2][]scores }
 
-func demo(c *cobra.Command, place *sdk.Place, truths []picture.Image, f samplingFlags, out string) error {
+func demo(c *cobra.Command, place *sdk.Place, truths []picture.Image, f specFlags, out string) error {
 	arms := []bool{false, true} // without and with the information term
 	total := 0
-	if err := f.noisy(); err != nil {
-		return err
-	}
 	for _, withCMI := range arms {
-		var o sdk.Options
-		if err := place.Do(c.Context(), func(m prior.Model) (err error) {
-			if o, err = f.options(m, "sr4", "dps", withCMI); err != nil {
+		if err := place.Do(c.Context(), func(m prior.Model) error {
+			f.CMI.On = withCMI
+			plan, err := f.Plan(m, 1)
+			if err != nil {
 				return err
 			}
-			return sdk.Problem{Prior: m, N: 1}.Fits(o)
+			total += plan.Passes() * len(truths) * len(demoTasks)
+			return plan.Fits()
 		}); err != nil {
 			return err
 		}
-		total += passes(o) * len(truths) * len(demoTasks)
 	}
 	if err := prepareFolder(out); err != nil {
 		return err
@@ -115,42 +113,36 @@ func demo(c *cobra.Command, place *sdk.Place, truths []picture.Image, f sampling
 	grid := picture.Grid{
 		Title:   "Restored by diffusion posterior sampling, without and with mutual-information guidance",
 		Columns: []string{"truth", "measurement", "DPS", "CMI+DPS"}, Smooth: true, CellSize: 144,
-		Note: fmt.Sprintf("PSNR and SSIM under each picture. σ_y = %g, %d steps, seed %d, η = %g, K = %d.", f.sigmaY, f.steps, f.seed, f.term.Eta, f.term.Lanczos),
+		Note: fmt.Sprintf("PSNR and SSIM under each picture. σ_y = %g, %d steps, seed %d, η = %g, K = %d.", f.SigmaY, f.Steps, f.Seed, f.CMI.Eta, f.CMI.Lanczos),
 	}
 	results := make([]comparison, len(demoTasks))
 	bar := newProgress(c.ErrOrStderr(), total)
 	for k, task := range demoTasks {
 		for i, truth := range truths {
-			var s *measured
-			if err := place.Do(c.Context(), func(m prior.Model) (err error) {
-				s, err = observe(m, subject{fmt.Sprintf("face %d", i+1), uint64(i), truth, task.name}, f.sigmaY, f.seed)
-				return err
-			}); err != nil {
-				return err
-			}
-			row := picture.Row{Label: task.label, Cells: []picture.Cell{{Image: truth}, {Image: s.picture(), Keep: s.keep}}}
+			row := picture.Row{Label: task.label, Cells: []picture.Cell{{Image: truth}}}
+			image := imageOf(truth, i)
+			image.Name = fmt.Sprintf("face %d", i+1)
 			for a, withCMI := range arms {
-				o, err := f.options(place.Prior(), task.name, "dps", withCMI)
-				if err == nil {
-					var restored []picture.Image
-					if restored, err = (batch{s}).restore(c.Context(), place, o, f.sigmaY, bar.run(fmt.Sprintf("%-8s %s", task.name, termName("dps", o.CMI))), nil); err == nil {
-						var q scores
-						q, err = score(restored[0], truth)
-						results[k].scores[a] = append(results[k].scores[a], q)
-						row.Cells = append(row.Cells, picture.Cell{Image: restored[0], Caption: q.String()})
-					}
-				}
+				f.Task, f.CMI.On = task.name, withCMI
+				j, restored, err := runJob(c.Context(), place, f.Spec, bar.run(fmt.Sprintf("%-8s %s", task.name, armName(f.Spec))), image)
 				if err != nil {
-					closeAll([]*measured{s})
 					return failed(err)
 				}
+				if a == 0 {
+					row.Cells = append(row.Cells, measuredCell(j.Measurements[0]))
+				}
+				q, err := score(pictureOf(restored[0]), truth)
+				if err != nil {
+					return err
+				}
+				results[k].scores[a] = append(results[k].scores[a], q)
+				row.Cells = append(row.Cells, picture.Cell{Image: pictureOf(restored[0]), Caption: q.String()})
 			}
-			closeAll([]*measured{s})
 			grid.Rows = append(grid.Rows, row)
 		}
 	}
 	bar.finish()
-	if err := summarise(c.OutOrStdout(), results, f.seed); err != nil {
+	if err := summarise(c.OutOrStdout(), results, f.Seed); err != nil {
 		return err
 	}
 	return saveGrid(c.OutOrStdout(), grid, filepath.Join(out, "demo.png"))

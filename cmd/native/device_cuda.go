@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 
@@ -11,10 +10,9 @@ import (
 )
 
 func init() {
-	devices["cuda"] = func(context.Context) (compute.Device, error) { return openCUDA(nil) }
-	variants["cuda"] = variant{
+	devices["cuda"] = deviceKind{
 		help:  "cuda:GPU, cuda:f32, cuda:tf32x3, cuda:bf16, cuda:GPU:bf16 (GPUs count from 0; TF32 without)",
-		open:  func(_ context.Context, options []string) (compute.Device, error) { return openCUDA(options) },
+		open:  openCUDA,
 		count: libcuda.Count,
 	}
 }

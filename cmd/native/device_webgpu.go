@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"os"
@@ -21,10 +20,9 @@ import (
 )
 
 func init() {
-	devices["webgpu"] = func(context.Context) (compute.Device, error) { return openWebGPU(nil) }
-	variants["webgpu"] = variant{
+	devices["webgpu"] = deviceKind{
 		help: "webgpu:8GB (at most so much of the adapter's memory), webgpu:f16 (convolutions with factors of 11 bits, where the driver takes f16)",
-		open: func(_ context.Context, options []string) (compute.Device, error) { return openWebGPU(options) },
+		open: openWebGPU,
 	}
 }
 

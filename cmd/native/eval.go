@@ -12,7 +12,8 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
-	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/job"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/metric/fid"
 	"github.com/cmi-diffusion/cmi/sdk/metric/lpips"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -20,7 +21,7 @@ import (
 
 type evalFlags struct {
 	modelFlags
-	samplingFlags
+	specFlags
 	metrics metricsFlags
 
 	preset, images, out, cmi string
@@ -65,7 +66,7 @@ scaled. Pictures are the outermost loop, so --report-only makes the tables of wh
 	f.modelFlags.add(c)
 	f.addFallback(c)
 	f.addGPUs(c)
-	f.samplingFlags.add(c, 0)
+	f.specFlags.add(c, 0)
 	f.addGuidance(c)
 	fl := c.Flags()
 	fl.Lookup("steps").Usage = "reverse steps; the preset's if left out"
@@ -74,7 +75,7 @@ scaled. Pictures are the outermost loop, so --report-only makes the tables of wh
 	fl.StringVar(&f.images, "images", "", "`DIR` of pictures; for faces64 eight faces are built in")
 	fl.IntVar(&f.limit, "limit", 0, "take the first so many pictures only; 0 takes all")
 	fl.StringSliceVar(&f.tasks, "tasks", []string{"all"}, "tasks: all (the paper's: "+strings.Join(experiment.Tasks, ", ")+"), or a list")
-	fl.StringSliceVar(&f.methods, "methods", experiment.Methods, "methods, of "+strings.Join(keys(guide.Named), ", "))
+	fl.StringSliceVar(&f.methods, "methods", experiment.Methods, "methods, of "+strings.Join(job.Methods(), ", "))
 	fl.StringVar(&f.cmi, "cmi", "both", "arms: off (without the information term), on (with it) or both")
 	fl.IntVar(&f.samples, "samples", 1, "samples for each measurement; 2 give the exchangeability ratio")
 	fl.IntVar(&f.batch, "batch", 1, "pictures sampled together, faster on a GPU; results do not depend on it; a run stopped in a batch samples its pictures after the first again")
@@ -95,24 +96,22 @@ func (f *evalFlags) check(c *cobra.Command) (err error) {
 	}
 	p, given := f.experiment, c.Flags().Changed
 	if !given("steps") {
-		f.steps = p.Steps
+		f.Steps = p.Steps
 	}
 	if !given("sigma-y") {
-		f.sigmaY = p.SigmaY
+		f.SigmaY = p.SigmaY
 	}
 	if slices.Equal(f.tasks, []string{"all"}) {
 		f.tasks = experiment.Tasks
 	}
-	// A mask and a kernel are files of restore's, and a nonlinear task is not of the paper's experiment.
-	known := slices.DeleteFunc(taskNames(), func(n string) bool { return n == "mask" || n == "kernel" || n == "phase" })
 	for _, task := range f.tasks {
-		if !slices.Contains(known, task) {
+		if known := gridTasks(); !slices.Contains(known, task) {
 			return fmt.Errorf("unknown task %q: known are all, %s", task, strings.Join(known, ", "))
 		}
 	}
 	for _, method := range f.methods {
-		if _, ok := guide.Named[method]; !ok {
-			return fmt.Errorf("unknown method %q: known are %s", method, strings.Join(keys(guide.Named), ", "))
+		if !slices.Contains(job.Methods(), method) {
+			return fmt.Errorf("unknown method %q: known are %s", method, strings.Join(job.Methods(), ", "))
 		}
 	}
 	if f.arms = map[string][]bool{"off": {false}, "on": {true}, "both": {false, true}}[f.cmi]; f.arms == nil {
@@ -127,8 +126,8 @@ func (f *evalFlags) check(c *cobra.Command) (err error) {
 	if f.batch < 1 {
 		return fmt.Errorf("--batch is %d, at least 1 is wanted", f.batch)
 	}
-	if f.scale != 0 && len(f.methods) > 1 {
-		return fmt.Errorf("--scale %v means another thing in each method: name one with --methods", f.scale)
+	if f.Scale != 0 && len(f.methods) > 1 {
+		return fmt.Errorf("--scale %v means another thing in each method: name one with --methods", f.Scale)
 	}
 	if f.metrics.lpips == "" && given("lpips-net") {
 		return fmt.Errorf("--lpips-net %s needs --lpips FILE with its torchvision weights", f.metrics.network)
@@ -142,6 +141,15 @@ func (f *evalFlags) check(c *cobra.Command) (err error) {
 		}
 	}
 	return nil
+}
+
+// gridTasks are the tasks of an experiment: those that need no file. A nonlinear one is not
+// of the paper's.
+func gridTasks() []string {
+	return slices.DeleteFunc(measure.TaskNames(), func(name string) bool {
+		task, err := measure.FindTask(name)
+		return err != nil || task.Input != "" || name == "phase"
+	})
 }
 
 func eval(c *cobra.Command, f *evalFlags) (err error) {
@@ -178,16 +186,19 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	if err := grid.Validate(); err != nil {
 		return err
 	}
-	planned, err := f.planned(m, grid)
-	if err != nil {
+	var planned map[experiment.Cell]sdk.Plan
+	if err := places[0].Do(c.Context(), func(m prior.Model) (err error) {
+		planned, err = f.plans(m, grid)
+		for cell := range planned {
+			if err == nil && !f.reportOnly {
+				err = planned[cell].Fits()
+			}
+		}
+		return err
+	}); err != nil {
 		return err
 	}
-	if !f.reportOnly {
-		if err := places[0].Do(c.Context(), func(m prior.Model) error { return f.fits(m, grid) }); err != nil {
-			return err
-		}
-		m = places[0].Prior()
-	}
+	m = places[0].Prior()
 	judging := m.Device()
 	if f.device != "cpu" { // one that can't be lost
 		if judging, err = openDevice(c.Context(), "cpu"); err != nil {
@@ -215,8 +226,7 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	defer func() { err = errors.Join(err, failed(folder.Close())) }()
 
 	if !f.reportOnly {
-		r := experiment.Runner{Place: places[0], More: places[1:], Batch: f.batch, Truth: pictures.open, Seed: f.seed, SigmaY: f.sigmaY, Perceptual: judges.perceptual,
-			Options: func(c experiment.Cell) (sdk.Options, error) { return f.options(m, c.Task, c.Method, c.CMI) }}
+		r := experiment.Runner{Place: places[0], More: places[1:], Batch: f.batch, Truth: pictures.open, Spec: f.Spec, Perceptual: judges.perceptual}
 		if err := runGrid(c, r, folder, grid, planned); err != nil {
 			return failed(err)
 		}
@@ -224,38 +234,24 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	return f.report(c, folder, judges, reference)
 }
 
-// planned are the network passes of each cell.
-func (f *evalFlags) planned(m prior.Model, g experiment.Grid) (map[experiment.Cell]int, error) {
-	planned := map[experiment.Cell]int{}
+// plans are those of a batch of each cell.
+func (f *evalFlags) plans(m prior.Model, g experiment.Grid) (map[experiment.Cell]sdk.Plan, error) {
+	plans := map[experiment.Cell]sdk.Plan{}
 	for _, cell := range g.Cells() {
-		o, err := f.options(m, cell.Task, cell.Method, cell.CMI)
+		plan, err := cell.Spec(f.Spec).Plan(m, min(f.batch, g.Len()))
 		if err != nil {
 			return nil, err
 		}
-		planned[cell] = passes(o)
+		plans[cell] = plan
 	}
-	return planned, f.noisy()
-}
-
-// fits refuses a batch that the device can't hold.
-func (f *evalFlags) fits(m prior.Model, g experiment.Grid) error {
-	for _, cell := range g.Cells() {
-		o, err := f.options(m, cell.Task, cell.Method, cell.CMI)
-		if err == nil {
-			err = sdk.Problem{Prior: m, N: min(f.batch, g.Len())}.Fits(o)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return plans, nil
 }
 
 // runGrid runs what is left with one progress bar, in network passes.
-func runGrid(c *cobra.Command, r experiment.Runner, folder *experiment.Folder, g experiment.Grid, planned map[experiment.Cell]int) error {
+func runGrid(c *cobra.Command, r experiment.Runner, folder *experiment.Folder, g experiment.Grid, planned map[experiment.Cell]sdk.Plan) error {
 	left := 0
 	for k := folder.Done(); k < g.Len(); k++ {
-		left += planned[g.Job(k).Cell]
+		left += planned[g.Job(k).Cell].Passes()
 	}
 	if left == 0 {
 		return nil
@@ -284,7 +280,7 @@ func runGrid(c *cobra.Command, r experiment.Runner, folder *experiment.Folder, g
 
 // report makes the tables and the report, and says where they are.
 func (f *evalFlags) report(c *cobra.Command, folder *experiment.Folder, judges *comparer, reference *fid.Statistics) error {
-	s, err := folder.Summarise(f.seed)
+	s, err := folder.Summarise(f.Seed)
 	if err != nil {
 		return failed(err)
 	}
@@ -311,18 +307,18 @@ func (f *evalFlags) report(c *cobra.Command, folder *experiment.Folder, judges *
 
 // facts are what the tables say of the run.
 func (f *evalFlags) facts() [][2]string {
-	sampler := fmt.Sprintf("%d steps, %s schedule, seed %d", f.steps, f.schedule, f.seed)
-	if f.ddim >= 0 {
-		sampler += fmt.Sprintf(", DDIM η = %g", f.ddim)
+	sampler := fmt.Sprintf("%d steps, %s schedule, seed %d", f.Steps, f.Schedule, f.Seed)
+	if *f.DDIM >= 0 {
+		sampler += fmt.Sprintf(", DDIM η = %g", *f.DDIM)
 	}
-	term := fmt.Sprintf("weight η = %g (%s), K = %d, %d probe(s), ᾱ %g to %g", f.term.Eta, f.weight, f.term.Lanczos, f.term.Probes, f.term.MinAlphaBar, f.term.MaxAlphaBar)
-	if f.term.TrustGuidance > 0 {
-		term += fmt.Sprintf(", at most %g of the data guidance", f.term.TrustGuidance)
+	term := fmt.Sprintf("weight η = %g (%s), K = %d, %d probe(s), ᾱ %g to %g", f.CMI.Eta, f.CMI.Weighting, f.CMI.Lanczos, f.CMI.Probes, f.CMI.MinAlphaBar, f.CMI.MaxAlphaBar)
+	if f.CMI.TrustGuidance > 0 {
+		term += fmt.Sprintf(", at most %g of the data guidance", f.CMI.TrustGuidance)
 	}
-	if f.term.TrustStd > 0 {
-		term += fmt.Sprintf(", at most %g of the step's standard deviation", f.term.TrustStd)
+	if f.CMI.TrustStd > 0 {
+		term += fmt.Sprintf(", at most %g of the step's standard deviation", f.CMI.TrustStd)
 	}
-	facts := [][2]string{{"prior", filepath.Base(f.prior)}, {"measurement noise", fmt.Sprintf("σ_y = %g, images in [−1, 1]", f.sigmaY)}, {"sampler", sampler}, {"information term", term}}
+	facts := [][2]string{{"prior", filepath.Base(f.prior)}, {"measurement noise", fmt.Sprintf("σ_y = %g, images in [−1, 1]", f.SigmaY)}, {"sampler", sampler}, {"information term", term}}
 	if f.samples > 1 {
 		facts = append(facts, [2]string{"samples for each measurement", fmt.Sprint(f.samples)})
 	}

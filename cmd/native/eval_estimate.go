@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
 	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
 )
@@ -34,7 +33,7 @@ func evalEstimate(c *cobra.Command, f *evalFlags) error {
 	if err := grid.Validate(); err != nil {
 		return err
 	}
-	if _, err := f.planned(m, grid); err != nil {
+	if _, err := f.plans(m, grid); err != nil {
 		return err
 	}
 	images := f.experiment.Images
@@ -49,15 +48,13 @@ func evalEstimate(c *cobra.Command, f *evalFlags) error {
 	}
 	bar := newProgress(c.ErrOrStderr(), 2*len(f.methods))
 	report := bar.run("timing")
-	costs, err := experiment.Estimate(c.Context(), m, f.tasks, f.methods, func(cell experiment.Cell) (sdk.Options, error) {
-		return f.options(m, cell.Task, cell.Method, cell.CMI)
-	}, func(done, _ int) { report(done) })
+	costs, err := experiment.Estimate(c.Context(), m, f.tasks, f.methods, f.Spec, func(done, _ int) { report(done) })
 	if err != nil {
 		return failed(err)
 	}
 	bar.finish()
 	out := c.OutOrStdout()
-	fmt.Fprintf(out, "%s, %d steps, %s\non %s\n\n", f.preset, f.steps, weights, m.Device().Info().Description)
+	fmt.Fprintf(out, "%s, %d steps, %s\non %s\n\n", f.preset, f.Steps, weights, m.Device().Info().Description)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "method\tpasses per image\tms per pass\tseconds per image\t")
 	var passes, seconds float64

@@ -191,7 +191,7 @@ func TestEvalBadInput(t *testing.T) {
 		"preset":           {[]string{"--preset", "paper"}, []string{"paper", "paper-ffhq"}},
 		"task":             {[]string{"--tasks", "sr4,sharpen"}, []string{"sharpen", "sr4", "all"}},
 		"a file's task":    {[]string{"--tasks", "mask"}, []string{"mask"}},
-		"a nonlinear task": {[]string{"--tasks", "phase"}, []string{"phase", "known are all, b"}},
+		"a nonlinear task": {[]string{"--tasks", "phase"}, []string{"phase", "known are all, s"}},
 		"ddim":             {[]string{"--ddim", "NaN"}, []string{"--ddim is NaN"}},
 		"method":           {[]string{"--methods", "dps,magic"}, []string{"magic", "dsg"}},
 		"twice":            {[]string{"--methods", "dps,dps"}, []string{"dps", "twice"}},

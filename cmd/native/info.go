@@ -40,8 +40,8 @@ func infoCommand() *cobra.Command {
 func listAll(ctx context.Context, out io.Writer) {
 	for _, name := range keys(devices) {
 		count := 1
-		if v := variants[name]; v.count != nil {
-			if n, err := v.count(); err == nil { // an error comes again below
+		if kind := devices[name]; kind.count != nil {
+			if n, err := kind.count(); err == nil { // an error comes again below
 				count = n
 			}
 		}

@@ -100,7 +100,7 @@ func TestBadInput(t *testing.T) {
 		{"no steps", []string{"restore", face, "--steps", "0"}, []string{"0"}},
 		{"no noise", []string{"restore", face, "--sigma-y", "-1"}, []string{"-1"}},
 		{"one step", []string{"restore", face, "--steps", "1"}, []string{"--steps is 1", "timestep 0", "at least 2"}},
-		{"without noise", []string{"restore", face, "--sigma-y", "0"}, []string{"noise is 0", "such as 0.005"}},
+		{"without noise", []string{"restore", face, "--sigma-y", "0"}, []string{"--sigma-y is 0", "such as 0.005"}},
 		{"evidence without directions", []string{"restore", face, "--method", "evidence", "--lanczos", "0"}, []string{"evidence", "0 Lanczos steps", "1 to 1000"}},
 		{"noise to steer", []string{"restore", face, "--method", "dsg", "--ddim", "0"}, []string{"dsg", "eta 0", "above 0"}},
 		{"eta of DDIM", []string{"restore", face, "--ddim", "3"}, []string{"3"}},

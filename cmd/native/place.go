@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +23,7 @@ func (f *modelFlags) addFallback(c *cobra.Command) {
 // standard error.
 func (f *modelFlags) place(ctx context.Context) (*sdk.Place, error) {
 	if f.fallback != "" {
-		if _, err := findDevice(f.fallback); err != nil {
+		if _, _, err := findDevice(f.fallback); err != nil {
 			return nil, fmt.Errorf("--fallback: %w", err)
 		}
 	}
@@ -50,4 +52,88 @@ func (f *modelFlags) place(ctx context.Context) (*sdk.Place, error) {
 		}
 		return m, close, nil
 	})
+}
+
+// addGPUs adds the flag of commands whose images several GPUs can share.
+func (f *modelFlags) addGPUs(c *cobra.Command) {
+	c.Flags().IntSliceVar(&f.gpus, "gpus", nil, "numbers of GPUs that share the images, as in --device cuda --gpus 0,1; an image does not depend on them")
+}
+
+// places opens a place on each of --gpus, or the one of --device without.
+func (f *modelFlags) places(ctx context.Context) (all []*sdk.Place, err error) {
+	names := []string{f.device}
+	if len(f.gpus) > 0 {
+		kind, options, err := findDevice(f.device)
+		if err != nil {
+			return nil, err
+		}
+		if kind.count == nil {
+			return nil, fmt.Errorf("--gpus %v needs a device with numbers, as --device cuda; --device is %s", f.gpus, f.device)
+		}
+		for _, o := range options {
+			if _, err := strconv.Atoi(o); err == nil {
+				return nil, fmt.Errorf("--device %s and --gpus %v both number GPUs: leave one out", f.device, f.gpus)
+			}
+		}
+		names = nil
+		seen := map[int]bool{}
+		for _, n := range f.gpus {
+			if n < 0 || seen[n] {
+				return nil, fmt.Errorf("--gpus %v: different numbers from 0 are wanted", f.gpus)
+			}
+			seen[n] = true
+			names = append(names, fmt.Sprintf("%s:%d", f.device, n))
+		}
+	}
+	for _, name := range names {
+		one := *f
+		one.device = name
+		place, err := one.place(ctx)
+		if err != nil {
+			closePlaces(all)
+			return nil, err
+		}
+		all = append(all, place)
+	}
+	return all, nil
+}
+
+func closePlaces(all []*sdk.Place) {
+	for _, p := range all {
+		p.Close()
+	}
+}
+
+// share calls work for 0 … n−1, one after the other on each place: number k on place
+// k mod len(places), whatever takes longest. The first failure stops the others within
+// a step.
+func share(ctx context.Context, places []*sdk.Place, n int, work func(ctx context.Context, lane, k int) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failures := make([]error, len(places))
+	var all sync.WaitGroup
+	for lane := range places {
+		all.Go(func() {
+			for k := lane; k < n && failures[lane] == nil; k += len(places) {
+				if failures[lane] = ctx.Err(); failures[lane] == nil {
+					failures[lane] = work(ctx, lane, k)
+				}
+			}
+			if failures[lane] != nil {
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	stopped := error(nil)
+	for _, err := range failures {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+		stopped = errors.Join(stopped, err)
+	}
+	if stopped != nil {
+		return context.Canceled
+	}
+	return nil
 }

@@ -13,7 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -21,13 +22,11 @@ import (
 
 type restoreFlags struct {
 	modelFlags
-	samplingFlags
-	task, method, out, mask, kernel, border string
-	cmi, resize, crop                       bool
-	isMeasured, diagnostics, npy            bool
-	noise                                   string
-	rate                                    float64
-	batch                                   int
+	specFlags
+	out, mask, kernel string
+	resize, crop      bool
+	diagnostics, npy  bool
+	batch             int
 }
 
 func restoreCommand() *cobra.Command {
@@ -57,21 +56,21 @@ stops within one step and keeps what is finished.`,
 	f.modelFlags.add(c)
 	f.addFallback(c)
 	f.addGPUs(c)
-	f.samplingFlags.add(c, 100)
+	f.specFlags.add(c, 100)
 	f.addGuidance(c)
 	fl := c.Flags()
-	fl.StringVar(&f.task, "task", "sr4", "what to restore from: "+strings.Join(taskNames(), ", "))
-	fl.StringVar(&f.method, "method", "dps", "sampling method: "+strings.Join(keys(guide.Named), ", "))
-	fl.BoolVar(&f.cmi, "cmi", false, "add the gradient of the conditional mutual information")
+	fl.StringVar(&f.Task, "task", f.Task, "what to restore from: "+strings.Join(measure.TaskNames(), ", "))
+	fl.StringVar(&f.Method, "method", f.Method, "sampling method: "+strings.Join(job.Methods(), ", "))
+	fl.BoolVar(&f.CMI.On, "cmi", false, "add the gradient of the conditional mutual information")
 	fl.StringVar(&f.out, "out", "out", "`DIR` for the results")
 	fl.StringVar(&f.mask, "mask", "", "for --task mask: a picture `FILE`, white where the image is known")
 	fl.StringVar(&f.kernel, "kernel", "", "for --task kernel: a blur kernel `FILE`, a .npy array or a grey picture of odd size")
-	fl.StringVar(&f.border, "border", "reflect", "for --task kernel: how the image goes on beyond its edge, reflect or circular")
-	fl.StringVar(&f.noise, "noise", "gaussian", "noise of the measurement: gaussian (--sigma-y) or poisson (--rate)")
-	fl.Float64Var(&f.rate, "rate", 1, "for --noise poisson: photons at white are 255 times this")
+	fl.StringVar(&f.Border, "border", f.Border, "for --task kernel: how the image goes on beyond its edge, reflect or circular")
+	fl.StringVar(&f.Noise, "noise", f.Noise, "noise of the measurement: gaussian (--sigma-y) or poisson (--rate)")
+	fl.Float64Var(&f.Rate, "rate", f.Rate, "for --noise poisson: photons at white are 255 times this")
 	fl.IntVar(&f.batch, "batch", 1, "pictures sampled together, faster on a GPU; a picture does not depend on it")
 	fl.BoolVar(&f.npy, "npy", false, "also write NAME.npy, the restored values as float32 [C, H, W] in about [-1, 1]")
-	fl.BoolVar(&f.isMeasured, "measured", false, "the pictures are measurements: restore them as they are")
+	fl.BoolVar(&f.Measured, "measured", false, "the pictures are measurements: restore them as they are")
 	fl.BoolVar(&f.resize, "resize", false, "scale pictures of another size to the prior's")
 	fl.BoolVar(&f.crop, "crop", false, "take the centre square of pictures of another shape, then scale")
 	fl.BoolVar(&f.diagnostics, "diagnostics", false, "write every step's residual, information, gradient norms and passes to steps.jsonl")
@@ -88,69 +87,48 @@ func (f *restoreFlags) fit() picture.Mode {
 	return picture.Exact
 }
 
-func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
-	if !slices.Contains(taskNames(), f.task) {
-		return fmt.Errorf("unknown task %q: known are %s", f.task, strings.Join(taskNames(), ", "))
-	}
-	if (f.task == "mask") != (f.mask != "") {
-		return errors.New("--task mask and --mask FILE belong together")
-	}
-	if (f.task == "kernel") != (f.kernel != "") {
-		return errors.New("--task kernel and --kernel FILE belong together")
-	}
-	if f.noise != "gaussian" && (f.noise != "poisson" || f.isMeasured || f.task == "phase") {
-		return fmt.Errorf("--noise %q: gaussian, or poisson for a linear task without --measured", f.noise)
-	}
-	if err := effective(c, append(f.needs(f.cmi, f.method),
-		need{f.task == "kernel", "--task kernel", []string{"border"}},
-		need{f.noise == "poisson", "--noise poisson", []string{"rate"}})); err != nil {
+// check refuses flags that don't go together, before any file is opened.
+func (f *restoreFlags) check(c *cobra.Command) error {
+	task, err := measure.FindTask(f.Task)
+	if err != nil {
 		return err
+	}
+	for input, file := range map[string]string{"mask": f.mask, "kernel": f.kernel} {
+		if (task.Input == input) != (file != "") {
+			return fmt.Errorf("--task %s and --%s FILE belong together", input, input)
+		}
 	}
 	if f.resize && f.crop {
 		return errors.New("--resize and --crop: give one of them")
 	}
+	if f.batch < 1 {
+		return fmt.Errorf("--batch is %d, at least 1 is wanted", f.batch)
+	}
+	return effective(c, append(f.needs(f.CMI.On, f.Method),
+		need{f.Task == "kernel", "--task kernel", []string{"border"}},
+		need{f.Noise == "poisson", "--noise poisson", []string{"rate"}}))
+}
+
+func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
+	if err := f.check(c); err != nil {
+		return err
+	}
 	pictures, names, err := f.openAll(c.InOrStdin(), args)
 	if err != nil {
 		return err
-	}
-	if f.batch < 1 {
-		return fmt.Errorf("--batch is %d, at least 1 is wanted", f.batch)
 	}
 	places, err := f.places(c.Context())
 	if err != nil {
 		return err
 	}
 	defer closePlaces(places)
-	m := places[0].Prior()
-	o, err := f.options(m, f.task, f.method, f.cmi)
-	if err != nil {
+	var jobs []*job.Job
+	if err := places[0].Do(c.Context(), func(m prior.Model) (err error) {
+		jobs, err = f.jobs(m, pictures)
 		return err
-	}
-	var cut []batch
-	if err := places[0].Do(c.Context(), func(m prior.Model) error {
-		subjects, err := f.subjects(m, pictures)
-		if err != nil {
-			return err
-		}
-		cut = batches(subjects, f.batch)
-		for _, b := range cut {
-			p, err := b.problem(m, f.sigmaY)
-			if err == nil {
-				err = p.Validate(o)
-			}
-			if err == nil {
-				err = p.Fits(o)
-			}
-			if err != nil {
-				closeAll(subjects)
-				return err
-			}
-		}
-		return nil
 	}); err != nil {
 		return err
 	}
-	defer func() { closeAll(slices.Concat(cut...)) }()
 	if err := prepareFolder(f.out); err != nil {
 		return err
 	}
@@ -164,26 +142,27 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		diagnostics = &lockedWriter{to: file}
 	}
 
-	bar := newProgress(c.ErrOrStderr(), passes(o)*len(cut))
-	label := termName(f.method, o.CMI)
-	grid := picture.Grid{Title: f.task + ", " + label, Smooth: true, CellSize: 144,
-		Note: fmt.Sprintf("σ_y = %g, %d steps, seed %d", f.sigmaY, f.steps, f.seed)}
-	rows := make([][]picture.Row, len(cut))
-	if err := share(c.Context(), places, len(cut), func(ctx context.Context, lane, k int) error {
-		b, o := cut[k], o
-		if lane > 0 { // the operators are on the first device
-			b = b.apart()
-			defer closeAll(b)
+	bar := newProgress(c.ErrOrStderr(), jobs[0].Plan.Passes()*len(jobs))
+	label := armName(f.Spec)
+	rows := make([][]picture.Row, len(jobs))
+	if err := share(c.Context(), places, len(jobs), func(ctx context.Context, lane, k int) error {
+		j := jobs[k]
+		report := bar.run(fmt.Sprintf("%s %s", j.Name(), label))
+		var writeErr error
+		j.Options.OnStep = func(p sdk.Progress) {
+			report(p.Passes)
+			for i, image := range j.Images {
+				if diagnostics != nil {
+					writeErr = errors.Join(writeErr, writeStep(diagnostics, image.Name, p.Of(i)))
+				}
+			}
 		}
-		if f.noise == "poisson" {
-			o = b.poisson(o)
-		}
-		restored, err := b.restore(ctx, places[lane], o, f.sigmaY, bar.run(fmt.Sprintf("%s %s", b.name(), label)), diagnostics)
-		if err != nil {
+		restored, err := j.Run(ctx, places[lane])
+		if err = errors.Join(err, writeErr); err != nil {
 			return err
 		}
-		for i, s := range b {
-			row, err := f.save(s, restored[i], names[s.number])
+		for i := range restored {
+			row, err := f.save(j, i, pictureOf(restored[i]), names[restored[i].Number])
 			if err != nil {
 				return err
 			}
@@ -193,19 +172,71 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	}); err != nil {
 		return failed(err)
 	}
-	grid.Rows = slices.Concat(rows...)
-	grid.Columns = []string{"truth", "measurement", label}
-	if f.isMeasured {
+	grid := picture.Grid{Title: f.Task + ", " + label, Smooth: true, CellSize: 144, Rows: slices.Concat(rows...),
+		Columns: []string{"truth", "measurement", label},
+		Note:    fmt.Sprintf("σ_y = %g, %d steps, seed %d", f.SigmaY, f.Steps, f.Seed)}
+	if f.Measured {
 		grid.Columns = grid.Columns[1:]
 	}
 	bar.finish()
 	return saveGrid(c.OutOrStdout(), grid, filepath.Join(f.out, "restored.png"))
 }
 
-// save writes a restored picture and its measurement, and gives the grid's row.
-func (f *restoreFlags) save(s *measured, restored picture.Image, name string) (row picture.Row, err error) {
-	path := filepath.Join(f.out, name)
-	if err := errors.Join(restored.SavePNG(path+".png"), s.picture().SavePNG(path+".measurement.png")); err != nil {
+// jobs makes the job of each batch of pictures, and so every measurement, before any
+// sampling.
+func (f *restoreFlags) jobs(m prior.Model, pictures []picture.Image) (jobs []*job.Job, err error) {
+	_, h, w := m.Image()
+	if f.mask != "" {
+		if f.Mask, err = picture.OpenMask(f.mask, h, w); err != nil {
+			return nil, err
+		}
+	}
+	if f.kernel != "" {
+		kernel, err := readKernel(f.kernel)
+		if err != nil {
+			return nil, err
+		}
+		f.Kernel = &kernel
+	}
+	if _, err := f.Spec.Options(m); err != nil { // what is wrong with the flags comes before what is wrong with a picture
+		return nil, err
+	}
+	c, h, w, err := f.Shape(m)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case c != 3 && f.Measured:
+		return nil, fmt.Errorf("a measurement of task %s is no picture: --measured can't be used with it", f.Task)
+	case c != 3:
+		return nil, fmt.Errorf("the prior's images have %d channels, pictures have 3", c)
+	}
+	images := make([]job.Image, len(pictures))
+	for i, p := range pictures {
+		fitted, err := picture.Fit(p, h, w, f.fit())
+		if size := (*picture.SizeError)(nil); f.Measured && errors.As(err, &size) {
+			err = fmt.Errorf("%s is %d×%d, a measurement of task %s is %d×%d with this prior: leave out --measured where it is the picture to degrade, else --resize or --crop scale it",
+				size.Name, size.W, size.H, f.Task, w, h)
+		}
+		if err != nil {
+			return nil, err
+		}
+		images[i] = imageOf(fitted, i)
+	}
+	for batch := range slices.Chunk(images, f.batch) {
+		j, err := job.New(m, f.Spec, batch...)
+		if err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs, nil
+}
+
+// save writes a job's restored picture i and its measurement, and gives the grid's row.
+func (f *restoreFlags) save(j *job.Job, i int, restored picture.Image, name string) (row picture.Row, err error) {
+	path, seen := filepath.Join(f.out, name), measuredCell(j.Measurements[i])
+	if err := errors.Join(restored.SavePNG(path+".png"), seen.Image.SavePNG(path+".measurement.png")); err != nil {
 		return row, err
 	}
 	if f.npy {
@@ -214,13 +245,13 @@ func (f *restoreFlags) save(s *measured, restored picture.Image, name string) (r
 		}
 	}
 	row.Label = name
-	seen := picture.Cell{Image: s.picture(), Keep: s.keep}
-	if f.isMeasured {
+	if f.Measured {
 		row.Cells = []picture.Cell{seen, {Image: restored}}
 		return row, nil
 	}
-	q, err := score(restored, s.truth)
-	row.Cells = []picture.Cell{{Image: s.truth}, seen, {Image: restored, Caption: q.String()}}
+	truth := pictureOf(j.Images[i])
+	q, err := score(restored, truth)
+	row.Cells = []picture.Cell{{Image: truth}, seen, {Image: restored, Caption: q.String()}}
 	return row, err
 }
 
@@ -274,14 +305,4 @@ func (f *restoreFlags) results(name string) []string {
 		files = append(files, name+".npy")
 	}
 	return files
-}
-
-// taskNames are the tasks of the command line.
-func taskNames() []string {
-	names := []string{"mask", "kernel", "phase"}
-	for _, t := range measure.Tasks {
-		names = append(names, t.Name)
-	}
-	slices.Sort(names)
-	return names
 }

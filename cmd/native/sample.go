@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/sdk"
-	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
@@ -19,7 +19,7 @@ const mostSamples, mostInGrid = 1_000_000, 256
 
 func sampleCommand() *cobra.Command {
 	var model modelFlags
-	var sampling samplingFlags
+	var sampling specFlags
 	var out string
 	var count, size int
 	c := &cobra.Command{
@@ -48,43 +48,35 @@ Ctrl-C stops within one step and keeps what is finished.`,
 				return err
 			}
 			defer closePlaces(places)
-			o, err := sampling.options(places[0].Prior(), "", "unconditional", false)
-			if err != nil {
-				return err
-			}
-			if err := places[0].Do(c.Context(), func(m prior.Model) error {
-				return sdk.Problem{Prior: m, N: size}.Fits(o)
+			sampling.Task, sampling.Method = "", "unconditional"
+			var plan sdk.Plan
+			if err := places[0].Do(c.Context(), func(m prior.Model) (err error) {
+				if plan, err = sampling.Plan(m, size); err != nil {
+					return err
+				}
+				return plan.Fits()
 			}); err != nil {
 				return err
 			}
 			if err := prepareFolder(out); err != nil {
 				return err
 			}
-			ch, h, w := places[0].Prior().Image()
 			runs := (count + size - 1) / size
-			bar := newProgress(c.ErrOrStderr(), passes(o)*runs)
-			grid := picture.Grid{Title: "Samples of the prior", Smooth: true, CellSize: 128, Note: fmt.Sprintf("%d steps, seed %d", sampling.steps, sampling.seed)}
+			bar := newProgress(c.ErrOrStderr(), plan.Passes()*runs)
+			grid := picture.Grid{Title: "Samples of the prior", Smooth: true, CellSize: 128, Note: fmt.Sprintf("%d steps, seed %d", sampling.Steps, sampling.Seed)}
 			pictures := make([]picture.Image, min(count, mostInGrid))
 			if err := share(c.Context(), places, runs, func(ctx context.Context, lane, k int) error {
-				from, n, o := k*size, min(size, count-k*size), o
-				report := bar.run(fmt.Sprintf("sample %d", from+1))
-				o.Images = nil
-				for i := range n {
-					o.Images = append(o.Images, uint64(from+i))
+				from, n := k*size, min(size, count-k*size)
+				images := make([]job.Image, n)
+				for i := range images {
+					images[i] = job.Image{Name: fmt.Sprintf("sample%03d", from+i+1), Number: uint64(from + i)}
 				}
-				o.OnStep = func(p sdk.Progress) { report(p.Passes) }
-				x, err := places[lane].Restore(ctx, func(m prior.Model) (sdk.Problem, func(), error) {
-					nothing, err := measure.NewIdentity(m.Device(), ch, h, w)
-					if err != nil {
-						return sdk.Problem{}, nil, err
-					}
-					return sdk.Problem{Prior: m, Operator: nothing, Y: make([]float32, n*ch*h*w), N: n, SigmaY: 1}, nothing.Close, nil
-				}, o)
+				_, drawn, err := runJob(ctx, places[lane], sampling.Spec, bar.run(fmt.Sprintf("sample %d", from+1)), images...)
 				if err != nil {
 					return err
 				}
 				for i := range n {
-					p := picture.Image{C: ch, H: h, W: w, Pix: x[i*ch*h*w : (i+1)*ch*h*w], Name: fmt.Sprintf("sample%03d", from+i+1)}
+					p := pictureOf(drawn[i])
 					if err := p.SavePNG(filepath.Join(out, p.Name+".png")); err != nil {
 						return err
 					}

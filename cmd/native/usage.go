@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/cmi-diffusion/cmi/sdk/job"
 )
 
 // manyArguments is no bound on the number of arguments.
@@ -68,8 +70,13 @@ func effective(c *cobra.Command, needs []need) error {
 	return nil
 }
 
-// located adds to an error about a file that is not there where it was looked for.
+// located names the flag of a spec's field that is wrong, and where a file that is not
+// there was looked for.
 func located(err error) error {
+	var field *job.FieldError
+	if errors.As(err, &field) {
+		return fmt.Errorf("%s %s", flagOf(field.Field), field.Problem)
+	}
 	var file *fs.PathError
 	if !errors.Is(err, fs.ErrNotExist) || !errors.As(err, &file) {
 		return err

@@ -52,7 +52,7 @@ The error is ‖got − ref‖/‖ref‖. A device that rounds the factors of co
 				return errors.New("--full needs --golden DIR with a folder full/ in it")
 			}
 			for _, name := range strings.Split(names, ",") {
-				if _, err := findDevice(name); err != nil {
+				if _, _, err := findDevice(name); err != nil {
 					return err
 				}
 			}

@@ -43,7 +43,7 @@ func phaseSolver(t *testing.T, d compute.Device, y []float32) (s *sdk.Solver, me
 	o, err := sdk.Defaults(m, "phase", phaseSteps)
 	require.NoError(t, err)
 	o.Seed = 1
-	s, err = sdk.NewSolver(sdk.Problem{Prior: m, Nonlinear: op, Y: y, N: 1, SigmaY: 0.05}, o)
+	s, err = sdk.NewSolver(sdk.Problem{Prior: m, Operator: op, Y: y, N: 1, SigmaY: 0.05}, o)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s, y

@@ -1,7 +1,6 @@
 package wgsl_test
 
 import (
-	"math/rand/v2"
 	"os"
 	"testing"
 
@@ -29,7 +28,7 @@ func tiny16(t *testing.T, d compute.Device, steps int, y func(i int) float32) *s
 	require.NoError(t, err)
 	t.Cleanup(func() { m.Close() })
 	c, h, w := m.Image()
-	op, err := measure.ForTask("sr4", d, c, h, w, rand.New(rand.NewPCG(1, 1)))
+	op, err := measure.ForTask("sr4", d, c, h, w, measure.Inputs{})
 	require.NoError(t, err)
 	t.Cleanup(func() { op.Close() })
 	o, err := sdk.Defaults(m, "sr4", steps)

@@ -19,25 +19,7 @@ import (
 	"math"
 
 	"github.com/cmi-diffusion/cmi/sdk/cmi/dense"
-	"github.com/cmi-diffusion/cmi/sdk/krylov"
 )
-
-// Operator is what the term needs of a measurement operator A; every linear
-// operator of package measure has it.
-type Operator interface {
-	krylov.Operator
-	// LogDet is log det(r² A Aᵀ + s² I) on the measured coordinates.
-	LogDet(r2, s2 float64) float64
-}
-
-func logDet(op Operator, image int, r2, s2 float64) float64 {
-	if p, ok := op.(interface {
-		LogDetOf(image int, r2, s2 float64) float64
-	}); ok { // differs from image to image
-		return p.LogDetOf(image, r2, s2)
-	}
-	return op.LogDet(r2, s2)
-}
 
 // Options of the information term. The zero value is not useful; start from
 // [Defaults].

@@ -114,26 +114,19 @@ func TestDenoiserErrorsAreReturned(t *testing.T) {
 }
 
 // blind measures nothing.
-type blind struct{ measure.Operator }
-
-func (b blind) Power(dst, z compute.Tensor, _, _, _ float64) {
-	b.Operator.Power(dst, z, 0, 1, 1)
-	b.Operator.(interface{ zero(compute.Tensor) }).zero(dst)
-}
-
-type zeroing struct {
-	measure.Operator
+type blind struct {
+	measure.Linear
 	dev compute.Device
 }
 
-func (z zeroing) zero(x compute.Tensor) { z.dev.Combine(x, compute.Times(0, x)) }
+func (b blind) Scale(dst, z compute.Tensor, _ float64) { b.dev.Combine(dst, compute.Times(0, z)) }
 
-func (blind) LogDet(_, _ float64) float64 { return 0 }
+func (blind) Measured() int { return 0 }
 
 // Nothing measured: no information and no gradient, or an error, never a NaN.
 func TestNothingMeasured(t *testing.T) {
 	p := newProblem(t, size{5, 7, 4}, 0.3, 2)
-	op := blind{zeroing{p.op, p.dev}}
+	op := blind{p.op, p.dev}
 	for _, k := range []int{0, 1, 3} {
 		g, information, err := newTerm(t, p.dev, op, 2, options(cmi.Probe, k, 1)).Gradient(p.denoiser(t), p.level, signs)
 		require.NoError(t, err)

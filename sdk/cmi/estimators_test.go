@@ -159,7 +159,7 @@ func TestNoLanczosStepIsIsotropic(t *testing.T) {
 	defer ws.Free()
 	dual, want := ws.FromHost(z, 3, 1, 1, 4), ws.New(3, 1, 1, 7)
 	require.NoError(t, ws.Err())
-	p.op.Power(dual, dual, 1-p.level.AlphaBar, p.SigmaY*p.SigmaY, -0.5)
+	measure.Power(p.op, dual, dual, 1-p.level.AlphaBar, p.SigmaY*p.SigmaY, -0.5)
 	p.op.Adjoint(want, dual)
 	assert.Equal(t, split(t, p.dev, want), split(t, p.dev, got))
 }
@@ -290,13 +290,14 @@ func TestCost(t *testing.T) {
 func TestDenseEstimatorsPerImage(t *testing.T) {
 	p := newProblem(t, size{6, 8, 8}, 0.3, 3)
 	masks := [][]float32{{1, 1, 1, 1, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 1, 1, 1}}
-	mask := func(image int) measure.Operator {
+	mask := func(image int) measure.Linear {
 		op, err := measure.NewMask(p.dev, 1, 1, 8, masks[image%2])
 		require.NoError(t, err)
 		return op
 	}
-	both, err := measure.NewPerImage(mask(0), mask(1))
+	batch, err := measure.NewPerImage(mask(0), mask(1))
 	require.NoError(t, err)
+	both := batch.(measure.Linear)
 	defer both.Close()
 	for _, e := range []cmi.Estimator{cmi.Trace, cmi.TwoDirection, cmi.TwoTrace} {
 		p.op = both

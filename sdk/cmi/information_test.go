@@ -11,6 +11,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/cmi/dense"
 	"github.com/cmi-diffusion/cmi/sdk/krylov"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior/mixture"
 )
 
@@ -27,7 +28,7 @@ func TestInformationOfOneGaussian(t *testing.T) {
 		}
 		_, information := p.gradient(t, p.denoiser(t), options(cmi.Probe, 0, 1), signs)
 		r2, s2 := 1-alphaBar, p.SigmaY*p.SigmaY
-		assert.InEpsilon(t, (p.op.LogDet(r2, s2)-p.op.LogDet(0, s2))/2, information[0], 1e-6)
+		assert.InEpsilon(t, (measure.LogDet(p.op, r2, s2)-measure.LogDet(p.op, 0, s2))/2, information[0], 1e-6)
 	}
 }
 

@@ -66,7 +66,7 @@ func randomMatrix(rows, cols int, seed uint64) *mat.Dense {
 	return m
 }
 
-func denseOperator(t testing.TB, dev compute.Device, a mat.Matrix) measure.Operator {
+func denseOperator(t testing.TB, dev compute.Device, a mat.Matrix) measure.Linear {
 	t.Helper()
 	op, err := measure.NewDense(dev, a)
 	require.NoError(t, err)

@@ -88,7 +88,7 @@ func (h *host) apply(name string, args []compute.Tensor, f func(image int, dst [
 type problem struct {
 	*mixture.Problem
 	dev    compute.Device
-	op     measure.Operator
+	op     measure.Linear
 	level  krylov.Level
 	points [][]float64
 	locals []*mixture.Local
@@ -156,7 +156,7 @@ func options(e cmi.Estimator, lanczos, probes int) cmi.Options {
 	return cmi.Options{Eta: 1, Weighting: cmi.Beta, Estimator: e, Probes: probes, Lanczos: lanczos, MaxAlphaBar: 1, Every: 1}
 }
 
-func newTerm(t testing.TB, dev compute.Device, op cmi.Operator, images int, o cmi.Options) *cmi.Term {
+func newTerm(t testing.TB, dev compute.Device, op measure.Linear, images int, o cmi.Options) *cmi.Term {
 	t.Helper()
 	term, err := cmi.New(dev, op, images, o)
 	require.NoError(t, err)
@@ -165,7 +165,7 @@ func newTerm(t testing.TB, dev compute.Device, op cmi.Operator, images int, o cm
 }
 
 // covariances are c A J Aᵀ of each image.
-func covariances(t testing.TB, dev compute.Device, op cmi.Operator, d *host, l krylov.Level) []dense.Covariance {
+func covariances(t testing.TB, dev compute.Device, op measure.Linear, d *host, l krylov.Level) []dense.Covariance {
 	t.Helper()
 	ws := compute.NewWorkspace(dev)
 	t.Cleanup(ws.Free)

@@ -7,6 +7,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/cmi/dense"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/krylov"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
@@ -14,7 +15,7 @@ import (
 type Term struct {
 	dev   compute.Device
 	ws    *compute.Workspace
-	op    Operator
+	op    measure.Linear
 	opt   Options
 	dense *dense.Estimator // nil for Probe, which what follows is for
 	space *krylov.Space
@@ -25,7 +26,7 @@ type Term struct {
 }
 
 // New allocates a term for n images.
-func New(dev compute.Device, op Operator, n int, opt Options) (*Term, error) {
+func New(dev compute.Device, op measure.Linear, n int, opt Options) (*Term, error) {
 	if err := opt.Validate(); err != nil {
 		return nil, err
 	}
@@ -81,7 +82,8 @@ func (t *Term) Gradient(d prior.Denoiser, l krylov.Level, probe func(k int, z []
 			return t.grad, nil, err
 		}
 		for i, tau2 := range variance {
-			nats := 0.5 * (logDet(t.op, i, tau2, l.S2()) - logDet(t.op, i, 0, l.S2()))
+			a := measure.Of(t.op, i)
+			nats := 0.5 * (measure.LogDet(a, tau2, l.S2()) - measure.LogDet(a, 0, l.S2()))
 			information[i] += nats / float64(t.opt.Probes)
 		}
 		second, err := t.space.Second(d)
@@ -113,7 +115,7 @@ func (t *Term) direction(d prior.Denoiser, l krylov.Level, z []float32) (v compu
 // load writes a probe to the device, without what is not measured.
 func (t *Term) load(z []float32) {
 	t.dev.Write(t.z, z)
-	t.op.Power(t.z, t.z, 0, 1, 1)
+	t.op.Scale(t.z, t.z, 1)
 }
 
 // Limit returns the coefficient of ∇I for each image: w, or less where ‖w ∇I‖ is beyond

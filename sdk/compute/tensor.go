@@ -119,13 +119,25 @@ func NormsOf(d Device, ts ...Tensor) ([][]float64, error) {
 // After a failed allocation it hands out tensors without memory: check Err once, when
 // all are made. A device that is given one fails with the reason.
 type Workspace struct {
-	dev Device
-	all []Buffer
-	err error
+	dev     Device
+	all     []Buffer
+	scratch map[scratchKey]Tensor
+	err     error
+}
+
+// scratchKey names a tensor of [Workspace.Scratch].
+type scratchKey struct {
+	name  string
+	shape [4]int
 }
 
 // NewWorkspace is an empty workspace on a device.
-func NewWorkspace(d Device) *Workspace { return &Workspace{dev: d} }
+func NewWorkspace(d Device) *Workspace {
+	return &Workspace{dev: d, scratch: map[scratchKey]Tensor{}}
+}
+
+// Device returns the device that the workspace allocates on.
+func (w *Workspace) Device() Device { return w.dev }
 
 // New is [New], the error kept for Err.
 func (w *Workspace) New(n, c, h, wd int) Tensor {
@@ -135,6 +147,24 @@ func (w *Workspace) New(n, c, h, wd int) Tensor {
 
 // Like is a new dense tensor of t's shape.
 func (w *Workspace) Like(t Tensor) Tensor { return w.New(t.N, t.C, t.H, t.W) }
+
+// Scratch returns the dense tensor of that name and shape. The first call allocates it;
+// later calls return the same tensor, so that a run allocates in its first step only.
+func (w *Workspace) Scratch(name string, n, c, h, wd int) Tensor {
+	key := scratchKey{name, [4]int{n, c, h, wd}}
+	t, ok := w.scratch[key]
+	if !ok {
+		if t = w.New(n, c, h, wd); w.err == nil {
+			w.scratch[key] = t
+		}
+	}
+	return t
+}
+
+// ScratchLike is Scratch of t's shape.
+func (w *Workspace) ScratchLike(name string, t Tensor) Tensor {
+	return w.Scratch(name, t.N, t.C, t.H, t.W)
+}
 
 // FromHost is [FromHost], the error kept for Err.
 func (w *Workspace) FromHost(values []float32, n, c, h, wd int) Tensor {
@@ -168,4 +198,5 @@ func (w *Workspace) Free() {
 		w.dev.Free(b)
 	}
 	w.all = nil
+	clear(w.scratch)
 }

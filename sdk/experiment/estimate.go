@@ -8,7 +8,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
-	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
@@ -28,46 +28,29 @@ const enough = 10 * time.Second
 // known, at the measured seconds for a pass of the method and for one of the term.
 // It times the first task; operators without a closed inverse cost ΠGDM and MCG
 // more. Its errors name the arm.
-func Estimate(ctx context.Context, m prior.Model, tasks, methods []string, options func(Cell) (sdk.Options, error), onArm func(done, all int)) ([]Cost, error) {
-	c, h, w := m.Image()
-	dev := m.Device()
-	op, err := measure.ForTask(tasks[0], dev, c, h, w, diffusion.Stream{Purpose: diffusion.Degradation}.Rand())
-	if err != nil {
-		return nil, err
-	}
-	defer op.Close()
-	x := make([]float32, c*h*w)
-	diffusion.Stream{Purpose: diffusion.Synthetic}.Uniform(x)
-	y, err := sdk.Measure(dev, op, x, 0.05, 0, nil)
-	if err != nil {
-		return nil, err
-	}
+func Estimate(ctx context.Context, m prior.Model, tasks, methods []string, spec job.Spec, onArm func(done, all int)) ([]Cost, error) {
 	var costs []Cost
 	for i, method := range methods {
-		var perPass [2]float64 // of the method and of the term
+		var pass [2]time.Duration // of the method and of the term
 		for arm, withCMI := range []bool{false, true} {
 			cell := Cell{tasks[0], method, withCMI}
-			o, err := options(cell)
-			if err != nil {
-				return nil, err
-			}
-			seconds, taken, err := timeStep(ctx, sdk.Problem{Prior: m, Operator: op, Y: y, N: 1, SigmaY: 0.05}, o, x)
+			step, taken, base, err := timeStep(ctx, m, cell.Spec(spec))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", cell.Arm(), err)
 			}
-			if base := 1 + o.Method.Cost(o.Schedule, middle(o)).Passes(); withCMI {
-				perPass[1] = max(0, seconds-perPass[0]*float64(base)) / float64(max(1, taken-base))
+			if withCMI {
+				pass[1] = max(0, step-time.Duration(base)*pass[0]) / time.Duration(max(1, taken-base))
 			} else {
-				perPass[0] = seconds / float64(taken)
+				pass[0] = step / time.Duration(taken)
 			}
 			cost := Cost{Cell: Cell{Method: method, CMI: withCMI}}
 			for _, task := range tasks {
-				if o, err = options(Cell{task, method, withCMI}); err != nil {
+				plan, err := Cell{task, method, withCMI}.Spec(spec).Plan(m, 1)
+				if err != nil {
 					return nil, err
 				}
-				base, extra := sdk.Passes(o)
-				cost.Passes += float64(base+extra) / float64(len(tasks))
-				cost.Seconds += (float64(base)*perPass[0] + float64(extra)*perPass[1]) / float64(len(tasks))
+				cost.Passes += float64(plan.Passes()) / float64(len(tasks))
+				cost.Seconds += plan.Time(pass[0], pass[1]).Seconds() / float64(len(tasks))
 			}
 			costs = append(costs, cost)
 			if onArm != nil {
@@ -90,31 +73,44 @@ func middle(o sdk.Options) int {
 	return third
 }
 
-// timeStep is the shortest of a few equal steps, in the middle of where the
-// information term acts, in seconds, and its passes.
-func timeStep(ctx context.Context, p sdk.Problem, o sdk.Options, x []float32) (seconds float64, passes int, err error) {
+// timeStep is the shortest of a few equal steps on a random picture, in the middle of
+// where the information term acts, with its passes, and those of it that the method takes.
+func timeStep(ctx context.Context, m prior.Model, spec job.Spec) (shortest time.Duration, passes, base int, err error) {
+	c, h, w := m.Image()
+	x := make([]float32, c*h*w)
+	diffusion.Stream{Purpose: diffusion.Synthetic}.Uniform(x)
+	work, err := job.New(m, spec, job.Image{C: c, H: h, W: w, Pix: x})
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	p, free, err := work.Problem(m)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	defer free()
+	o := work.Options
 	at := middle(o)
 	s, err := sdk.NewSolver(p, o)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	defer s.Close()
-	seconds = math.Inf(1)
+	shortest = math.MaxInt64
 	for k, start := 0, time.Now(); k < 3 && (k < 2 || time.Since(start) < enough); k++ {
 		if err := ctx.Err(); err != nil {
-			return 0, 0, err
+			return 0, 0, 0, err
 		}
 		if err := s.SetState(x, at); err != nil {
-			return 0, 0, err
+			return 0, 0, 0, err
 		}
 		before, began := s.Passes(), time.Now()
 		if err := s.Step(); err != nil {
-			return 0, 0, err
+			return 0, 0, 0, err
 		}
 		if _, _, err := s.State(); err != nil { // waits for the device
-			return 0, 0, err
+			return 0, 0, 0, err
 		}
-		seconds, passes = min(seconds, time.Since(began).Seconds()), s.Passes()-before
+		shortest, passes = min(shortest, time.Since(began)), s.Passes()-before
 	}
-	return seconds, passes, nil
+	return shortest, passes, 1 + o.Method.Cost(o.Schedule, at).Passes(), nil
 }

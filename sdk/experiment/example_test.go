@@ -8,9 +8,9 @@ import (
 	"github.com/cmi-diffusion/cmi/examples/faces"
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint/faces64"
-	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute/cpu"
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
+	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/metric/lpips"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
@@ -40,16 +40,10 @@ func ExampleRunner() {
 	folder, err := experiment.Open(dir, experiment.Settings{"steps": "3", "seed": "1"}, grid)
 	check(err)
 	defer folder.Close()
-	runner := experiment.Runner{Place: sdk.PlaceOf(model), Seed: 1, SigmaY: 0.05, Perceptual: judge,
-		Truth: func(i int) (picture.Image, error) { return truths[i], nil },
-		Options: func(c experiment.Cell) (sdk.Options, error) {
-			o, err := sdk.Defaults(model, c.Task, 3)
-			if c.CMI {
-				term := cmi.Defaults()
-				o.CMI = &term
-			}
-			return o, err
-		}}
+	spec := job.Default()
+	spec.Steps = 3
+	runner := experiment.Runner{Place: sdk.PlaceOf(model), Spec: spec, Perceptual: judge,
+		Truth: func(i int) (picture.Image, error) { return truths[i], nil }}
 	check(runner.Run(context.Background(), folder))
 	summary, err := folder.Summarise(1)
 	check(err)

@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"github.com/cmi-diffusion/cmi/sdk/job"
 )
 
 // Cell is one arm of the experiment: an entry of the paper's Table I.
@@ -44,6 +46,12 @@ func (c Cell) Title() string {
 		return "CMI+" + title
 	}
 	return title
+}
+
+// Spec is how a job of the cell is restored, the rest being that of s.
+func (c Cell) Spec(s job.Spec) job.Spec {
+	s.Task, s.Method, s.CMI.On = c.Task, c.Method, c.CMI
+	return s
 }
 
 // base is the cell that this one is compared with.

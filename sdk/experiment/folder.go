@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/cmi-diffusion/cmi/sdk/picture"
 )
 
 // Settings are what a folder's results depend on, by name: a run is continued only
@@ -295,4 +297,30 @@ func replace(path string, data []byte) error {
 		os.Remove(temp) // the first error says more than this one's
 	}
 	return err
+}
+
+// unmeasured is what a pixel that was not measured is drawn as, on [−1, 1].
+const unmeasured = 200/127.5 - 1
+
+// savePicture writes a picture and returns what a reader of the file gets. Where known is
+// 0, the pixel was not measured; nil is 1 everywhere.
+func (f *Folder) savePicture(name string, p picture.Image, known []float32) (picture.Image, error) {
+	if known != nil {
+		pix := make([]float32, len(p.Pix))
+		for i, v := range p.Pix {
+			if pix[i] = v; known[i%len(known)] == 0 {
+				pix[i] = unmeasured
+			}
+		}
+		p.Pix = pix
+	}
+	drawn, err := p.RGBA()
+	if err != nil {
+		return p, err
+	}
+	path := f.path(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return p, err
+	}
+	return picture.From(drawn), picture.SavePNG(path, drawn)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/metric"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -23,10 +24,8 @@ type Runner struct {
 	Place      *sdk.Place                             // where to run; when its device is lost, work goes on on its next one
 	More       []*sdk.Place                           // further places of the same prior that share the work; results don't depend on them
 	Truth      func(image int) (picture.Image, error) // of the prior's size
-	Options    func(Cell) (sdk.Options, error)        // how to sample a cell; Seed, Images and OnStep are the runner's
-	Seed       uint64
-	Batch      int     // how many pictures are sampled together; below 2 each by itself. Results don't depend on it
-	SigmaY     float64 // standard deviation of the measurement noise, images on [−1, 1]
+	Spec       job.Spec                               // how to restore; Task, Method and CMI.On are the cells'
+	Batch      int                                    // how many pictures are sampled together; below 2 each by itself. Results don't depend on it
 	Perceptual Perceptual
 	OnStep     func(Job, sdk.Progress) // may be nil; with More, called by several goroutines
 	OnDone     func(Job)               // may be nil
@@ -43,34 +42,16 @@ func (r *Runner) Run(ctx context.Context, f *Folder) error {
 	if len(r.More) > 0 {
 		return r.runShared(ctx, f)
 	}
-	var now *problem
-	defer func() { r.release(now) }()
 	ahead := map[Job]*Result{}
 	for _, jobs := range f.grid.batches(f.done, r.Batch) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		s := r.next(ctx, f, &now, jobs)
-		if err := r.keep(f, s, ahead); err != nil {
+		if err := r.keep(f, r.sample(ctx, f, jobs), ahead); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// next samples jobs, of the present problem or of one that takes its place.
-func (r *Runner) next(ctx context.Context, f *Folder, now **problem, jobs []Job) sampled {
-	if !(*now).is(jobs) {
-		r.release(*now)
-		*now = nil
-		if err := r.Place.Do(ctx, func(m prior.Model) (err error) {
-			*now, err = r.problem(m, f, jobs)
-			return err
-		}); err != nil {
-			return sampled{jobs: jobs, err: err}
-		}
-	}
-	return r.sample(ctx, *now, jobs)
 }
 
 // sampled are jobs of one cell whose pictures are drawn and not yet in the folder.
@@ -78,39 +59,53 @@ type sampled struct {
 	jobs    []Job
 	truths  []picture.Image
 	results []*Result
-	x       []float32
+	images  []job.Image
 	seconds float64 // of each
 	err     error
 }
 
-// sample runs the sampler for jobs of one cell.
-func (r *Runner) sample(ctx context.Context, p *problem, jobs []Job) sampled {
-	s := sampled{jobs: jobs, truths: p.truths}
-	o, err := r.Options(jobs[0].Cell)
-	if err != nil {
-		s.err = err
+// sample measures the pictures of one cell's jobs, writes them and their measurements, and
+// runs the sampler.
+func (r *Runner) sample(ctx context.Context, f *Folder, jobs []Job) (s sampled) {
+	s.jobs = jobs
+	var images []job.Image
+	for _, j := range jobs {
+		truth, err := r.Truth(j.Image)
+		if err == nil {
+			truth, err = f.savePicture(truthPath(j.Name), truth, nil)
+		}
+		if err != nil {
+			s.err = err
+			return s
+		}
+		s.truths = append(s.truths, truth)
+		s.results = append(s.results, &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, LPIPSName: r.Perceptual.Name()})
+		images = append(images, job.Image{C: truth.C, H: truth.H, W: truth.W, Pix: truth.Pix, Number: uint64(j.Image), Sample: j.Sample - 1})
+	}
+	var work *job.Job
+	s.err = r.Place.Do(ctx, func(m prior.Model) (err error) {
+		work, err = job.New(m, jobs[0].Spec(r.Spec), images...)
+		return err
+	})
+	if s.err != nil {
 		return s
 	}
-	o.Seed, o.Images = r.Seed, nil
-	for _, j := range jobs {
-		s.results = append(s.results, &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, LPIPSName: r.Perceptual.Name()})
-		// Samples of one picture differ in the upper half of the number that keys their noise.
-		o.Images = append(o.Images, uint64(j.Image)|uint64(j.Sample-1)<<32)
+	for i, y := range work.Measurements {
+		if _, s.err = f.savePicture(measurementPath(jobs[i].Task, jobs[i].Name), picture.Image{C: y.C, H: y.H, W: y.W, Pix: y.Y}, y.Known); s.err != nil {
+			return s
+		}
 	}
-	o.OnStep = func(all sdk.Progress) {
+	work.Options.OnStep = func(all sdk.Progress) {
 		for i, j := range jobs {
 			one := all.Of(i)
-			s.results[i].add(one, o.CMI != nil)
+			s.results[i].add(one, j.CMI)
 			if r.OnStep != nil {
 				r.OnStep(j, one)
 			}
 		}
 	}
 	start := time.Now()
-	s.x, s.err = r.Place.Restore(ctx, func(m prior.Model) (sdk.Problem, func(), error) {
-		err := r.settle(p, m)
-		return sdk.Problem{Prior: m, Operator: p.op, Y: p.y, N: len(jobs), SigmaY: r.SigmaY}, func() {}, err
-	}, o)
+	s.images, s.err = work.Run(ctx, r.Place)
 	s.seconds = time.Since(start).Seconds() / float64(len(jobs))
 	return s
 }
@@ -120,9 +115,8 @@ func (r *Runner) sample(ctx context.Context, p *problem, jobs []Job) sampled {
 func (r *Runner) keep(f *Folder, s sampled, ahead map[Job]*Result) error {
 	for i, j := range s.jobs {
 		if s.err == nil {
-			size := len(s.x) / len(s.jobs)
 			restored := s.truths[i]
-			restored.Pix = s.x[i*size : (i+1)*size]
+			restored.Pix = s.images[i].Pix
 			s.err = r.finish(f, j, restored, s.truths[i], s.results[i])
 		}
 		if s.err != nil {
@@ -174,11 +168,14 @@ func (r *Runner) finish(f *Folder, j Job, restored, truth picture.Image, result 
 
 // add takes the progress of a step of this one's run.
 func (r *Result) add(s sdk.Progress, withCMI bool) {
-	r.Passes, r.Limited = s.Passes, r.Limited+s.Limited
+	r.Passes = s.Passes
 	r.Residual = append(r.Residual, s.Residual[0])
 	switch {
 	case s.Information != nil:
 		r.Information = append(r.Information, s.Information[0])
+		if s.Limited[0] {
+			r.Limited++
+		}
 	case withCMI:
 		r.Information = append(r.Information, math.NaN())
 	}

@@ -52,9 +52,7 @@ func TestRun(t *testing.T) {
 		job := small.Job(k)
 		k++
 		assert.Equal(t, 2, steps[job])
-		o, err := r.Options(one.Cell)
-		require.NoError(t, err)
-		assert.Equal(t, passes(o), one.Passes, "%v", job)
+		assert.Equal(t, passes(t, r, one.Cell), one.Passes, "%v", job)
 		assert.Len(t, one.Residual, 2)
 		assert.Equal(t, one.CMI, len(one.Information) == 2)
 		assert.Equal(t, one.Sample == 2, one.Apart != nil)

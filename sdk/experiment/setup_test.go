@@ -11,10 +11,8 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
-	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute/cpu"
-	"github.com/cmi-diffusion/cmi/sdk/diffusion"
-	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/metric"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
@@ -67,29 +65,16 @@ func tiny(t testing.TB) *unet.Model {
 func runner(t testing.TB) *Runner {
 	t.Helper()
 	m := tiny(t)
-	betas, err := diffusion.Linear(m.Steps())
-	require.NoError(t, err)
-	schedule, err := diffusion.New(betas, 2)
-	require.NoError(t, err)
-	return &Runner{Place: sdk.PlaceOf(m), Seed: 3, SigmaY: 0.05, Perceptual: brightness{},
+	spec := job.Default()
+	spec.Steps, spec.Seed = 2, 3
+	spec.CMI.MinAlphaBar = 0
+	return &Runner{Place: sdk.PlaceOf(m), Spec: spec, Perceptual: brightness{},
 		Truth: func(image int) (picture.Image, error) {
 			p := picture.Image{C: 3, H: 16, W: 16}
 			for k := range 3 * 16 * 16 {
 				p.Pix = append(p.Pix, float32(0.9*math.Sin(float64(k%16)/(2+float64(image)))*math.Cos(float64(k/16)/3)))
 			}
 			return p, nil
-		},
-		Options: func(c Cell) (sdk.Options, error) {
-			o := sdk.Options{Schedule: schedule, Variance: diffusion.LearnedRange, Method: guide.DPS{Scale: 0.5}}
-			if c.Method == "dsg" {
-				o.Method = guide.DSG{Interval: 1, Rate: 0.2}
-			}
-			if c.CMI {
-				term := cmi.Defaults()
-				term.MinAlphaBar = 0
-				o.CMI = &term
-			}
-			return o, nil
 		}}
 }
 
@@ -122,8 +107,10 @@ func same(t testing.TB, want, got map[string]string) {
 	}
 }
 
-// passes is how many network passes a run takes.
-func passes(o sdk.Options) int {
-	method, term := sdk.Passes(o)
-	return method + term
+// passes is how many network passes a run of a cell takes.
+func passes(t testing.TB, r *Runner, c Cell) int {
+	t.Helper()
+	plan, err := c.Spec(r.Spec).Plan(r.Place.Prior(), 1)
+	require.NoError(t, err)
+	return plan.Passes()
 }

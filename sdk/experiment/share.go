@@ -54,12 +54,10 @@ func (r *Runner) runShared(ctx context.Context, f *Folder) error {
 
 // lane samples at the runner's place until something fails.
 func (r *Runner) lane(ctx context.Context, f *Folder, work [][]Job, done chan<- sampled) {
-	var now *problem
-	defer func() { r.release(now) }()
 	for _, jobs := range work {
 		s := sampled{jobs: jobs, err: ctx.Err()}
 		if s.err == nil {
-			s = r.next(ctx, f, &now, jobs)
+			s = r.sample(ctx, f, jobs)
 		}
 		select {
 		case done <- s:

@@ -14,6 +14,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/compute/computetest"
 	"github.com/cmi-diffusion/cmi/sdk/krylov"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
@@ -256,7 +257,7 @@ func (t *informationTrial) exactDirection() (v []float32, err error) {
 	if err := ws.Err(); err != nil {
 		return nil, err
 	}
-	t.operator.Power(b, b, r2, s2, -0.5)
+	measure.Power(t.operator, b, b, r2, s2, -0.5)
 	rows, err := compute.ToHost(t.dev, b)
 	if err != nil {
 		return nil, err

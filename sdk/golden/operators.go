@@ -55,7 +55,7 @@ func operatorCases(dir fs.FS, _ Options) ([]computetest.Case, error) {
 }
 
 // operatorNamed is srF, or a blur with the kernel of that name in the file.
-func operatorNamed(v *vectors, name string, circular bool, dev compute.Device) (measure.Operator, error) {
+func operatorNamed(v *vectors, name string, circular bool, dev compute.Device) (measure.Linear, error) {
 	s, err := v.shape("x")
 	if err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ const (
 // trained network tiny16 and an operator.
 type problem struct {
 	model    *unet.Model
-	operator measure.Operator
+	operator measure.Linear
 	schedule *diffusion.Schedule
 }
 
@@ -61,7 +61,7 @@ func (p *problem) open(dir fs.FS, v *vectors, task string, dev compute.Device) (
 
 // operatorOf builds an operator from a task's name and the mask or kernel that the
 // file holds. Blur is circular there.
-func operatorOf(v *vectors, task string, m *unet.Model, dev compute.Device) (measure.Operator, error) {
+func operatorOf(v *vectors, task string, m *unet.Model, dev compute.Device) (measure.Linear, error) {
 	c, h, w := m.Image()
 	switch {
 	case strings.HasPrefix(task, "inpaint"):

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
 )
 
 // DPS is diffusion posterior sampling (Chung et al. 2023, algorithm 1):
@@ -77,9 +78,6 @@ func (m DPS) Name() string {
 
 // Cost implements [Method].
 func (DPS) Cost(*diffusion.Schedule, int) Cost { return Cost{Guides: true, Adjoint: true} }
-
-// GradientOnly says that the operator may be nonlinear.
-func (DPS) GradientOnly() {}
 
 // Step implements [Method]: one adjoint pass.
 func (m DPS) Step(s *Step) error {
@@ -168,7 +166,7 @@ func normCotangent(s *Step, u, x0 compute.Tensor) (norm []float64, err error) {
 	if err := s.Work.Err(); err != nil {
 		return nil, err
 	}
-	s.Forward.Apply(residual, x0)
+	s.Operator.Apply(residual, x0)
 	d.Combine(residual, compute.Times(1, s.Y), compute.Times(-1, residual))
 	if norm, err = compute.Norms(d, residual); err != nil {
 		return nil, err
@@ -180,6 +178,6 @@ func normCotangent(s *Step, u, x0 compute.Tensor) (norm []float64, err error) {
 		}
 	}
 	d.Combine(residual, compute.Term{X: residual, Coef: inverse})
-	s.Forward.VJP(u, x0, residual)
+	measure.VJP(s.Operator, u, x0, residual)
 	return norm, nil
 }

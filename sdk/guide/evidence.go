@@ -73,7 +73,7 @@ func (Evidence) Name() string { return "evidence" }
 
 // Cost implements [Method].
 func (m Evidence) Cost(s *diffusion.Schedule, index int) Cost {
-	return Cost{Guides: true, Adjoint: true, Directions: m.Lanczos, Jet: m.Curvature.acts(s, index)}
+	return Cost{Guides: true, Linear: true, Adjoint: true, Directions: m.Lanczos, Jet: m.Curvature.acts(s, index)}
 }
 
 // Validate implements [Validator].
@@ -87,7 +87,7 @@ func (m Evidence) Validate(*float64) error {
 // Step implements [Method]: K JVPs, one adjoint pass, and a jet with Curvature.
 func (m Evidence) Step(s *Step) error {
 	if s.space == nil {
-		s.space = krylov.New(s.Device, s.Work, s.Operator, s.X.N, m.Lanczos)
+		s.space = krylov.New(s.Device, s.Work, s.A, s.X.N, m.Lanczos)
 	}
 	residual := s.Tensor("residual", s.Y)
 	if err := s.Work.Err(); err != nil {

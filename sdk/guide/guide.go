@@ -21,10 +21,11 @@ type Method interface {
 	Step(s *Step) error
 }
 
-// Cost is what a step asks of the network beyond its value. From it come the passes of
-// a run, and the memory that it will take.
+// Cost is what a step asks of the network beyond its value, and of the operator. From it
+// come the passes of a run, and the memory that it will take.
 type Cost struct {
 	Guides     bool // the measurement moves the step
+	Linear     bool // takes Step.A: the operator must be linear
 	Adjoint    bool // takes Jᵀu
 	Directions int  // JVPs, one after the other
 	Jet        bool // takes D²x̂0[w, w], w a combination of the Directions where there are any
@@ -41,10 +42,6 @@ func (c Cost) Passes() int {
 	}
 	return passes
 }
-
-// GradientOnly is implemented by methods that take nonlinear operators too: they
-// use Step.Forward, never Step.Operator.
-type GradientOnly interface{ GradientOnly() }
 
 // Validator is implemented by methods that don't go with every setting.
 type Validator interface {
@@ -70,10 +67,10 @@ type Step struct {
 	Schedule *diffusion.Schedule
 	Index    int // respaced step, 0 the last
 
-	Forward  measure.Differentiable // y = f(x0) + n
-	Operator measure.Operator       // f where it is linear, else nil
-	Y        compute.Tensor         // measurements
-	SigmaY   float64                // their noise, on images in [−1, 1]
+	Operator measure.Operator // y = f(x0) + n; nil where nothing is measured, and Y is empty
+	A        measure.Linear   // the operator where it is linear, else nil
+	Y        compute.Tensor   // measurements
+	SigmaY   float64          // standard deviation of their noise, images in [−1, 1]
 
 	X        compute.Tensor // x_t
 	Epsilon  compute.Tensor // ε(x_t)
@@ -99,22 +96,13 @@ type Step struct {
 	Guidance []float64      // result: ‖x_{t−1} − unguided‖ of each image
 	Residual []float64      // result: ‖y − f(Clipped)‖ of each image if the method needed it, else nil
 
-	scratch map[string]compute.Tensor
-	space   *krylov.Space // of [Evidence], made at its first step
+	space *krylov.Space // of [Evidence], made at its first step
 }
 
 // Tensor is a scratch tensor of the method, made at the first call with that name
 // and shaped like like.
 func (s *Step) Tensor(name string, like compute.Tensor) compute.Tensor {
-	if t, ok := s.scratch[name]; ok {
-		return t
-	}
-	if s.scratch == nil {
-		s.scratch = map[string]compute.Tensor{}
-	}
-	t := s.Work.Like(like)
-	s.scratch[name] = t
-	return t
+	return s.Work.ScratchLike(name, like)
 }
 
 // Unconditional ignores the measurement: the baseline.
@@ -125,9 +113,6 @@ func (Unconditional) Name() string { return "unconditional" }
 
 // Cost implements [Method].
 func (Unconditional) Cost(*diffusion.Schedule, int) Cost { return Cost{} }
-
-// GradientOnly says that the operator may be nonlinear.
-func (Unconditional) GradientOnly() {}
 
 // Step implements [Method].
 func (Unconditional) Step(s *Step) error {

@@ -21,7 +21,9 @@ type MCG struct{}
 func (MCG) Name() string { return "mcg" }
 
 // Cost implements [Method].
-func (MCG) Cost(*diffusion.Schedule, int) Cost { return Cost{Guides: true, Adjoint: true} }
+func (MCG) Cost(*diffusion.Schedule, int) Cost {
+	return Cost{Guides: true, Linear: true, Adjoint: true}
+}
 
 // Step implements [Method]: one adjoint pass.
 func (MCG) Step(s *Step) error {
@@ -42,7 +44,7 @@ type Projection struct{}
 func (Projection) Name() string { return "projection" }
 
 // Cost implements [Method].
-func (Projection) Cost(*diffusion.Schedule, int) Cost { return Cost{Guides: true} }
+func (Projection) Cost(*diffusion.Schedule, int) Cost { return Cost{Guides: true, Linear: true} }
 
 // Step implements [Method].
 func (Projection) Step(s *Step) error {
@@ -70,12 +72,12 @@ func project(s *Step, q compute.Tensor) error {
 	z := make([]float32, noise.N*noise.Len())
 	s.Random(z, 0)
 	d.Write(noise, z)
-	s.Operator.Apply(gap, q)
+	s.A.Apply(gap, q)
 	d.Combine(gap, compute.Times(-1, gap), compute.Times(math.Sqrt(ab), s.Y), compute.Times(math.Sqrt(1-ab), noise))
-	if l, ok := s.Operator.(measure.Lifter); ok {
-		l.Lift(back, gap)
-	} else if err := s.Operator.PseudoInverse(back, gap, s.SigmaY*s.SigmaY); err != nil {
-		return err
+	if !measure.Lift(s.A, back, gap) {
+		if err := measure.PseudoInverse(s.Work, s.A, back, gap, s.SigmaY*s.SigmaY); err != nil {
+			return err
+		}
 	}
 	d.Combine(q, compute.Times(1, q), compute.Times(1, back))
 	return nil

@@ -267,7 +267,7 @@ func TestProjections(t *testing.T) {
 	for i, v := range keep {
 		diagonal.Set(i, i, float64(v))
 	}
-	tr := newTrial(t, true, 5, diagonal, func(dev compute.Device) (measure.Operator, error) { return measure.NewMask(dev, 1, 1, dim, keep) })
+	tr := newTrial(t, true, 5, diagonal, func(dev compute.Device) (measure.Linear, error) { return measure.NewMask(dev, 1, 1, dim, keep) })
 	step := tr.run(t, guide.DPS{Scale: 1})
 	for _, m := range []guide.Method{guide.MCG{}, guide.Projection{}} {
 		tr.run(t, m)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
 )
 
 // PiGDM is pseudo-inverse guidance (Song et al. 2023), called GDM in
@@ -37,7 +38,7 @@ func (PiGDM) Name() string { return "pigdm" }
 
 // Cost implements [Method].
 func (m PiGDM) Cost(s *diffusion.Schedule, index int) Cost {
-	return Cost{Guides: true, Adjoint: true, Jet: m.Curvature.acts(s, index)}
+	return Cost{Guides: true, Linear: true, Adjoint: true, Jet: m.Curvature.acts(s, index)}
 }
 
 // Step implements [Method]: one adjoint pass, and a jet with Curvature.
@@ -48,11 +49,11 @@ func (m PiGDM) Step(s *Step) error {
 	}
 	innovation(s, residual)
 	r2, s2 := 1-s.Schedule.AlphaBar(s.Index), math.Pow(max(s.SigmaY, m.MinSigmaY), 2)
-	if s.Operator.Exact() {
-		s.Operator.Power(residual, residual, r2, s2, -1)
-		s.Operator.Adjoint(w, residual)
+	if measure.Exact(s.A) {
+		measure.Power(s.A, residual, residual, r2, s2, -1)
+		s.A.Adjoint(w, residual)
 	} else {
-		if err := s.Operator.PseudoInverse(w, residual, s2/r2); err != nil {
+		if err := measure.PseudoInverse(s.Work, s.A, w, residual, s2/r2); err != nil {
 			return err
 		}
 		s.Device.Combine(w, compute.Times(1/r2, w))
@@ -65,7 +66,7 @@ func (m PiGDM) Step(s *Step) error {
 
 // innovation is y − A x̂0, x̂0 not clipped.
 func innovation(s *Step, dst compute.Tensor) {
-	s.Operator.Apply(dst, s.X0)
+	s.A.Apply(dst, s.X0)
 	s.Device.Combine(dst, compute.Times(1, s.Y), compute.Times(-1, dst))
 }
 

@@ -38,7 +38,7 @@ const (
 // newTrial measures a mixture in 8 dimensions, at a step where x̂0 has values inside
 // and outside [−1, 1]. A nil matrix is three random rows; op, if any, is what is
 // used for it.
-func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev compute.Device) (measure.Operator, error)) *trial {
+func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev compute.Device) (measure.Linear, error)) *trial {
 	t.Helper()
 	dev := cpu.New(1)
 	t.Cleanup(func() { assert.NoError(t, dev.Close()) })
@@ -48,7 +48,7 @@ func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev com
 		a = p.A
 	}
 	if op == nil {
-		op = func(dev compute.Device) (measure.Operator, error) { return measure.NewDense(dev, a) }
+		op = func(dev compute.Device) (measure.Linear, error) { return measure.NewDense(dev, a) }
 	}
 	betas, err := diffusion.LinearBetas(50, 5e-3, 0.1)
 	require.NoError(t, err)
@@ -84,7 +84,7 @@ func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev com
 	image := func() compute.Tensor { return ws.New(images, 1, 1, dim) }
 	oc, oh, ow := operator.Out()
 	tr.Step = &guide.Step{
-		Device: dev, Work: ws, Schedule: schedule, Index: index, Forward: measure.Linear(operator), Operator: operator, SigmaY: 0.2,
+		Device: dev, Work: ws, Schedule: schedule, Index: index, Operator: operator, A: operator, SigmaY: 0.2,
 		Y: ws.FromHost(y, images, oc, oh, ow), X: ws.FromHost(x, images, 1, 1, dim),
 		X0: image(), Proposal: image(), Mean: image(), Next: image(), Clips: clips, Guidance: make([]float64, images),
 	}

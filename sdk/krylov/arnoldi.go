@@ -7,6 +7,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
@@ -82,7 +83,7 @@ func (s *Space) arnoldi(from start) (*ritz, error) {
 // multiply computes z = Ŝ q_j and returns J v, v = Aᵀ P^(−½) q_j in s.v.
 func (s *Space) multiply(j int, from start) (jv compute.Tensor, err error) {
 	l, z := from.l, from.z
-	s.op.Power(s.u, s.q[j], l.R2(), l.S2(), -0.5)
+	measure.Power(s.op, s.u, s.q[j], l.R2(), l.S2(), -0.5)
 	s.op.Adjoint(s.v, s.u)
 	if from.cache {
 		jv, err = from.d.JVPCached(j, s.v)
@@ -94,7 +95,7 @@ func (s *Space) multiply(j int, from start) (jv compute.Tensor, err error) {
 	}
 	s.op.Apply(z, jv)
 	s.dev.Combine(z, compute.Times(l.C(), z), compute.Times(l.S2(), s.u))
-	s.op.Power(z, z, l.R2(), l.S2(), -0.5)
+	measure.Power(s.op, z, z, l.R2(), l.S2(), -0.5)
 	return jv, nil
 }
 

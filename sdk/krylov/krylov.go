@@ -13,28 +13,9 @@ import (
 	"slices"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
-
-// Operator is what is needed of a measurement operator A; every linear operator of package
-// measure has it. Rows of A that are zero are not measured: Power is zero there.
-type Operator interface {
-	In() (c, h, w int)
-	Out() (c, h, w int)
-	Apply(dst, x compute.Tensor)
-	Adjoint(dst, y compute.Tensor)
-	// Power is (r² A Aᵀ + s² I)^p z on the measured coordinates.
-	Power(dst, z compute.Tensor, r2, s2, p float64)
-	// LargestEigenvalue is λ_max(A Aᵀ).
-	LargestEigenvalue() float64
-}
-
-func largestEigenvalue(op Operator, image int) float64 {
-	if p, ok := op.(interface{ LargestEigenvalueOf(image int) float64 }); ok { // differs from image to image
-		return p.LargestEigenvalueOf(image)
-	}
-	return op.LargestEigenvalue()
-}
 
 // Level is the noise level of the current x_t and of the measurement.
 type Level struct {
@@ -54,15 +35,15 @@ func (l Level) S2() float64 { return l.SigmaY * l.SigmaY }
 // floor is the eigenvalue of Ŝ that a direction without any posterior variance has. A
 // learned J is not positive, so an eigenvalue at or below it tells nothing and gets
 // weight zero.
-func (l Level) floor(op Operator, image int) float64 {
-	return l.S2() / (l.R2()*largestEigenvalue(op, image) + l.S2())
+func (l Level) floor(op measure.Linear, image int) float64 {
+	return l.S2() / (l.R2()*measure.Of(op, image).LargestEigenvalue() + l.S2())
 }
 
 // Space is the memory of Krylov spaces of n images. Its directions are valid until the
 // next one is computed.
 type Space struct {
 	dev  compute.Device
-	op   Operator
+	op   measure.Linear
 	v    compute.Tensor   // [n, In] the direction
 	u    compute.Tensor   // [n, Out]
 	q    []compute.Tensor // [n, Out] the orthonormal basis q_1 … q_K
@@ -70,7 +51,7 @@ type Space struct {
 }
 
 // New allocates for n images and k ≥ 0 steps in the caller's workspace, which keeps an error.
-func New(dev compute.Device, ws *compute.Workspace, op Operator, n, k int) *Space {
+func New(dev compute.Device, ws *compute.Workspace, op measure.Linear, n, k int) *Space {
 	c, h, w := op.In()
 	s := &Space{dev: dev, op: op, v: ws.New(n, c, h, w)}
 	c, h, w = op.Out()
@@ -95,7 +76,7 @@ func (s *Space) InverseRoot(d prior.Denoiser, l Level, z compute.Tensor, norm []
 // that starts at P^(−½)r: conjugate gradients would break down on a learned S, which is
 // neither symmetric nor positive. cache says whether [Space.Second] will be called.
 func (s *Space) Solve(d prior.Denoiser, l Level, r compute.Tensor, cache bool) (w compute.Tensor, err error) {
-	s.op.Power(r, r, l.R2(), l.S2(), -0.5)
+	measure.Power(s.op, r, r, l.R2(), l.S2(), -0.5)
 	norm, err := compute.Norms(s.dev, r)
 	if err != nil {
 		return s.v, err
@@ -130,7 +111,7 @@ func (s *Space) apply(from start, f func(e float64) float64) error {
 		s.combine(s.u, s.coef)
 		root = s.u
 	}
-	s.op.Power(from.z, root, l.R2(), l.S2(), -0.5)
+	measure.Power(s.op, from.z, root, l.R2(), l.S2(), -0.5)
 	s.op.Adjoint(s.v, from.z)
 	return nil
 }

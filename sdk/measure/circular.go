@@ -85,30 +85,16 @@ func (o *circular) hartley(dst, src compute.Tensor) {
 	o.dev.Separable(dst, src, o.sin, o.minus, true)
 }
 
-// Power implements [Operator].
+// Power implements [Spectral].
 func (o *circular) Power(dst, z compute.Tensor, r2, s2, p float64) {
-	s2 = floor(r2, s2, o.largest)
-	if r2 == 0 {
-		o.dev.Combine(dst, compute.Times(math.Pow(s2, p), z))
-		return
-	}
-	weight := o.temp(0, 1, 1, z.H, z.W)
-	t := o.temp(1, z.N, z.C, z.H, z.W)
-	o.dev.Map(weight, compute.Pow(float32(r2), float32(s2), float32(p)), o.eigen)
+	weight, t := o.ws.Scratch("weight", 1, 1, z.H, z.W), o.ws.ScratchLike("coordinates", z)
+	o.dev.Map(weight, compute.Pow(float32(r2), float32(floor(r2, s2, o.largest)), float32(p)), o.eigen)
 	o.hartley(t, z)
 	o.dev.Mul(t, t, weight)
 	o.hartley(dst, t)
 }
 
-// LogDet implements [Operator].
+// LogDet implements [Spectral].
 func (o *circular) LogDet(r2, s2 float64) float64 {
 	return logDet(o.in[0], o.values, r2, floor(r2, s2, o.largest))
-}
-
-// Exact implements [Operator].
-func (*circular) Exact() bool { return true }
-
-// PseudoInverse implements [Operator].
-func (o *circular) PseudoInverse(dst, y compute.Tensor, lambda float64) error {
-	return invert(o, &o.memory, dst, y, lambda)
 }

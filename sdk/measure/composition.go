@@ -3,7 +3,6 @@ package measure
 import (
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -13,32 +12,29 @@ import (
 type composition struct {
 	shape
 	memory
-	outer, inner Operator
+	outer, inner Linear
 	keep         compute.Tensor // 1 where B A has a row that is not zero
 	measured     int
 	largest      float64
 }
 
 // Compose is outer after inner, the two on that device: a picture that is blurred,
-// then reduced. It has no spectral form, so that Power is the bound of [Operator].
+// then reduced. It has no spectral form, so that its [Power] is the bound.
 // Closing it closes both; after an error they are still the caller's to close.
-func Compose(dev compute.Device, outer, inner Operator) (Operator, error) {
-	shapeOf := func(f func() (c, h, w int)) [3]int {
-		c, h, w := f()
-		return [3]int{c, h, w}
-	}
-	between, wanted := shapeOf(inner.Out), shapeOf(outer.In)
+func Compose(dev compute.Device, outer, inner Linear) (Linear, error) {
+	in, between := shapesOf(inner)
+	wanted, out := shapesOf(outer)
 	if between != wanted {
 		return nil, fmt.Errorf("%s gives %d×%d×%d, %s after it wants %d×%d×%d", inner.Name(),
 			between[0], between[1], between[2], outer.Name(), wanted[0], wanted[1], wanted[2])
 	}
 	o := &composition{
-		shape:  shape{inner.Name() + "+" + outer.Name(), shapeOf(inner.In), shapeOf(outer.Out)},
+		shape:  shape{inner.Name() + "+" + outer.Name(), in, out},
 		memory: newMemory(dev), outer: outer, inner: inner,
 	}
 	err := o.findMeasured()
 	if err == nil {
-		o.largest, err = powerIteration(o, &o.memory, o.in, o.out)
+		o.largest, err = powerIteration(o, o.ws, o.in, o.out)
 	}
 	if err != nil {
 		o.memory.Close()
@@ -51,9 +47,9 @@ func Compose(dev compute.Device, outer, inner Operator) (Operator, error) {
 // image: of two random images, for those that are zero in float32 by chance.
 func (o *composition) findMeasured() error {
 	const images = 2
-	x := o.temp(0, images, o.in[0], o.in[1], o.in[2])
-	y := o.temp(1, images, o.out[0], o.out[1], o.out[2])
-	if err := o.fixed.Err(); err != nil {
+	x := o.ws.Scratch("images", images, o.in[0], o.in[1], o.in[2])
+	y := o.ws.Scratch("measurements", images, o.out[0], o.out[1], o.out[2])
+	if err := o.ws.Err(); err != nil {
 		return err
 	}
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -79,17 +75,17 @@ func (o *composition) findMeasured() error {
 	if o.measured == 0 {
 		return errors.New("A is zero: nothing would be measured")
 	}
-	o.keep = o.fixed.FromHost(keep, 1, o.out[0], o.out[1], o.out[2])
-	return o.fixed.Err()
+	o.keep = o.ws.FromHost(keep, 1, o.out[0], o.out[1], o.out[2])
+	return o.ws.Err()
 }
 
 // between is the scratch for n images after the inner operator.
 func (o *composition) between(n int) compute.Tensor {
 	c, h, w := o.inner.Out()
-	return o.temp(2, n, c, h, w)
+	return o.ws.Scratch("between", n, c, h, w)
 }
 
-// Measured implements [Operator].
+// Measured implements [Linear].
 func (o *composition) Measured() int { return o.measured }
 
 // Apply implements [Operator].
@@ -99,41 +95,23 @@ func (o *composition) Apply(dst, x compute.Tensor) {
 	o.outer.Apply(dst, t)
 }
 
-// Adjoint implements [Operator].
+// Adjoint implements [Linear].
 func (o *composition) Adjoint(dst, y compute.Tensor) {
 	t := o.between(y.N)
 	o.outer.Adjoint(t, y)
 	o.inner.Adjoint(dst, t)
 }
 
-// Power implements [Operator].
-func (o *composition) Power(dst, z compute.Tensor, r2, s2, p float64) {
+// Scale implements [Linear].
+func (o *composition) Scale(dst, z compute.Tensor, factor float64) {
 	o.dev.Mul(dst, z, o.keep)
-	if factor := math.Pow(bound(r2, s2, o.largest), p); factor != 1 {
+	if factor != 1 {
 		o.dev.Combine(dst, compute.Times(factor, dst))
 	}
 }
 
-// LogDet implements [Operator].
-func (o *composition) LogDet(r2, s2 float64) float64 {
-	return float64(o.measured) * math.Log(bound(r2, s2, o.largest))
-}
-
-// Exact implements [Operator].
-func (*composition) Exact() bool { return false }
-
-// LargestEigenvalue implements [Operator].
+// LargestEigenvalue implements [Linear].
 func (o *composition) LargestEigenvalue() float64 { return o.largest }
-
-// PseudoInverse implements [Operator].
-func (o *composition) PseudoInverse(dst, y compute.Tensor, lambda float64) error {
-	known := o.temp(3, y.N, y.C, y.H, y.W)
-	if err := o.fixed.Err(); err != nil {
-		return err
-	}
-	o.dev.Mul(known, y, o.keep)
-	return solve(o, &o.memory, dst, known, lambda)
-}
 
 // Close implements [Operator].
 func (o *composition) Close() {

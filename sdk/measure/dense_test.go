@@ -37,10 +37,10 @@ func lopsided(size int) measure.Kernel {
 
 // operators are one of each kind, small enough for dense matrices. circular and
 // rectangular sizes, channels, and rows of zeros are among them.
-func operators(t *testing.T, dev compute.Device) map[string]measure.Operator {
+func operators(t *testing.T, dev compute.Device) map[string]measure.Linear {
 	t.Helper()
-	all := map[string]measure.Operator{}
-	add := func(name string, op measure.Operator, err error) {
+	all := map[string]measure.Linear{}
+	add := func(name string, op measure.Linear, err error) {
 		require.NoError(t, err, name)
 		all[name] = op
 		t.Cleanup(op.Close)
@@ -104,20 +104,20 @@ func operators(t *testing.T, dev compute.Device) map[string]measure.Operator {
 }
 
 // The parts of the compositions, for images of 1×8×8.
-func sr2(t *testing.T, dev compute.Device) measure.Operator {
+func sr2(t *testing.T, dev compute.Device) measure.Linear {
 	op, err := measure.NewSuperResolution(dev, 1, 8, 8, 2)
 	require.NoError(t, err)
 	return op
 }
 
-func blurOf(t *testing.T, dev compute.Device, k measure.Kernel) measure.Operator {
+func blurOf(t *testing.T, dev compute.Device, k measure.Kernel) measure.Linear {
 	op, err := measure.NewBlur(dev, 1, 8, 8, k, compute.Reflect)
 	require.NoError(t, err)
 	return op
 }
 
 // partialMask misses the left half, and the top row of the rest.
-func partialMask(t *testing.T, dev compute.Device) measure.Operator {
+func partialMask(t *testing.T, dev compute.Device) measure.Linear {
 	keep := make([]float32, 64)
 	for i := range keep {
 		if i >= 8 && i%8 >= 4 {
@@ -169,7 +169,7 @@ func read(t *testing.T, dev compute.Device, x compute.Tensor) []float64 {
 }
 
 // matrixOf is A, built from the images of the unit vectors.
-func matrixOf(t *testing.T, dev compute.Device, op measure.Operator) *mat.Dense {
+func matrixOf(t *testing.T, dev compute.Device, op measure.Linear) *mat.Dense {
 	t.Helper()
 	c, h, w := op.In()
 	n := c * h * w
@@ -193,7 +193,7 @@ type spectrum struct {
 	vectors  mat.Dense
 }
 
-func spectrumOf(t *testing.T, dev compute.Device, op measure.Operator) spectrum {
+func spectrumOf(t *testing.T, dev compute.Device, op measure.Linear) spectrum {
 	t.Helper()
 	s := spectrum{a: matrixOf(t, dev, op)}
 	rows, _ := s.a.Dims()

@@ -50,7 +50,9 @@ func TestConstructorErrors(t *testing.T) {
 		"A is zero":                              dense(mat.NewDense(2, 3, nil)),
 		"row 1 of the matrix has the value NaN":  dense(mat.NewDense(2, 1, []float64{1, math.NaN()})),
 		"a matrix of 5000×1":                     dense(mat.NewDense(5000, 1, nil)),
-		`unknown task "deblur": sr4, sr2, sr8, inpaint, box, blur, motion, pool4, pool2, pool8, colourise, denoise are known`: func() (measure.Operator, error) { return measure.ForTask("deblur", dev, 3, 8, 8, rng) },
+		`unknown task "deblur": known are sr4, sr2, sr8, inpaint, box, mask, blur, motion, kernel, pool4, pool2, pool8, colourise, denoise, phase`: func() (measure.Operator, error) {
+			return measure.ForTask("deblur", dev, 3, 8, 8, measure.Inputs{Rand: rng})
+		},
 		"by 3 of images of 8×8: a factor": func() (measure.Operator, error) { return measure.NewPool(dev, 3, 8, 8, 3) },
 		"images with 1 channels, 3 (red":  func() (measure.Operator, error) { return measure.NewLuma(dev, 1, 8, 8) },
 		"blur gives 1×8×8, denoise after it wants 1×5×4": func() (measure.Operator, error) {
@@ -65,7 +67,9 @@ func TestConstructorErrors(t *testing.T) {
 			require.NoError(t, err)
 			return measure.Compose(dev, corner, partialMask(t, dev))
 		},
-		"task sr8: super-resolution by 8 of images of 12×12": func() (measure.Operator, error) { return measure.ForTask("sr8", dev, 3, 12, 12, rng) },
+		"task sr8: super-resolution by 8 of images of 12×12": func() (measure.Operator, error) {
+			return measure.ForTask("sr8", dev, 3, 12, 12, measure.Inputs{Rand: rng})
+		},
 	} {
 		op, err := build()
 		assert.Nil(t, op, says)
@@ -133,31 +137,65 @@ func sum(values []float32) (s float32) {
 // Every task at several sizes: a working operator with the promised name.
 func TestTasks(t *testing.T) {
 	dev := device(t)
+	kernel, err := measure.GaussianKernel(5, 1)
+	require.NoError(t, err)
 	for _, task := range measure.Tasks {
 		for _, size := range []int{16, 64} {
-			op, err := measure.ForTask(task.Name, dev, 3, size, size, seeded())
+			in := measure.Inputs{Rand: seeded(), Kernel: &kernel, Mask: make([]float32, size*size)}
+			in.Mask[3] = 1
+			op, err := measure.ForTask(task.Name, dev, 3, size, size, in)
 			require.NoError(t, err)
 			assert.Equal(t, task.Name, op.Name())
 			assert.NotEmpty(t, task.Description)
-			if task.Name != "motion" {
-				assert.True(t, op.Exact(), "%s has a spectral form", task.Name)
+			if a, linear := op.(measure.Linear); linear && task.Name != "motion" {
+				assert.True(t, measure.Exact(a), "%s has a spectral form", task.Name)
 			}
 			c, h, w := op.In()
 			assert.Equal(t, [3]int{3, size, size}, [3]int{c, h, w})
 			op.Close()
 		}
+		_, err := measure.ForTask(task.Name, dev, 3, 16, 16, measure.Inputs{Rand: seeded()})
+		if task.Input != "" {
+			assert.EqualError(t, err, "task "+task.Name+": a "+task.Input+" is needed")
+		} else {
+			assert.NoError(t, err)
+		}
 	}
-	op, err := measure.ForTask("inpaint", dev, 3, 64, 64, seeded())
+	op, err := measure.ForTask("inpaint", dev, 3, 64, 64, measure.Inputs{Rand: seeded()})
 	require.NoError(t, err)
 	defer op.Close()
-	assert.Equal(t, 3*(4096-3686), op.Measured())
+	assert.Equal(t, 3*(4096-3686), op.(measure.Linear).Measured())
+}
+
+// Tasks that are not random make the same operator from any random numbers.
+func TestRandomTasks(t *testing.T) {
+	dev := device(t)
+	x := make([]float32, 3*32*32)
+	for i := range x {
+		x[i] = float32(i%7) - 3
+	}
+	for _, task := range measure.Tasks {
+		if task.Input != "" {
+			continue
+		}
+		measured := func(seed uint64) []float32 {
+			op, err := task.New(dev, 3, 32, 32, measure.Inputs{Rand: rand.New(rand.NewPCG(seed, 1))})
+			require.NoError(t, err)
+			defer op.Close()
+			c, h, w := op.Out()
+			y, err := measure.Measure(dev, op, x, make([]float32, c*h*w), 0)
+			require.NoError(t, err)
+			return y
+		}
+		assert.Equal(t, task.Random, !slices.Equal(measured(1), measured(2)), task.Name)
+	}
 }
 
 // At 64 pixels the blur task is 15×15 with standard deviation 1.25, at 256 61×61
 // with 5: an impulse in the middle shows the kernel.
 func TestBlurTaskKernel(t *testing.T) {
 	dev := device(t)
-	op, err := measure.ForTask("blur", dev, 1, 64, 64, nil)
+	op, err := measure.ForTask("blur", dev, 1, 64, 64, measure.Inputs{})
 	require.NoError(t, err)
 	defer op.Close()
 	impulse := make([]float32, 64*64)
@@ -174,7 +212,7 @@ func TestBlurTaskKernel(t *testing.T) {
 // The motion task has the kernel of the size and the draw, reflected at the border.
 func TestMotionTaskKernel(t *testing.T) {
 	dev := device(t)
-	op, err := measure.ForTask("motion", dev, 1, 64, 64, seeded())
+	op, err := measure.ForTask("motion", dev, 1, 64, 64, measure.Inputs{Rand: seeded()})
 	require.NoError(t, err)
 	defer op.Close()
 	impulse := make([]float32, 64*64)
@@ -217,7 +255,7 @@ func TestPowerWhitens(t *testing.T) {
 	dev := device(t)
 	rng := rand.New(rand.NewPCG(3, 4))
 	for name, op := range operators(t, dev) {
-		if !op.Exact() {
+		if !measure.Exact(op) {
 			continue
 		}
 		s := spectrumOf(t, dev, op)
@@ -231,7 +269,7 @@ func TestPowerWhitens(t *testing.T) {
 			values[i] = float32(math.Copysign(1, float64(v)))
 		}
 		dev.Write(z, values)
-		op.Power(z, z, 0.5, 0.1, -0.5)
+		measure.Power(op, z, z, 0.5, 0.1, -0.5)
 		squares, err := compute.Dot(dev, z, z)
 		require.NoError(t, err)
 		mean := 0.0

@@ -31,7 +31,7 @@ func ExampleCompose() {
 	}
 	defer op.Close()
 	_, h, w := op.Out()
-	fmt.Printf("%s: %d×%d, spectral form: %v\n", op.Name(), h, w, op.Exact())
+	fmt.Printf("%s: %d×%d, spectral form: %v\n", op.Name(), h, w, measure.Exact(op))
 	// Output: blur+pool4: 16×16, spectral form: false
 }
 

@@ -58,7 +58,7 @@ func goldenKernel(t *testing.T, f *checkpoint.File, name string) measure.Kernel 
 func TestGoldenOperators(t *testing.T) {
 	dev := device(t)
 	f := golden(t, "operators.safetensors")
-	check := func(op measure.Operator, err error, y, adjoint, z string) {
+	check := func(op measure.Linear, err error, y, adjoint, z string) {
 		require.NoError(t, err, y)
 		defer op.Close()
 		got, back := poisoned(dev, 1, op.Out), poisoned(dev, 1, op.In)
@@ -128,7 +128,7 @@ func TestGoldenProbeDirection(t *testing.T) {
 	schedule := golden(t, "schedule.safetensors")
 	for _, task := range []string{"inpaint", "sr4", "blur"} {
 		f := golden(t, "information/"+task+".safetensors")
-		var op measure.Operator
+		var op measure.Linear
 		var err error
 		switch task {
 		case "inpaint":
@@ -147,7 +147,7 @@ func TestGoldenProbeDirection(t *testing.T) {
 		alphaBar := floats64(t, schedule, "linear.20.alpha_bar")[index[0]]
 		z := tensor(t, dev, f, "z", 2, op.Out)
 		v := poisoned(dev, 2, op.In)
-		op.Power(z, z, 1-alphaBar, 0.05*0.05, -0.5)
+		measure.Power(op, z, z, 1-alphaBar, 0.05*0.05, -0.5)
 		op.Adjoint(v, z)
 		assert.LessOrEqual(t, relative(read(t, dev, v), floats(t, f, "v.k0")), 5e-6, task)
 		op.Close()

@@ -19,7 +19,7 @@ type luma struct {
 
 // NewLuma is colourisation of 3×h×w images: the measurement is the luma
 // 0.299 R + 0.587 G + 0.114 B, 1×h×w.
-func NewLuma(dev compute.Device, c, h, w int) (Operator, error) {
+func NewLuma(dev compute.Device, c, h, w int) (Linear, error) {
 	if err := checkImage(c, h, w); err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func NewLuma(dev compute.Device, c, h, w int) (Operator, error) {
 	return l, nil
 }
 
-// Measured implements [Operator].
+// Measured implements [Linear].
 func (l *luma) Measured() int { return l.out[1] * l.out[2] }
 
 // Apply implements [Operator].
@@ -45,7 +45,7 @@ func (l *luma) Apply(dst, x compute.Tensor) {
 	l.dev.Combine(dst, terms...)
 }
 
-// Adjoint implements [Operator].
+// Adjoint implements [Linear].
 func (l *luma) Adjoint(dst, y compute.Tensor) {
 	for i, v := range lumaWeights {
 		l.dev.Combine(dst.Channels(i, i+1), compute.Times(v, y))
@@ -59,23 +59,20 @@ func (l *luma) Lift(dst, y compute.Tensor) {
 	}
 }
 
-// Power implements [Operator].
-func (l *luma) Power(dst, z compute.Tensor, r2, s2, p float64) {
-	l.dev.Combine(dst, compute.Times(math.Pow(bound(r2, s2, l.square), p), z))
+// Scale implements [Linear].
+func (l *luma) Scale(dst, z compute.Tensor, factor float64) {
+	l.dev.Combine(dst, compute.Times(factor, z))
 }
 
-// LogDet implements [Operator].
-func (l *luma) LogDet(r2, s2 float64) float64 {
-	return float64(l.Measured()) * math.Log(bound(r2, s2, l.square))
-}
-
-// Exact implements [Operator].
-func (*luma) Exact() bool { return true }
-
-// LargestEigenvalue implements [Operator].
+// LargestEigenvalue implements [Linear].
 func (l *luma) LargestEigenvalue() float64 { return l.square }
 
-// PseudoInverse implements [Operator].
-func (l *luma) PseudoInverse(dst, y compute.Tensor, lambda float64) error {
-	return invert(l, &l.memory, dst, y, lambda)
+// Power implements [Spectral].
+func (l *luma) Power(dst, z compute.Tensor, r2, s2, p float64) {
+	l.Scale(dst, z, math.Pow(bound(l, r2, s2), p))
+}
+
+// LogDet implements [Spectral].
+func (l *luma) LogDet(r2, s2 float64) float64 {
+	return float64(l.Measured()) * math.Log(bound(l, r2, s2))
 }

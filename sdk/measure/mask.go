@@ -20,12 +20,12 @@ type mask struct {
 // NewMask is inpainting of c×h×w images: keep holds h·w values row-major, 1 for a
 // known pixel and 0 for a missing one. A measurement has the image's shape, zero
 // where a pixel is missing.
-func NewMask(dev compute.Device, c, h, w int, keep []float32) (Operator, error) {
+func NewMask(dev compute.Device, c, h, w int, keep []float32) (Linear, error) {
 	return newMask("mask", dev, c, h, w, keep)
 }
 
 // NewIdentity is denoising: A = I.
-func NewIdentity(dev compute.Device, c, h, w int) (Operator, error) {
+func NewIdentity(dev compute.Device, c, h, w int) (Linear, error) {
 	if err := checkImage(c, h, w); err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func NewIdentity(dev compute.Device, c, h, w int) (Operator, error) {
 	return newMask("denoise", dev, c, h, w, keep)
 }
 
-func newMask(name string, dev compute.Device, c, h, w int, keep []float32) (Operator, error) {
+func newMask(name string, dev compute.Device, c, h, w int, keep []float32) (Linear, error) {
 	if err := checkImage(c, h, w); err != nil {
 		return nil, err
 	}
@@ -56,44 +56,41 @@ func newMask(name string, dev compute.Device, c, h, w int, keep []float32) (Oper
 	if m.measured == 0 {
 		return nil, fmt.Errorf("the mask keeps no pixel of %d×%d: nothing would be measured", h, w)
 	}
-	m.keep = m.fixed.FromHost(keep, 1, 1, h, w)
-	return ready(m, m.fixed.Err())
+	m.keep = m.ws.FromHost(keep, 1, 1, h, w)
+	return ready[Linear](m, m.ws.Err())
 }
 
-// Measured implements [Operator].
+// Measured implements [Linear].
 func (m *mask) Measured() int { return m.measured }
 
 // Apply implements [Operator].
 func (m *mask) Apply(dst, x compute.Tensor) { m.dev.Mul(dst, x, m.keep) }
 
-// Adjoint implements [Operator]: A is symmetric.
+// Adjoint implements [Linear]: A is symmetric.
 func (m *mask) Adjoint(dst, y compute.Tensor) { m.dev.Mul(dst, y, m.keep) }
 
 // Lift implements [Lifter].
 func (m *mask) Lift(dst, y compute.Tensor) { m.dev.Mul(dst, y, m.keep) }
 
-// Power implements [Operator]: A Aᵀ = I on the known pixels.
-func (m *mask) Power(dst, z compute.Tensor, r2, s2, p float64) {
+// Scale implements [Linear].
+func (m *mask) Scale(dst, z compute.Tensor, factor float64) {
 	m.dev.Mul(dst, z, m.keep)
-	if factor := math.Pow(r2+floor(r2, s2, 1), p); factor != 1 {
+	if factor != 1 {
 		m.dev.Combine(dst, compute.Times(factor, dst))
 	}
 }
 
-// LogDet implements [Operator].
-func (m *mask) LogDet(r2, s2 float64) float64 {
-	return float64(m.measured) * math.Log(r2+floor(r2, s2, 1))
-}
-
-// Exact implements [Operator].
-func (*mask) Exact() bool { return true }
-
-// LargestEigenvalue implements [Operator].
+// LargestEigenvalue implements [Linear].
 func (*mask) LargestEigenvalue() float64 { return 1 }
 
-// PseudoInverse implements [Operator].
-func (m *mask) PseudoInverse(dst, y compute.Tensor, lambda float64) error {
-	return invert(m, &m.memory, dst, y, lambda)
+// Power implements [Spectral]: A Aᵀ = I on the known pixels.
+func (m *mask) Power(dst, z compute.Tensor, r2, s2, p float64) {
+	m.Scale(dst, z, math.Pow(bound(m, r2, s2), p))
+}
+
+// LogDet implements [Spectral].
+func (m *mask) LogDet(r2, s2 float64) float64 {
+	return float64(m.measured) * math.Log(bound(m, r2, s2))
 }
 
 // RandomMask is a mask for [NewMask] with ⌊fraction·h·w⌋ missing pixels, drawn

@@ -11,7 +11,7 @@ import (
 // images x, dense [N, In], with the given unit noise, dense [N, Out]. The result
 // [N, Out] is zero where nothing is measured; so is the noise. σ ≥ 0 is on the scale
 // of the images, [−1, 1].
-func Measure(dev compute.Device, op Forward, x, noise []float32, sigma float64) ([]float32, error) {
+func Measure(dev compute.Device, op Operator, x, noise []float32, sigma float64) ([]float32, error) {
 	c, h, w := op.In()
 	yc, yh, yw := op.Out()
 	n := len(x) / (c * h * w)
@@ -30,8 +30,8 @@ func Measure(dev compute.Device, op Forward, x, noise []float32, sigma float64) 
 		return nil, err
 	}
 	op.Apply(y, image)
-	if a, ok := op.(Operator); ok {
-		a.Power(z, z, 0, 1, 1)
+	if a, ok := op.(Linear); ok {
+		a.Scale(z, z, 1)
 	}
 	dev.Combine(y, compute.Times(1, y), compute.Times(sigma, z))
 	return compute.ToHost(dev, y)
@@ -41,7 +41,8 @@ func Measure(dev compute.Device, op Forward, x, noise []float32, sigma float64) 
 // h·w values; nil where all are. Channels share it.
 func MeasuredPixels(dev compute.Device, op Operator) ([]float32, error) {
 	c, h, w := op.Out()
-	if op.Measured() == c*h*w {
+	a, ok := op.(Linear)
+	if !ok || a.Measured() == c*h*w {
 		return nil, nil
 	}
 	ones := make([]float32, c*h*w)
@@ -53,7 +54,7 @@ func MeasuredPixels(dev compute.Device, op Operator) ([]float32, error) {
 		return nil, err
 	}
 	defer dev.Free(t.Buf)
-	op.Power(t, t, 0, 1, 1)
+	a.Scale(t, t, 1)
 	err = dev.Read(ones, t)
 	return ones[:h*w], err
 }

@@ -8,36 +8,45 @@ import (
 
 // NewPerImage is an operator for batches whose images were measured differently,
 // each with its own mask or kernel: image n of a batch has operators[n mod B].
-// The operators take images of one shape to measurements of one shape. Closing it
-// closes them; so does a failure.
+// The operators take images of one shape to measurements of one shape; all are linear or
+// all are differentiable. Closing it closes them; so does a failure.
 //
-// It is a [Lifter] where all of them are. What depends on one image is told by
-// LogDetOf and LargestEigenvalueOf; LogDet is the mean, and LargestEigenvalue the
-// largest.
+// Where they are linear, it is, and lifts and takes powers image by image; Measured and
+// LargestEigenvalue are those of the image with the most. [Of] gives an image's own.
 func NewPerImage(operators ...Operator) (Operator, error) {
-	p := &perImage{}
-	lifters := true
-	for i, op := range operators {
-		c, h, w := op.In()
-		oc, oh, ow := op.Out()
-		s := shape{op.Name(), [3]int{c, h, w}, [3]int{oc, oh, ow}}
-		if i == 0 {
-			p.shape = s
-		}
-		if s.in != p.in || s.out != p.out {
-			return ready(p, fmt.Errorf("image %d is measured by %s from %v to %v, image 0 from %v to %v: shapes of one batch must agree", i, s.name, s.in, s.out, p.in, p.out))
-		}
-		p.all = append(p.all, op)
-		_, lifts := op.(Lifter)
-		lifters = lifters && lifts
-	}
+	p := &perImage{all: operators}
 	if len(p.all) == 0 {
 		return nil, fmt.Errorf("a batch of no operators, at least one is wanted")
 	}
-	if lifters {
-		return lifting{p}, nil
+	p.name = operators[0].Name()
+	p.in, p.out = shapesOf(operators[0])
+	linear := 0
+	for i, op := range operators {
+		if in, out := shapesOf(op); in != p.in || out != p.out {
+			return ready[Operator](p, fmt.Errorf("image %d is measured by %s from %v to %v, image 0 from %v to %v: shapes of one batch must agree", i, op.Name(), in, out, p.in, p.out))
+		}
+		if _, ok := op.(Linear); ok {
+			linear++
+		} else if _, ok := op.(Differentiable); !ok {
+			return ready[Operator](p, fmt.Errorf("image %d is measured by %s, which has no gradient", i, op.Name()))
+		}
 	}
-	return p, nil
+	switch linear {
+	case len(operators):
+		return linearPerImage{p}, nil
+	case 0:
+		return p, nil
+	}
+	return ready[Operator](p, fmt.Errorf("%d operators of %d are linear: all or none of one batch must be", linear, len(operators)))
+}
+
+// Of returns the operator of an image of the batch: op itself, unless it is of
+// [NewPerImage].
+func Of(op Linear, image int) Linear {
+	if batch, ok := op.(linearPerImage); ok {
+		return batch.of(image)
+	}
+	return op
 }
 
 type perImage struct {
@@ -46,74 +55,21 @@ type perImage struct {
 }
 
 // images calls task for every image, with its operator.
-func (p *perImage) images(dst, src compute.Tensor, task func(op Operator, dst, src compute.Tensor)) {
+func images[Op any](p *perImage, dst, src compute.Tensor, task func(op Op, dst, src compute.Tensor)) {
 	for n := range dst.N {
 		from := n % max(1, src.N)
-		task(p.all[n%len(p.all)], dst.Images(n, n+1), src.Images(from, from+1))
+		task(p.all[n%len(p.all)].(Op), dst.Images(n, n+1), src.Images(from, from+1))
 	}
 }
 
-func (p *perImage) of(image int) Operator { return p.all[image%len(p.all)] }
+// Apply implements [Operator].
+func (p *perImage) Apply(dst, x compute.Tensor) { images(p, dst, x, Operator.Apply) }
 
-// Apply implements [Forward].
-func (p *perImage) Apply(dst, x compute.Tensor) { p.images(dst, x, Operator.Apply) }
-
-// Adjoint implements [Operator].
-func (p *perImage) Adjoint(dst, y compute.Tensor) { p.images(dst, y, Operator.Adjoint) }
-
-// Power implements [Operator].
-func (p *perImage) Power(dst, z compute.Tensor, r2, s2, power float64) {
-	p.images(dst, z, func(op Operator, dst, z compute.Tensor) { op.Power(dst, z, r2, s2, power) })
-}
-
-// PseudoInverse implements [Operator].
-func (p *perImage) PseudoInverse(dst, y compute.Tensor, lambda float64) (err error) {
-	p.images(dst, y, func(op Operator, dst, y compute.Tensor) {
-		if err == nil {
-			err = op.PseudoInverse(dst, y, lambda)
-		}
-	})
-	return err
-}
-
-// Measured implements [Operator]: of the image with the most.
-func (p *perImage) Measured() (most int) {
-	for _, op := range p.all {
-		most = max(most, op.Measured())
+// VJP implements [Differentiable].
+func (p *perImage) VJP(dst, x, u compute.Tensor) {
+	for n := range dst.N {
+		VJP(p.all[n%len(p.all)], dst.Images(n, n+1), x.Images(n, n+1), u.Images(n, n+1))
 	}
-	return most
-}
-
-// LogDet implements [Operator]: the mean over the images.
-func (p *perImage) LogDet(r2, s2 float64) (mean float64) {
-	for _, op := range p.all {
-		mean += op.LogDet(r2, s2) / float64(len(p.all))
-	}
-	return mean
-}
-
-// LogDetOf is the image's log det P.
-func (p *perImage) LogDetOf(image int, r2, s2 float64) float64 { return p.of(image).LogDet(r2, s2) }
-
-// LargestEigenvalue implements [Operator]: the largest of all images.
-func (p *perImage) LargestEigenvalue() (largest float64) {
-	for _, op := range p.all {
-		largest = max(largest, op.LargestEigenvalue())
-	}
-	return largest
-}
-
-// LargestEigenvalueOf is λ_max(A Aᵀ) of the image's operator.
-func (p *perImage) LargestEigenvalueOf(image int) float64 { return p.of(image).LargestEigenvalue() }
-
-// Exact implements [Operator]: whether all are.
-func (p *perImage) Exact() bool {
-	for _, op := range p.all {
-		if !op.Exact() {
-			return false
-		}
-	}
-	return true
 }
 
 // Close implements [Operator].
@@ -123,10 +79,44 @@ func (p *perImage) Close() {
 	}
 }
 
-// lifting is perImage of lifters.
-type lifting struct{ *perImage }
+// linearPerImage is perImage of linear operators.
+type linearPerImage struct{ *perImage }
 
-// Lift implements [Lifter].
-func (l lifting) Lift(dst, y compute.Tensor) {
-	l.images(dst, y, func(op Operator, dst, y compute.Tensor) { op.(Lifter).Lift(dst, y) })
+func (p linearPerImage) of(image int) Linear { return p.all[image%len(p.all)].(Linear) }
+
+// Adjoint implements [Linear].
+func (p linearPerImage) Adjoint(dst, y compute.Tensor) { images(p.perImage, dst, y, Linear.Adjoint) }
+
+// Scale implements [Linear].
+func (p linearPerImage) Scale(dst, z compute.Tensor, factor float64) {
+	images(p.perImage, dst, z, func(op Linear, dst, z compute.Tensor) { op.Scale(dst, z, factor) })
+}
+
+// Measured implements [Linear].
+func (p linearPerImage) Measured() (most int) {
+	for i := range p.all {
+		most = max(most, p.of(i).Measured())
+	}
+	return most
+}
+
+// LargestEigenvalue implements [Linear].
+func (p linearPerImage) LargestEigenvalue() (largest float64) {
+	for i := range p.all {
+		largest = max(largest, p.of(i).LargestEigenvalue())
+	}
+	return largest
+}
+
+// Power implements [Spectral].
+func (p linearPerImage) Power(dst, z compute.Tensor, r2, s2, power float64) {
+	images(p.perImage, dst, z, func(op Linear, dst, z compute.Tensor) { Power(op, dst, z, r2, s2, power) })
+}
+
+// LogDet implements [Spectral]: the mean over the images.
+func (p linearPerImage) LogDet(r2, s2 float64) (mean float64) {
+	for i := range p.all {
+		mean += LogDet(p.of(i), r2, s2) / float64(len(p.all))
+	}
+	return mean
 }

@@ -18,32 +18,34 @@ func TestPerImage(t *testing.T) {
 	for _, task := range []string{"inpaint", "motion", "sr4"} {
 		rng := rand.New(rand.NewPCG(1, 1))
 		one := func() measure.Operator {
-			op, err := measure.ForTask(task, dev, 3, 16, 16, rng)
+			op, err := measure.ForTask(task, dev, 3, 16, 16, measure.Inputs{Rand: rng})
 			require.NoError(t, err)
 			return op
 		}
 		ops := []measure.Operator{one(), one(), one()}
-		batch, err := measure.NewPerImage(ops...)
+		made, err := measure.NewPerImage(ops...)
 		require.NoError(t, err)
-		defer batch.Close()
-		_, lifts := ops[0].(measure.Lifter)
-		_, batchLifts := batch.(measure.Lifter)
-		assert.Equal(t, lifts, batchLifts, task)
-		assert.Equal(t, ops[0].Exact(), batch.Exact(), task)
-		assert.GreaterOrEqual(t, batch.LargestEigenvalue(), ops[2].LargestEigenvalue(), task)
+		defer made.Close()
+		batch, first := made.(measure.Linear), ops[0].(measure.Linear)
+		ws := compute.NewWorkspace(dev)
+		defer ws.Free()
+		assert.Equal(t, measure.Exact(first), measure.Exact(batch), task)
+		assert.GreaterOrEqual(t, batch.LargestEigenvalue(), measure.Of(batch, 2).LargestEigenvalue(), task)
+		for i := range 6 {
+			assert.Same(t, ops[i%3], measure.Of(batch, i), task)
+		}
 
 		const n = 6
-		for name, run := range map[string]func(op measure.Operator, dst, src compute.Tensor){
-			"Apply":   measure.Operator.Apply,
-			"Adjoint": measure.Operator.Adjoint,
-			"Power":   func(op measure.Operator, dst, src compute.Tensor) { op.Power(dst, src, 0.3, 0.01, -0.5) },
-			"PseudoInverse": func(op measure.Operator, dst, src compute.Tensor) {
-				require.NoError(t, op.PseudoInverse(dst, src, 0.1))
+		for name, run := range map[string]func(op measure.Linear, dst, src compute.Tensor){
+			"Apply":   measure.Linear.Apply,
+			"Adjoint": measure.Linear.Adjoint,
+			"Power":   func(op measure.Linear, dst, src compute.Tensor) { measure.Power(op, dst, src, 0.3, 0.01, -0.5) },
+			"VJP":     func(op measure.Linear, dst, src compute.Tensor) { measure.VJP(op, dst, dst, src) },
+			"PseudoInverse": func(op measure.Linear, dst, src compute.Tensor) {
+				require.NoError(t, measure.PseudoInverse(ws, op, dst, src, 0.1))
 			},
-			"Lift": func(op measure.Operator, dst, src compute.Tensor) {
-				if l, ok := op.(measure.Lifter); ok {
-					l.Lift(dst, src)
-				} else {
+			"Lift": func(op measure.Linear, dst, src compute.Tensor) {
+				if !measure.Lift(op, dst, src) {
 					op.Adjoint(dst, src)
 				}
 			},
@@ -59,11 +61,15 @@ func TestPerImage(t *testing.T) {
 			got, want := poisoned(dev, n, to), poisoned(dev, n, to)
 			run(batch, got, src)
 			for i := range n {
-				run(ops[i%3], want.Images(i, i+1), src.Images(i, i+1))
+				run(measure.Of(batch, i), want.Images(i, i+1), src.Images(i, i+1))
 			}
 			assert.Equal(t, read(t, dev, want), read(t, dev, got), "%s: %s", task, name)
 		}
-		assert.InDelta(t, (ops[0].LogDet(0.3, 0.01)+ops[1].LogDet(0.3, 0.01)+ops[2].LogDet(0.3, 0.01))/3, batch.LogDet(0.3, 0.01), 1e-9)
+		mean := 0.0
+		for i := range 3 {
+			mean += measure.LogDet(measure.Of(batch, i), 0.3, 0.01) / 3
+		}
+		assert.InDelta(t, mean, measure.LogDet(batch, 0.3, 0.01), 1e-9)
 	}
 	_, err := measure.NewPerImage()
 	require.Error(t, err)
@@ -72,5 +78,36 @@ func TestPerImage(t *testing.T) {
 	b, err := measure.NewIdentity(dev, 3, 16, 8)
 	require.NoError(t, err)
 	_, err = measure.NewPerImage(a, b)
+	require.ErrorContains(t, err, "shapes of one batch must agree")
+}
+
+// A batch of nonlinear operators is each of them on its image; a mixture is refused.
+func TestPerImageNonlinear(t *testing.T) {
+	dev := device(t)
+	phase := func() measure.Differentiable {
+		op, err := measure.NewPhaseRetrieval(dev, 1, 4, 4, 2)
+		require.NoError(t, err)
+		return op
+	}
+	one := phase()
+	defer one.Close()
+	batch, err := measure.NewPerImage(phase(), phase())
+	require.NoError(t, err)
+	defer batch.Close()
+	_, linear := batch.(measure.Linear)
+	assert.False(t, linear)
+	x, _ := random(dev, seeded(), 2, one.In)
+	y, want := poisoned(dev, 2, one.Out), poisoned(dev, 2, one.Out)
+	batch.Apply(y, x)
+	one.Apply(want, x)
+	assert.Equal(t, read(t, dev, want), read(t, dev, y))
+	back, all := poisoned(dev, 2, one.In), poisoned(dev, 2, one.In)
+	measure.VJP(batch, back, x, y)
+	one.VJP(all, x, y)
+	assert.Equal(t, read(t, dev, all), read(t, dev, back))
+
+	identity, err := measure.NewIdentity(dev, 1, 4, 4)
+	require.NoError(t, err)
+	_, err = measure.NewPerImage(identity, phase())
 	require.ErrorContains(t, err, "shapes of one batch must agree")
 }

@@ -44,7 +44,7 @@ func NewPhaseRetrieval(dev compute.Device, c, h, w int, oversample float64) (Dif
 	outH, outW := padded(h, oversample), padded(w, oversample)
 	p := &phase{shape: shape{"phase", [3]int{c, h, w}, [3]int{c, outH, outW}}, memory: newMemory(dev)}
 	p.y, p.x = p.axis(outH, h), p.axis(outW, w)
-	if err := p.fixed.Err(); err != nil {
+	if err := p.ws.Err(); err != nil {
 		p.Close()
 		return nil, fmt.Errorf("phase retrieval: %w", err)
 	}
@@ -75,9 +75,9 @@ func (m *memory) axis(n, samples int) fourierAxis {
 
 // transform is re, im and re² + im² of x, in scratch.
 func (p *phase) transform(x compute.Tensor) (re, im, square compute.Tensor) {
-	like := func(slot int) compute.Tensor { return p.temp(slot, x.N, p.out[0], p.out[1], p.out[2]) }
-	re, im, square = like(0), like(1), like(2)
-	t := like(3)
+	like := func(name string) compute.Tensor { return p.ws.Scratch(name, x.N, p.out[0], p.out[1], p.out[2]) }
+	re, im, square = like("re"), like("im"), like("square")
+	t := like("im²")
 	p.dev.Separable(re, x, p.y.cos, p.x.cos, false)
 	p.dev.Separable(re, x, p.y.sin, p.x.minus, true)
 	p.dev.Separable(im, x, p.y.cos, p.x.sin, false)
@@ -88,7 +88,7 @@ func (p *phase) transform(x compute.Tensor) (re, im, square compute.Tensor) {
 	return re, im, square
 }
 
-// Apply implements [Forward].
+// Apply implements [Operator].
 func (p *phase) Apply(dst, x compute.Tensor) {
 	_, _, square := p.transform(x)
 	p.dev.Map(dst, compute.Pow(1, 0, 0.5), square)

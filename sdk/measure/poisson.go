@@ -23,7 +23,7 @@ import (
 //
 // The counts presume measurements on the images' scale, [−1, 1]: masks, blurs and
 // reductions, not phase retrieval or a matrix of any scale.
-func PoissonMeasure(dev compute.Device, op Operator, x []float32, rate float64, rng *rand.Rand) ([]float32, error) {
+func PoissonMeasure(dev compute.Device, op Linear, x []float32, rate float64, rng *rand.Rand) ([]float32, error) {
 	if !(rate > 0 && rate <= 1e6) {
 		return nil, fmt.Errorf("the rate of Poisson noise is %v, a number above 0 and at most 1e6 is wanted (1 in the paper)", rate)
 	}
@@ -49,7 +49,7 @@ func PoissonMeasure(dev compute.Device, op Operator, x []float32, rate float64, 
 	if err := ws.Err(); err != nil {
 		return nil, err
 	}
-	op.Power(y, y, 0, 1, 1)
+	op.Scale(y, y, 1)
 	return compute.ToHost(dev, y)
 }
 

@@ -60,14 +60,14 @@ func newSeparable(name string, dev compute.Device, c int, l, r *mat.Dense) (*sep
 		}
 	}
 	s.measured = c * len(s.values)
-	s.eigen = s.fixed.FromHost(eigen, 1, 1, outH, outW)
+	s.eigen = s.ws.FromHost(eigen, 1, 1, outH, outW)
 	if len(s.values) < len(keep) {
-		s.keep = s.fixed.FromHost(keep, 1, 1, outH, outW)
+		s.keep = s.ws.FromHost(keep, 1, 1, outH, outW)
 	}
 	if !(s.largest > 0) {
 		return s, errors.New("A is zero: nothing would be measured")
 	}
-	return s, s.fixed.Err()
+	return s, s.ws.Err()
 }
 
 // matrix copies m to the device.
@@ -79,7 +79,7 @@ func (m *memory) matrix(a mat.Matrix) compute.Tensor {
 			values = append(values, float32(a.At(i, j)))
 		}
 	}
-	return m.fixed.FromHost(values, 1, 1, rows, cols)
+	return m.ws.FromHost(values, 1, 1, rows, cols)
 }
 
 // gram is the eigendecomposition of D Dᵀ restricted to the rows of D that are not
@@ -131,35 +131,37 @@ func gramEigen(d *mat.Dense) (gram, error) {
 	return g, nil
 }
 
-// Measured implements [Operator].
+// Measured implements [Linear].
 func (s *separable) Measured() int { return s.measured }
 
 // Apply implements [Operator].
 func (s *separable) Apply(dst, x compute.Tensor) { s.dev.Separable(dst, x, s.l, s.r, false) }
 
-// Adjoint implements [Operator].
+// Adjoint implements [Linear].
 func (s *separable) Adjoint(dst, y compute.Tensor) { s.dev.Separable(dst, y, s.lt, s.rt, false) }
 
-// Power implements [Operator].
-func (s *separable) Power(dst, z compute.Tensor, r2, s2, p float64) {
-	s2 = floor(r2, s2, s.largest)
-	if r2 == 0 {
-		if s.keep.Buf != nil {
-			s.dev.Mul(dst, z, s.keep)
-			z = dst
-		}
-		s.dev.Combine(dst, compute.Times(math.Pow(s2, p), z))
-		return
+// Scale implements [Linear].
+func (s *separable) Scale(dst, z compute.Tensor, factor float64) {
+	if s.keep.Buf != nil {
+		s.dev.Mul(dst, z, s.keep)
+		z = dst
 	}
-	weight := s.temp(0, 1, 1, z.H, z.W)
-	t := s.temp(1, z.N, z.C, z.H, z.W)
-	s.dev.Map(weight, compute.Pow(float32(r2), float32(s2), float32(p)), s.eigen)
+	s.dev.Combine(dst, compute.Times(factor, z))
+}
+
+// LargestEigenvalue implements [Linear].
+func (s *separable) LargestEigenvalue() float64 { return s.largest }
+
+// Power implements [Spectral].
+func (s *separable) Power(dst, z compute.Tensor, r2, s2, p float64) {
+	weight, t := s.ws.Scratch("weight", 1, 1, z.H, z.W), s.ws.ScratchLike("coordinates", z)
+	s.dev.Map(weight, compute.Pow(float32(r2), float32(floor(r2, s2, s.largest)), float32(p)), s.eigen)
 	s.dev.Separable(t, z, s.ut, s.vt, false)
 	s.dev.Mul(t, t, weight)
 	s.dev.Separable(dst, t, s.u, s.v, false)
 }
 
-// LogDet implements [Operator].
+// LogDet implements [Spectral].
 func (s *separable) LogDet(r2, s2 float64) float64 {
 	return logDet(s.in[0], s.values, r2, floor(r2, s2, s.largest))
 }
@@ -173,26 +175,15 @@ func logDet(channels int, eigen []float64, r2, s2 float64) float64 {
 	return float64(channels) * sum
 }
 
-// Exact implements [Operator].
-func (*separable) Exact() bool { return true }
-
-// LargestEigenvalue implements [Operator].
-func (s *separable) LargestEigenvalue() float64 { return s.largest }
-
-// PseudoInverse implements [Operator].
-func (s *separable) PseudoInverse(dst, y compute.Tensor, lambda float64) error {
-	return invert(s, &s.memory, dst, y, lambda)
-}
-
 // NewDense is any small matrix A, m × n, for "images" of 1×1×n; measurements are
 // 1×1×m. m and n are at most 4096.
-func NewDense(dev compute.Device, a mat.Matrix) (Operator, error) {
+func NewDense(dev compute.Device, a mat.Matrix) (Linear, error) {
 	m, n := a.Dims()
 	if m < 1 || n < 1 || m > maxDense || n > maxDense {
 		return nil, fmt.Errorf("a matrix of %d×%d, at least 1×1 and at most %d×%d are wanted", m, n, maxDense, maxDense)
 	}
 	s, err := newSeparable("dense", dev, 1, mat.NewDense(1, 1, []float64{1}), mat.DenseCopyOf(a))
-	return ready(s, err)
+	return ready[Linear](s, err)
 }
 
 const maxDense = 4096

@@ -8,28 +8,49 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-// What operators without a spectral form need: conjugate gradients and power
-// iteration, on A and Aᵀ alone.
-
 const (
 	solveSteps     = 1000
 	solveTolerance = 1e-5 // ‖residual‖/‖y‖: about what float32 can reach
 	solveRefuses   = 1e-2 // beyond this the result is an error
 )
 
-// solve computes dst = Aᵀ (A Aᵀ + λI)⁻¹ y by conjugate gradients, each image with
-// its own step lengths.
-func solve(op Operator, m *memory, dst, y compute.Tensor, lambda float64) error {
-	lambda, err := damped(lambda, op.LargestEigenvalue())
-	if err != nil {
+// PseudoInverse computes dst = Aᵀ (A Aᵀ + λI)⁻¹ y, by [Power] where that is exact and by
+// conjugate gradients elsewhere. λ ≥ 0; below 1e-7 λ_max it counts as that. dst and y
+// must not overlap. With λ = s²/r² it is r² Aᵀ P⁻¹ y. ws holds the scratch.
+func PseudoInverse(ws *compute.Workspace, op Linear, dst, y compute.Tensor, lambda float64) (err error) {
+	if batch, ok := op.(linearPerImage); ok {
+		images(batch.perImage, dst, y, func(op Linear, dst, y compute.Tensor) {
+			if err == nil {
+				err = PseudoInverse(ws, op, dst, y, lambda)
+			}
+		})
 		return err
 	}
-	dev, n := m.dev, y.N
-	_, h, w := op.In()
-	like := func(slot int) compute.Tensor { return m.temp(slot, n, y.C, y.H, y.W) }
-	u, r, q, aq := like(10), like(11), like(12), like(13)
-	image := m.temp(14, n, dst.C, h, w)
-	if err := m.fixed.Err(); err != nil {
+	if !(lambda >= 0) || lambda > 1e30 {
+		return fmt.Errorf("the damping lambda of a pseudo-inverse is %v, a number ≥ 0 is wanted", lambda)
+	}
+	lambda = max(lambda, 1e-7*op.LargestEigenvalue())
+	known := ws.ScratchLike("pseudo-inverse", y)
+	if err := ws.Err(); err != nil {
+		return err
+	}
+	if a, ok := op.(Spectral); ok {
+		a.Power(known, y, 1, lambda, -1)
+		op.Adjoint(dst, known)
+		return nil
+	}
+	op.Scale(known, y, 1)
+	return conjugateGradients(ws, op, dst, known, lambda)
+}
+
+// conjugateGradients computes dst = Aᵀ (A Aᵀ + λI)⁻¹ y, each image with its own step
+// lengths.
+func conjugateGradients(ws *compute.Workspace, op Linear, dst, y compute.Tensor, lambda float64) error {
+	dev, n := ws.Device(), y.N
+	u, r := ws.ScratchLike("solution", y), ws.ScratchLike("residual", y)
+	q, aq := ws.ScratchLike("direction", y), ws.ScratchLike("product", y)
+	image := ws.ScratchLike("image", dst)
+	if err := ws.Err(); err != nil {
 		return err
 	}
 	dev.Combine(u, compute.Times(0, y))
@@ -93,15 +114,13 @@ func relativeResidual(rr, start []float64) float64 {
 	return worst
 }
 
-// bound is the eigenvalue of P = (r² λ_max + s²) I, s² as in Power's contract.
-func bound(r2, s2, largest float64) float64 { return r2*largest + floor(r2, s2, largest) }
-
 // powerIteration is λ_max(A Aᵀ) to about 1e-3 and from below, from one image and
 // one measurement of those shapes: the operator's, or with one channel where it
 // treats all alike.
-func powerIteration(op Operator, m *memory, in, out [3]int) (float64, error) {
-	x, y := m.temp(0, 1, in[0], in[1], in[2]), m.temp(1, 1, out[0], out[1], out[2])
-	if err := m.fixed.Err(); err != nil {
+func powerIteration(op Linear, ws *compute.Workspace, in, out [3]int) (float64, error) {
+	dev := ws.Device()
+	x, y := ws.Scratch("iterated image", 1, in[0], in[1], in[2]), ws.Scratch("iterated measurement", 1, out[0], out[1], out[2])
+	if err := ws.Err(); err != nil {
 		return 0, err
 	}
 	start := make([]float32, x.Len())
@@ -110,19 +129,19 @@ func powerIteration(op Operator, m *memory, in, out [3]int) (float64, error) {
 		state = state*1664525 + 1013904223
 		start[i] = 1 + float32(state>>16)/65536
 	}
-	m.dev.Write(x, start)
+	dev.Write(x, start)
 	largest := 0.0
 	for range 100 {
-		xx, err := compute.Dot(m.dev, x, x)
+		xx, err := compute.Dot(dev, x, x)
 		if err != nil {
 			return 0, err
 		}
 		if !(xx[0] > 0) {
 			return 0, errors.New("A is zero: nothing would be measured")
 		}
-		m.dev.Combine(x, compute.Times(1/math.Sqrt(xx[0]), x))
+		dev.Combine(x, compute.Times(1/math.Sqrt(xx[0]), x))
 		op.Apply(y, x)
-		square, err := compute.Dot(m.dev, y, y) // ‖A x‖² at ‖x‖ = 1
+		square, err := compute.Dot(dev, y, y) // ‖A x‖² at ‖x‖ = 1
 		if err != nil {
 			return 0, err
 		}

@@ -18,17 +18,17 @@ type reduced struct {
 // NewSuperResolution is the reduction of c×h×w images by a factor ≥ 2 that divides
 // h and w: bicubic (a = −½) with anti-aliasing and a symmetric border, as MATLAB's
 // imresize and the papers' super-resolution task.
-func NewSuperResolution(dev compute.Device, c, h, w, factor int) (Operator, error) {
+func NewSuperResolution(dev compute.Device, c, h, w, factor int) (Linear, error) {
 	return newReduced("sr", dev, c, h, w, factor, bicubic)
 }
 
 // NewPool is the reduction of c×h×w images by a factor ≥ 2 that divides h and w,
 // each value the mean of factor×factor pixels. A Aᵀ is I/factor².
-func NewPool(dev compute.Device, c, h, w, factor int) (Operator, error) {
+func NewPool(dev compute.Device, c, h, w, factor int) (Linear, error) {
 	return newReduced("pool", dev, c, h, w, factor, means)
 }
 
-func newReduced(name string, dev compute.Device, c, h, w, factor int, matrix func(n, f int) *mat.Dense) (Operator, error) {
+func newReduced(name string, dev compute.Device, c, h, w, factor int, matrix func(n, f int) *mat.Dense) (Linear, error) {
 	if err := checkImage(c, h, w); err != nil {
 		return nil, err
 	}
@@ -37,10 +37,10 @@ func newReduced(name string, dev compute.Device, c, h, w, factor int, matrix fun
 	}
 	sep, err := newSeparable(fmt.Sprint(name, factor), dev, c, matrix(h, factor), matrix(w, factor))
 	if err != nil {
-		return ready(sep, err)
+		return ready[Linear](sep, err)
 	}
 	s := &reduced{separable: sep, upY: sep.matrix(nearest(h, factor)), upX: sep.matrix(nearest(w, factor))}
-	return ready(s, s.fixed.Err())
+	return ready[Linear](s, s.ws.Err())
 }
 
 // Lift implements [Lifter]: nearest neighbour.

@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -8,87 +9,129 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-// Task is a named inverse problem whose operator follows from the image size.
+// Task is a named inverse problem.
 type Task struct {
 	Name, Description string
-	// New makes the operator for c×h×w images. rng draws what is random: the
-	// missing pixels, the box, the motion.
-	New func(dev compute.Device, c, h, w int, rng *rand.Rand) (Operator, error)
+	// Input is what the caller gives beside the picture: "mask", "kernel" or "".
+	Input string
+	// Random says that the operator is drawn: the missing pixels, the box, the motion.
+	Random bool
+	// New makes the operator for c×h×w images.
+	New func(dev compute.Device, c, h, w int, in Inputs) (Operator, error)
 }
 
-// Tasks are the papers' tasks. Sizes follow the image: at 256 pixels the box is
-// 128×128 and a blur 61×61, the Gaussian's standard deviation 5 and the motion's
-// intensity 0.5; at 64 pixels 32×32, 15×15, 1.25 and 0.5.
+// Inputs are what a task's operator is made from beside the size of the images. A task
+// uses what it needs.
+type Inputs struct {
+	Rand   *rand.Rand     // draws what is random
+	Mask   []float32      // h·w values, 1 known and 0 missing
+	Kernel *Kernel        // of a blur
+	Border compute.Border // how the image goes on beyond its edge under Kernel
+}
+
+// Tasks are the papers' tasks and those of a mask or a kernel of the caller's. Sizes
+// follow the image: at 256 pixels the box is 128×128 and a blur 61×61, the Gaussian's
+// standard deviation 5 and the motion's intensity 0.5; at 64 pixels 32×32, 15×15, 1.25
+// and 0.5.
 var Tasks = []Task{
-	{"sr4", "super-resolution × 4, bicubic", superResolutionBy(4)},
-	{"sr2", "super-resolution × 2, bicubic", superResolutionBy(2)},
-	{"sr8", "super-resolution × 8, bicubic", superResolutionBy(8)},
-	{"inpaint", "90 % of the pixels missing at random", func(dev compute.Device, c, h, w int, rng *rand.Rand) (Operator, error) {
-		keep, err := RandomMask(h, w, 0.9, rng)
-		if err != nil {
-			return nil, err
+	{Name: "sr4", Description: "super-resolution × 4, bicubic", New: reduce(NewSuperResolution, 4)},
+	{Name: "sr2", Description: "super-resolution × 2, bicubic", New: reduce(NewSuperResolution, 2)},
+	{Name: "sr8", Description: "super-resolution × 8, bicubic", New: reduce(NewSuperResolution, 8)},
+	{Name: "inpaint", Description: "90 % of the pixels missing at random", Random: true,
+		New: func(dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
+			keep, err := RandomMask(h, w, 0.9, in.Rand)
+			if err != nil {
+				return nil, err
+			}
+			return newMask("inpaint", dev, c, h, w, keep)
+		}},
+	{Name: "box", Description: "a box of half the image's size missing", Random: true,
+		New: func(dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
+			keep, err := BoxMask(h, w, min(h, w)/2, in.Rand)
+			if err != nil {
+				return nil, err
+			}
+			return newMask("box", dev, c, h, w, keep)
+		}},
+	{Name: "mask", Description: "the pixels of a mask missing", Input: "mask",
+		New: func(dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
+			if in.Mask == nil {
+				return nil, errors.New("a mask is needed")
+			}
+			return NewMask(dev, c, h, w, in.Mask)
+		}},
+	{Name: "blur", Description: "Gaussian blur, reflected at the border",
+		New: func(dev compute.Device, c, h, w int, _ Inputs) (Operator, error) {
+			kernel, err := GaussianKernel(blurSize(min(h, w)))
+			if err != nil {
+				return nil, err
+			}
+			return NewBlur(dev, c, h, w, kernel, compute.Reflect)
+		}},
+	{Name: "motion", Description: "motion blur by a random kernel, reflected at the border", Random: true,
+		New: func(dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
+			size, _ := blurSize(min(h, w))
+			kernel, err := MotionKernel(size, 0.5, in.Rand)
+			if err != nil {
+				return nil, err
+			}
+			return newBlur("motion", dev, c, h, w, kernel, compute.Reflect)
+		}},
+	{Name: "kernel", Description: "blur by a kernel of the caller's", Input: "kernel",
+		New: func(dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
+			if in.Kernel == nil {
+				return nil, errors.New("a kernel is needed")
+			}
+			return newBlur("kernel", dev, c, h, w, *in.Kernel, in.Border)
+		}},
+	{Name: "pool4", Description: "super-resolution × 4, means of 4×4 pixels", New: reduce(NewPool, 4)},
+	{Name: "pool2", Description: "super-resolution × 2, means of 2×2 pixels", New: reduce(NewPool, 2)},
+	{Name: "pool8", Description: "super-resolution × 8, means of 8×8 pixels", New: reduce(NewPool, 8)},
+	{Name: "colourise", Description: "colours from the luma",
+		New: func(dev compute.Device, c, h, w int, _ Inputs) (Operator, error) { return NewLuma(dev, c, h, w) }},
+	{Name: "denoise", Description: "noise alone",
+		New: func(dev compute.Device, c, h, w int, _ Inputs) (Operator, error) { return NewIdentity(dev, c, h, w) }},
+	{Name: "phase", Description: "the magnitude of the Fourier transform, twice oversampled",
+		New: func(dev compute.Device, c, h, w int, _ Inputs) (Operator, error) {
+			return NewPhaseRetrieval(dev, c, h, w, 2)
+		}},
+}
+
+// TaskNames are the names of Tasks, in their order.
+func TaskNames() []string {
+	names := make([]string, len(Tasks))
+	for i, t := range Tasks {
+		names[i] = t.Name
+	}
+	return names
+}
+
+// FindTask returns the task of that name.
+func FindTask(name string) (Task, error) {
+	for _, t := range Tasks {
+		if t.Name == name {
+			return t, nil
 		}
-		return newMask("inpaint", dev, c, h, w, keep)
-	}},
-	{"box", "a box of half the image's size missing", func(dev compute.Device, c, h, w int, rng *rand.Rand) (Operator, error) {
-		keep, err := BoxMask(h, w, min(h, w)/2, rng)
-		if err != nil {
-			return nil, err
-		}
-		return newMask("box", dev, c, h, w, keep)
-	}},
-	{"blur", "Gaussian blur, reflected at the border", func(dev compute.Device, c, h, w int, _ *rand.Rand) (Operator, error) {
-		kernel, err := GaussianKernel(blurSize(min(h, w)))
-		if err != nil {
-			return nil, err
-		}
-		return NewBlur(dev, c, h, w, kernel, compute.Reflect)
-	}},
-	{"motion", "motion blur by a random kernel, reflected at the border", func(dev compute.Device, c, h, w int, rng *rand.Rand) (Operator, error) {
-		size, _ := blurSize(min(h, w))
-		kernel, err := MotionKernel(size, 0.5, rng)
-		if err != nil {
-			return nil, err
-		}
-		return newBlur("motion", dev, c, h, w, kernel, compute.Reflect)
-	}},
-	{"pool4", "super-resolution × 4, means of 4×4 pixels", poolBy(4)},
-	{"pool2", "super-resolution × 2, means of 2×2 pixels", poolBy(2)},
-	{"pool8", "super-resolution × 8, means of 8×8 pixels", poolBy(8)},
-	{"colourise", "colours from the luma", func(dev compute.Device, c, h, w int, _ *rand.Rand) (Operator, error) {
-		return NewLuma(dev, c, h, w)
-	}},
-	{"denoise", "noise alone", func(dev compute.Device, c, h, w int, _ *rand.Rand) (Operator, error) {
-		return NewIdentity(dev, c, h, w)
-	}},
+	}
+	return Task{}, fmt.Errorf("unknown task %q: known are %s", name, strings.Join(TaskNames(), ", "))
 }
 
 // ForTask makes the operator of the task of that name, as [Task].New.
-func ForTask(name string, dev compute.Device, c, h, w int, rng *rand.Rand) (Operator, error) {
-	known := make([]string, len(Tasks))
-	for i, t := range Tasks {
-		if t.Name == name {
-			op, err := t.New(dev, c, h, w, rng)
-			if err != nil {
-				return nil, fmt.Errorf("task %s: %w", name, err)
-			}
-			return op, nil
-		}
-		known[i] = t.Name
+func ForTask(name string, dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
+	t, err := FindTask(name)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("unknown task %q: %s are known", name, strings.Join(known, ", "))
+	op, err := t.New(dev, c, h, w, in)
+	if err != nil {
+		return nil, fmt.Errorf("task %s: %w", name, err)
+	}
+	return op, nil
 }
 
-func superResolutionBy(factor int) func(compute.Device, int, int, int, *rand.Rand) (Operator, error) {
-	return func(dev compute.Device, c, h, w int, _ *rand.Rand) (Operator, error) {
-		return NewSuperResolution(dev, c, h, w, factor)
-	}
-}
-
-func poolBy(factor int) func(compute.Device, int, int, int, *rand.Rand) (Operator, error) {
-	return func(dev compute.Device, c, h, w int, _ *rand.Rand) (Operator, error) {
-		return NewPool(dev, c, h, w, factor)
-	}
+// reduce is New of a reduction by a factor.
+func reduce(by func(dev compute.Device, c, h, w, factor int) (Linear, error), factor int) func(compute.Device, int, int, int, Inputs) (Operator, error) {
+	return func(dev compute.Device, c, h, w int, _ Inputs) (Operator, error) { return by(dev, c, h, w, factor) }
 }
 
 // blurSize scales the 61×61 kernel of standard deviation 5 at 256 pixels; the

@@ -27,12 +27,12 @@ type Model interface {
 	Close()
 }
 
-// Foreseer is a [Model] that knows its memory before it runs.
-type Foreseer interface {
-	// Foresee is the bytes of device memory that it takes, beyond what it has now, for
-	// those passes at a batch of so many images, negative where it frees some; largest
-	// is those of one array.
-	Foresee(images int, p compute.Passes) (total, largest int64)
+// MemoryEstimator is a [Model] that knows its memory before it runs.
+type MemoryEstimator interface {
+	// EstimateMemory returns the bytes of device memory that the model takes, beyond what
+	// it has now, for those passes at a batch of so many images, negative where it frees
+	// some; largest is those of one array.
+	EstimateMemory(images int, p compute.Passes) (total, largest int64)
 }
 
 // Point is a model evaluated at x_t, ready for derivatives with respect to x_t.

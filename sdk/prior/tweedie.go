@@ -45,25 +45,16 @@ type Tweedie struct {
 	images    int
 	channels  int
 	cxt, ceps float64 // x̂0 = cxt·x_t + ceps·ε
-	results   map[result]compute.Tensor
-}
-
-// result names the tensor of a derivative: which derivative, of how many images.
-type result struct {
-	of     string
-	images int
+	results   *compute.Workspace
 }
 
 // NewTweedie is the Tweedie mean of a model. The model stays the caller's.
-func NewTweedie(m Model) *Tweedie { return &Tweedie{model: m, results: map[result]compute.Tensor{}} }
+func NewTweedie(m Model) *Tweedie {
+	return &Tweedie{model: m, results: compute.NewWorkspace(m.Device())}
+}
 
 // Close frees the results.
-func (t *Tweedie) Close() {
-	for _, r := range t.results {
-		t.model.Device().Free(r.Buf)
-	}
-	clear(t.results)
-}
+func (t *Tweedie) Close() { t.results.Free() }
 
 // At evaluates the model at x_t [N,C,H,W], the state before step index of a schedule, and
 // writes x̂0 to mean. out is the model's output, see [Point.Out]. Cost 1 F.
@@ -87,8 +78,8 @@ func (t *Tweedie) At(x compute.Tensor, s *diffusion.Schedule, index int, mean co
 func (t *Tweedie) VJP(u compute.Tensor) (compute.Tensor, error) {
 	dev, full := t.model.Device(), u
 	if out := t.point.Out(); out.C != u.C { // the variance channels take no part
-		var err error
-		if full, err = t.result("cotangent", u.N, out); err != nil {
+		full = t.results.Scratch("cotangent", u.N, out.C, out.H, out.W)
+		if err := t.results.Err(); err != nil {
 			return full, err
 		}
 		dev.Combine(full.Channels(0, u.C), compute.Times(1, u))
@@ -140,8 +131,8 @@ func (t *Tweedie) derivative(name string, v compute.Tensor, cxt float64, passes 
 		return d, err
 	}
 	t.Passes += passes
-	dst, err := t.result(name, v.N, v)
-	if err != nil {
+	dst := t.results.ScratchLike(name, v)
+	if err := t.results.Err(); err != nil {
 		return dst, err
 	}
 	terms := []compute.Term{compute.Times(t.ceps, d.Channels(0, v.C))}
@@ -150,17 +141,4 @@ func (t *Tweedie) derivative(name string, v compute.Tensor, cxt float64, passes 
 	}
 	t.model.Device().Combine(dst, terms...)
 	return dst, nil
-}
-
-// result is the tensor that holds a derivative of n images shaped like the given one.
-func (t *Tweedie) result(of string, n int, like compute.Tensor) (compute.Tensor, error) {
-	key := result{of, n}
-	if r, ok := t.results[key]; ok {
-		return r, nil
-	}
-	r, err := compute.New(t.model.Device(), n, like.C, like.H, like.W)
-	if err == nil {
-		t.results[key] = r
-	}
-	return r, err
 }

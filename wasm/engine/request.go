@@ -3,239 +3,76 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
-	"strings"
 	"syscall/js"
 
-	"github.com/cmi-diffusion/cmi/sdk"
-	"github.com/cmi-diffusion/cmi/sdk/cmi"
-	"github.com/cmi-diffusion/cmi/sdk/compute"
-	"github.com/cmi-diffusion/cmi/sdk/diffusion"
-	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
 // request is the numbers of a RestoreRequest, see engine.ts; the arrays are beside it.
 type request struct {
+	job.Spec
 	Pixels       struct{ Height, Width int }
-	Measured     bool
-	Task         string
 	Kernel       struct{ Height, Width int }
-	Border       string
-	Seed         string
-	Steps        int
-	Method       string
-	Scale        float64
-	DDIM         *float64
-	CMI          json.RawMessage
-	SigmaY       float64
+	Seed         string // JavaScript's numbers are too short
 	PreviewEvery int
 }
 
 // readRequest reads the JSON of a request over the defaults.
-func readRequest(text string) (request, error) {
-	r := request{Border: "reflect", Seed: "1", Steps: 100, Method: "dps", SigmaY: 0.05}
-	return r, decode(text, &r)
+func readRequest(text string) (r request, err error) {
+	r.Spec, r.Seed = job.Default(), "1"
+	if err := job.Decode([]byte(text), &r); err != nil {
+		return r, err
+	}
+	if r.Spec.Seed, err = strconv.ParseUint(r.Seed, 10, 64); err != nil {
+		return r, fmt.Errorf("seed is %s, a whole number from 0 to 2⁶⁴ − 1 is wanted", r.Seed)
+	}
+	if r.PreviewEvery < 0 {
+		return r, fmt.Errorf("previewEvery is %d, a number from 0 is wanted", r.PreviewEvery)
+	}
+	return r, nil
 }
 
-// decode reads JSON strictly; its errors name the key.
-func decode(text string, to any) error {
-	d := json.NewDecoder(strings.NewReader(text))
-	d.DisallowUnknownFields()
-	err := d.Decode(to)
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
-		return fmt.Errorf("%s is %s, %s is wanted", strings.ToLower(wrong.Field), strings.TrimPrefix(wrong.Value, "number "), wanted[wrong.Type.Kind().String()])
+// arrays takes the mask and the kernel of a request.
+func (r *request) arrays(mask, kernel js.Value) error {
+	if r.Task == "mask" {
+		if !mask.Truthy() {
+			return errors.New(`task "mask" needs a mask`)
+		}
+		for _, v := range bytesOf(mask) {
+			r.Mask = append(r.Mask, float32(min(v, 1)))
+		}
 	}
-	if err != nil {
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	if r.Task == "kernel" {
+		if !kernel.Truthy() {
+			return errors.New(`task "kernel" needs a kernel`)
+		}
+		var weights []float64
+		for _, v := range floatsOf(kernel) {
+			weights = append(weights, float64(v))
+		}
+		k, err := measure.NewKernel(r.Kernel.Height, r.Kernel.Width, weights)
+		r.Spec.Kernel = &k
+		return err
 	}
 	return nil
 }
 
-var wanted = map[string]string{"int": "a whole number", "float64": "a number", "bool": "true or false", "string": "a name", "struct": "an object"}
-
-func (r *request) seed() (uint64, error) {
-	seed, err := strconv.ParseUint(r.Seed, 10, 64)
+// image is the request's pixels.
+func (r *request) image(m prior.Model, pixels js.Value) (job.Image, error) {
+	c, h, w, err := r.Shape(m)
 	if err != nil {
-		return 0, fmt.Errorf("seed is %s, a whole number from 0 to 2⁶⁴ − 1 is wanted", r.Seed)
+		return job.Image{}, err
 	}
-	return seed, nil
-}
-
-// term is the information term, nil for none.
-func (r *request) term() (*cmi.Options, error) {
-	o := cmi.Defaults()
-	switch string(r.CMI) {
-	case "", "null", "false":
-		return nil, nil
-	case "true":
-	default:
-		if err := decode(string(r.CMI), &o); err != nil {
-			return nil, fmt.Errorf("cmi: %w", err)
-		}
+	i := job.Image{C: c, H: r.Pixels.Height, W: r.Pixels.Width}
+	if i.H == h && i.W == w { // else the job refuses it
+		i.Pix, err = planes(pixels, c, h*w)
 	}
-	return &o, o.Validate()
-}
-
-// options are the sampler's.
-func (r *request) options(m prior.Model) (sdk.Options, error) {
-	o, err := sdk.Defaults(m, r.Task, r.Steps)
-	if err != nil {
-		return o, err
-	}
-	if o.Seed, err = r.seed(); err != nil {
-		return o, err
-	}
-	if o.CMI, err = r.term(); err != nil {
-		return o, err
-	}
-	method, ok := guide.Named[r.Method]
-	if !ok {
-		return o, fmt.Errorf("unknown method %q: known are %s", r.Method, strings.Join(slices.Sorted(maps.Keys(guide.Named)), ", "))
-	}
-	lanczos := cmi.Defaults().Lanczos
-	if o.CMI != nil {
-		lanczos = o.CMI.Lanczos
-	}
-	o.Method, o.DDIM = method(guide.Settings{Task: r.Task, Steps: r.Steps, Scale: r.Scale, Lanczos: lanczos}), r.DDIM
-	if o.DDIM == nil {
-		o.DDIM = guide.PublishedDDIM(o.Method)
-	}
-	return o, guide.Validate(o.Method, o.DDIM)
-}
-
-// subject is what is measured, and how.
-type subject struct {
-	op        measure.Operator       // nil where the operator is nonlinear
-	nonlinear measure.Differentiable // nil where it is linear
-	keep      []float32              // pixels that are measured; nil where all are
-	y         []float32
-}
-
-func (s *subject) forward() measure.Forward {
-	if s.op != nil {
-		return s.op
-	}
-	return s.nonlinear
-}
-
-func (s *subject) close() {
-	if f := s.forward(); f != nil {
-		f.Close()
-	}
-}
-
-// subject makes the operator and measures the request's pixels, unless they were
-// measured before.
-func (r *request) subject(m prior.Model, pixels, mask, kernel js.Value, measured []float32) (subject, error) {
-	s, err := r.operator(m, mask, kernel)
-	if s.y = measured; err == nil && measured == nil {
-		err = r.measurement(m, &s, pixels)
-	}
-	if err != nil {
-		s.close()
-	}
-	return s, err
-}
-
-// operator makes the operator of the request's task. What is random depends on the
-// seed alone, as in the command line tool.
-func (r *request) operator(m prior.Model, mask, kernel js.Value) (s subject, err error) {
-	dev := m.Device()
-	c, h, w := m.Image()
-	switch r.Task {
-	case "phase":
-		s.nonlinear, err = measure.NewPhaseRetrieval(dev, c, h, w, 2)
-		return s, err
-	case "mask":
-		if !mask.Truthy() {
-			return s, errors.New(`task "mask" needs a mask`)
-		}
-		var keep []float32
-		for _, v := range bytesOf(mask) {
-			keep = append(keep, float32(min(v, 1)))
-		}
-		s.op, err = measure.NewMask(dev, c, h, w, keep)
-	case "kernel":
-		if !kernel.Truthy() {
-			return s, errors.New(`task "kernel" needs a kernel`)
-		}
-		s.op, err = r.blur(dev, c, h, w, floatsOf(kernel))
-	default:
-		seed, err := r.seed()
-		if err != nil {
-			return s, err
-		}
-		rng := diffusion.Stream{Seed: seed, Purpose: diffusion.Degradation}.Rand()
-		if s.op, err = measure.ForTask(r.Task, dev, c, h, w, rng); err != nil {
-			return s, err
-		}
-	}
-	if err == nil {
-		s.keep, err = measure.MeasuredPixels(dev, s.op)
-	}
-	return s, err
-}
-
-func (r *request) blur(dev compute.Device, c, h, w int, weights []float32) (measure.Operator, error) {
-	border := compute.Reflect
-	if r.Border == "circular" {
-		border = compute.Circular
-	} else if r.Border != "reflect" {
-		return nil, fmt.Errorf("unknown border %q: reflect or circular", r.Border)
-	}
-	wide := make([]float64, len(weights))
-	for i, v := range weights {
-		wide[i] = float64(v)
-	}
-	k, err := measure.NewKernel(r.Kernel.Height, r.Kernel.Width, wide)
-	if err != nil {
-		return nil, err
-	}
-	return measure.NewBlur(dev, c, h, w, k, border)
-}
-
-// measurement fills in y from the request's pixels.
-func (r *request) measurement(m prior.Model, s *subject, pixels js.Value) error {
-	c, h, w := m.Image()
-	if r.Measured {
-		if s.nonlinear != nil {
-			return fmt.Errorf("a measurement of task %s is no picture: it can't be given as measured", r.Task)
-		}
-		c, h, w = s.op.Out()
-	}
-	if r.Pixels.Height != h || r.Pixels.Width != w {
-		what := "the model restores pictures"
-		if r.Measured {
-			what = fmt.Sprintf("a measurement of task %s is", r.Task)
-		}
-		return fmt.Errorf("the picture is %d×%d pixels, %s of %d×%d: scale or crop it first", r.Pixels.Width, r.Pixels.Height, what, w, h)
-	}
-	x, err := planes(pixels, c, h*w)
-	if err != nil {
-		return err
-	}
-	if r.Measured {
-		s.y = x
-		for i := range s.y {
-			if s.keep != nil {
-				s.y[i] *= s.keep[i%len(s.keep)]
-			}
-		}
-		return nil
-	}
-	seed, err := r.seed()
-	if err == nil {
-		s.y, err = sdk.Measure(m.Device(), s.forward(), x, r.SigmaY, seed, nil)
-	}
-	return err
+	return i, err
 }
 
 // planes is pixels as values of c channels, from a Float32Array of c·plane values or

@@ -4,11 +4,11 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"syscall/js"
 	"time"
 
 	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
@@ -16,48 +16,48 @@ import (
 func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	start := time.Now()
 	r, err := readRequest(args[0].String())
+	if err == nil {
+		err = r.arrays(args[2], args[3])
+	}
 	if err != nil {
 		return nil, badInput{err}
-	}
-	if r.PreviewEvery < 0 {
-		return nil, badInput{fmt.Errorf("previewEvery is %d, a number from 0 is wanted", r.PreviewEvery)}
 	}
 	place, err := e.loaded(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c, h, w := place.Prior().Image()
-	o, err := r.options(place.Prior())
-	if err != nil {
-		return nil, badInput{err}
+	var j *job.Job
+	if err := place.Do(ctx, func(m prior.Model) error {
+		image, err := r.image(m, args[1])
+		if err == nil {
+			j, err = job.New(m, r.Spec, image)
+		}
+		return err
+	}); err != nil {
+		return nil, e.refused(err)
 	}
-	o.Preview = r.PreviewEvery > 0
-	method, term := sdk.Passes(o)
-	passes, total := 0, method+term
-	o.OnStep = func(p sdk.Progress) {
+	passes := 0
+	j.Options.Preview = r.PreviewEvery > 0
+	j.Options.OnStep = func(p sdk.Progress) {
 		passes = p.Passes
 		if onStep := args[4]; onStep.Type() == js.TypeFunction {
-			onStep.Invoke(step(p, total, r.PreviewEvery))
+			onStep.Invoke(step(p, j.Plan.Passes(), r.PreviewEvery))
 		}
 		e.host.breathe()
 	}
-	var s subject
-	x, err := place.Restore(ctx, func(m prior.Model) (p sdk.Problem, release func(), err error) {
-		s, err = r.subject(m, args[1], args[2], args[3], s.y)
-		return sdk.Problem{Prior: m, Operator: s.op, Nonlinear: s.nonlinear, Y: s.y, N: 1, SigmaY: r.SigmaY}, s.close, err
-	}, o)
+	restored, err := j.Run(ctx, place)
 	if err != nil {
 		return nil, e.refused(err)
 	}
-	oc, oh, ow := s.forward().Out()
+	x, y := restored[0], j.Measurements[0]
 	result := map[string]any{
-		"image": float32Array(x), "channels": c, "height": h, "width": w,
-		"measurement": map[string]any{"data": float32Array(s.y), "channels": oc, "height": oh, "width": ow},
+		"image": float32Array(x.Pix), "channels": x.C, "height": x.H, "width": x.W,
+		"measurement": map[string]any{"data": float32Array(y.Y), "channels": y.C, "height": y.H, "width": y.W},
 		"passes":      passes, "seconds": time.Since(start).Seconds(),
 	}
-	if s.keep != nil {
-		known := make([]byte, len(s.keep))
-		for i, v := range s.keep {
+	if y.Known != nil {
+		known := make([]byte, len(y.Known))
+		for i, v := range y.Known {
 			known[i] = byte(v)
 		}
 		result["measuredPixels"] = uint8Array(known)
@@ -69,7 +69,7 @@ func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
 func step(p sdk.Progress, total, previewEvery int) map[string]any {
 	out := map[string]any{
 		"step": p.Step, "steps": p.Steps, "passes": p.Passes, "totalPasses": max(total, p.Passes),
-		"residual": p.Residual[0], "limited": p.Limited > 0,
+		"residual": p.Residual[0], "limited": p.Limited != nil && p.Limited[0],
 	}
 	if p.Information != nil {
 		out["information"], out["gradient"], out["applied"] = p.Information[0], p.Gradient[0], p.Applied[0]

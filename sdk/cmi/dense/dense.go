@@ -12,6 +12,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/krylov"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
@@ -31,7 +32,7 @@ const Directions = 32
 // Estimator estimates ∇I for n images.
 type Estimator struct {
 	dev    compute.Device
-	op     krylov.Operator
+	op     measure.Linear
 	n      int
 	name   string
 	probes int
@@ -42,7 +43,7 @@ type Estimator struct {
 
 // New allocates in the caller's workspace for n images; probes are averaged by all
 // estimators but Trace.
-func New(dev compute.Device, ws *compute.Workspace, op krylov.Operator, n int, name string, probes int) (*Estimator, error) {
+func New(dev compute.Device, ws *compute.Workspace, op measure.Linear, n int, name string, probes int) (*Estimator, error) {
 	est := &Estimator{dev: dev, op: op, n: n, name: name, probes: probes}
 	c, h, w := op.Out()
 	est.z = ws.New(n, c, h, w)
@@ -99,7 +100,7 @@ func (est *Estimator) Measured() ([][]int, error) {
 		est.host[i] = 1
 	}
 	est.dev.Write(est.z, est.host)
-	est.op.Power(est.z, est.z, 0, 1, 1)
+	est.op.Scale(est.z, est.z, 1)
 	if err := est.dev.Read(est.host, est.z); err != nil {
 		return nil, err
 	}

@@ -89,9 +89,9 @@ func (m *Model) Device() compute.Device { return m.net.Device() }
 // Memory is the bytes of activations, coefficients and gradients allocated so far.
 func (m *Model) Memory() int64 { return m.net.Memory() }
 
-// Foresee implements [prior.Foreseer].
-func (m *Model) Foresee(images int, p compute.Passes) (total, largest int64) {
-	return m.net.Foresee(images, p)
+// EstimateMemory implements [prior.MemoryEstimator].
+func (m *Model) EstimateMemory(images int, p compute.Passes) (total, largest int64) {
+	return m.net.EstimateMemory(images, p)
 }
 
 // Close implements [prior.Model].

@@ -17,11 +17,10 @@ import (
 	"github.com/cmi-diffusion/cmi/gpu/wgsl"
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/faulty"
 	"github.com/cmi-diffusion/cmi/sdk"
-	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/compute/cpu"
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
-	"github.com/cmi-diffusion/cmi/sdk/guide"
+	spec "github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/metric"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 )
@@ -45,22 +44,16 @@ func (j *job) experimented(t *testing.T, f faulty.Fault, batch int) (files map[s
 	require.NoError(t, err)
 	place, err := sdk.NewPlace(t.Context(), j.open)
 	require.NoError(t, err)
-	r := experiment.Runner{Place: place, Seed: 3, SigmaY: 0.05, Perceptual: distance{}, Batch: batch,
+	spec := spec.Default()
+	spec.Steps, spec.Seed = 2, 3
+	spec.CMI.MinAlphaBar, spec.CMI.Lanczos = 0, 1
+	r := experiment.Runner{Place: place, Spec: spec, Perceptual: distance{}, Batch: batch,
 		Truth: func(image int) (picture.Image, error) {
 			p := picture.Image{C: 3, H: 16, W: 16}
 			for k := range 3 * 16 * 16 {
 				p.Pix = append(p.Pix, float32(0.9*math.Sin(float64(k%16)/(2+float64(image)))))
 			}
 			return p, nil
-		},
-		Options: func(c experiment.Cell) (sdk.Options, error) {
-			o, err := sdk.Defaults(place.Prior(), c.Task, 2)
-			o.Method = guide.DPS{Scale: 0.5}
-			if term := cmi.Defaults(); c.CMI {
-				term.MinAlphaBar, term.Lanczos = 0, 1
-				o.CMI = &term
-			}
-			return o, err
 		}}
 	require.NoError(t, r.Run(context.Background(), folder))
 	require.NoError(t, folder.Close())

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"os"
 	"testing"
 
@@ -161,7 +160,7 @@ func network(d compute.Device) (prior.Model, error) {
 
 func (j *job) problem(m prior.Model) (sdk.Problem, func(), error) {
 	c, h, w := m.Image()
-	op, err := measure.ForTask("sr4", m.Device(), c, h, w, rand.New(rand.NewPCG(1, 1)))
+	op, err := measure.ForTask("sr4", m.Device(), c, h, w, measure.Inputs{})
 	if err != nil {
 		return sdk.Problem{}, nil, err
 	}

@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/metric"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 )
@@ -73,10 +73,10 @@ func saveGrid(out io.Writer, g picture.Grid, path string) error {
 	return nil
 }
 
-// termName says which information term a run had.
-func termName(method string, t *cmi.Options) string {
-	if t == nil {
-		return method
+// armName is the method of a spec, and whether the information term is on.
+func armName(s job.Spec) string {
+	if s.CMI.On {
+		return s.Method + "+cmi"
 	}
-	return method + "+cmi"
+	return s.Method
 }

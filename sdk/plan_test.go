@@ -2,6 +2,7 @@ package sdk_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -24,8 +25,8 @@ func (s *small) Info() compute.Info {
 	return i
 }
 
-// The memory that is foreseen for a network is what a run then takes.
-func TestForesee(t *testing.T) {
+// The memory that is planned for a network is what a run then takes.
+func TestPlannedMemory(t *testing.T) {
 	curved := guide.Curvature{Weight: 1, MinAlphaBar: 0.03}
 	evidence := func(k int, c guide.Curvature) guide.Method { return guide.Evidence{Scale: 1, Lanczos: k, Curvature: c} }
 	for _, c := range []struct {
@@ -56,14 +57,14 @@ func TestForesee(t *testing.T) {
 		}
 		passes := c.passes
 		m := p.Prior.(*unet.Model)
-		want, largest := m.Foresee(p.N, passes)
+		want, largest := m.EstimateMemory(p.N, passes)
 		assert.Less(t, largest, want)
-		before := sdk.Foresee(m, o, p.N)
+		before := sdk.NewPlan(m, o, p.N).Memory
 		assert.Less(t, want, before)
 		restore(t, p, o)
 		assert.Equal(t, want, m.Memory(), "%#v, K = %d", c.method, c.term)
 		assert.Less(t, before, want+want/4)
-		again, _ := m.Foresee(p.N, passes)
+		again, _ := m.EstimateMemory(p.N, passes)
 		assert.Zero(t, again, "the next run takes no more")
 	}
 }
@@ -72,7 +73,7 @@ func TestForesee(t *testing.T) {
 func TestTooLargeABatch(t *testing.T) {
 	dev := &small{Device: device(t, 1)}
 	p, o := pictures(t, dev, "sr4", 4, 2)
-	need := sdk.Foresee(p.Prior, o, 3)
+	need := sdk.NewPlan(p.Prior, o, 3).Memory
 	dev.memory = need
 	_, err := sdk.NewSolver(p, o)
 	require.ErrorIs(t, err, compute.ErrMemory)
@@ -81,12 +82,19 @@ func TestTooLargeABatch(t *testing.T) {
 	_, err = sdk.NewSolver(p, o)
 	require.ErrorContains(t, err, "not even one image fits")
 	dev.memory = 1 << 40
-	_, dev.array = p.Prior.(*unet.Model).Foresee(2, compute.Passes{VJP: true, Cached: o.CMI.Lanczos})
+	_, dev.array = p.Prior.(*unet.Model).EstimateMemory(2, compute.Passes{VJP: true, Cached: o.CMI.Lanczos})
 	_, err = sdk.NewSolver(p, o)
 	require.ErrorIs(t, err, compute.ErrMemory)
 	assert.Regexp(t, `^a batch of 4 needs an array of \d+ MiB on cpu, which takes \d+ MiB in one: a batch of 2 would fit: out of device memory$`, err)
-	dev.memory, dev.array = sdk.Foresee(p.Prior, o, 4), 2*dev.array
+	dev.memory, dev.array = sdk.NewPlan(p.Prior, o, 4).Memory, 2*dev.array
 	s, err := sdk.NewSolver(p, o)
 	require.NoError(t, err)
 	s.Close()
+}
+
+// A run takes the time of its passes, those of the method and those of the term.
+func TestPlannedTime(t *testing.T) {
+	p, o := pictures(t, device(t, 1), "sr4", 1, 2)
+	plan := sdk.NewPlan(p.Prior, o, 1)
+	assert.Equal(t, 2*2*time.Second+2*3*time.Minute, plan.Time(time.Second, time.Minute))
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"math/rand/v2"
 	"regexp"
 	"strconv"
 	"testing"
@@ -32,7 +31,7 @@ func (ones) Read(dst []byte, _ webgpu.Buffer, _ int) error {
 }
 
 // run takes two steps of a batch by the embedded prior on an adapter with so much
-// memory, and bindings of 64 MiB; then again, of one image, and once more. need is what was foreseen beside the weights.
+// memory, and bindings of 64 MiB; then again, of one image, and once more. need is the planned memory beside the weights.
 func run(t *testing.T, memory int64, software bool, images int, withCMI bool) (d *Device, need, weights int64, err error) {
 	t.Helper()
 	gpu := ones{newListing(software)}
@@ -45,7 +44,7 @@ func run(t *testing.T, memory int64, software bool, images int, withCMI bool) (d
 	m, err := unet.Load(d, file, nil)
 	require.NoError(t, err)
 	defer m.Close()
-	op, err := measure.ForTask("sr4", d, 3, 64, 64, rand.New(rand.NewPCG(1, 1)))
+	op, err := measure.ForTask("sr4", d, 3, 64, 64, measure.Inputs{})
 	require.NoError(t, err)
 	defer op.Close()
 	o, err := sdk.Defaults(m, "sr4", 2)
@@ -56,7 +55,7 @@ func run(t *testing.T, memory int64, software bool, images int, withCMI bool) (d
 		o.CMI = &term
 	}
 	weights, _ = d.Memory()
-	need = sdk.Foresee(m, o, images)
+	need = sdk.NewPlan(m, o, images).Memory
 	for _, n := range []int{images, images, 1, images} {
 		s, err := sdk.NewSolver(sdk.Problem{Prior: m, Operator: op, Y: make([]float32, n*3*16*16), N: n, SigmaY: 0.05}, o)
 		if err != nil {
@@ -71,9 +70,9 @@ func run(t *testing.T, memory int64, software bool, images int, withCMI bool) (d
 	return d, need, weights, nil
 }
 
-// A run takes what was foreseen: in that much memory it ends well, nearly all of it is
+// A run takes what was planned: in that much memory it ends well, nearly all of it is
 // used, and in a little less it is refused before its first step.
-func TestForeseen(t *testing.T) {
+func TestPlannedMemory(t *testing.T) {
 	for _, software := range []bool{true, false} {
 		for _, images := range []int{1, 3} {
 			for _, withCMI := range []bool{false, true} {
@@ -83,7 +82,7 @@ func TestForeseen(t *testing.T) {
 				d, _, _, err := run(t, memory, software, images, withCMI)
 				require.NoError(t, err)
 				_, peak := d.Memory()
-				t.Logf("software %v, %d images, term %v: %d MiB of weights, %d MiB foreseen, peak %d of %d MiB",
+				t.Logf("software %v, %d images, term %v: %d MiB of weights, %d MiB planned, peak %d of %d MiB",
 					software, images, withCMI, weights>>20, need>>20, peak>>20, memory>>20)
 				assert.Greater(t, peak, memory*3/4)
 				_, _, _, err = run(t, memory-64, software, images, withCMI)

@@ -17,11 +17,11 @@ type Reserver interface {
 	ConvMemory(w Weights, images, height, width int, adjoint bool) (lasting, scratch int64)
 }
 
-// Foresee is the bytes of memory that the network takes, beyond what it has now, when
-// those passes have run in that order for so many images: what [Network.Memory] grows
-// by and what a [Reserver] adds. It is negative where memory is freed. largest is the
-// bytes of the largest array.
-func (n *Network) Foresee(images int, p Passes) (total, largest int64) {
+// EstimateMemory returns the bytes of memory that the network takes, beyond what it has
+// now, when those passes have run in that order for so many images: what
+// [Network.Memory] grows by and what a [Reserver] adds. It is negative where memory is
+// freed. largest is the bytes of the largest array.
+func (n *Network) EstimateMemory(images int, p Passes) (total, largest int64) {
 	g, slots := n.graph, pool{}
 	g.planValue(&slots, images)
 	if p.VJP {

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/job"
+	"github.com/cmi-diffusion/cmi/sdk/picture"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+)
+
+func keys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// specFlags are the flags of a job's spec. A flag has the name of its field, with
+// hyphens: see [flagOf].
+type specFlags struct{ job.Spec }
+
+func (f *specFlags) add(c *cobra.Command, steps int) {
+	f.Spec = job.Default()
+	f.DDIM = new(float64)
+	fl := c.Flags()
+	fl.IntVar(&f.Steps, "steps", steps, "reverse steps (the model was trained with 1000)")
+	fl.Uint64Var(&f.Seed, "seed", f.Seed, "random seed; the same seed gives the same picture")
+	fl.StringVar(&f.Schedule, "schedule", f.Schedule, "noise schedule of the model: linear or cosine")
+	fl.Float64Var(f.DDIM, "ddim", -1, "sample with DDIM and this eta, 0 to 1; negative samples DDPM's chain")
+}
+
+func (f *specFlags) addGuidance(c *cobra.Command) {
+	fl, t := c.Flags(), &f.CMI.Options
+	fl.Float64Var(&f.Scale, "scale", 0, "scale of the data guidance; 0 takes the published one for the task, times 1000/steps")
+	fl.Float64Var(&f.DPSLimit, "dps-limit", 0, "dps: a step takes away no more than this fraction of the residual; 0 takes 0.5 for fewer than 1000 steps, negative is no limit, as published")
+	fl.Float64Var(&f.SigmaY, "sigma-y", f.SigmaY, "standard deviation of the measurement noise, images in [-1, 1]")
+	fl.Float64Var(&f.Curvature, "curvature", 0, "pigdm, evidence: weight of the innovation curvature, one jet along the innovation; 1 is the evidence's gradient")
+	fl.BoolVar(&f.GuidedMean, "guided-mean", false, "pigdm: guide the mean of the base sampler instead of the published DDIM form")
+	fl.Float64Var(&t.Eta, "eta", t.Eta, "CMI: weight η; the density is tilted by exp(η I); may be negative")
+	fl.StringVar((*string)(&t.Weighting), "weighting", string(t.Weighting), "CMI: a step's weight, beta (η β_t) or constant (η)")
+	fl.IntVar(&t.Lanczos, "lanczos", t.Lanczos, "CMI, evidence: Lanczos steps K, each one network pass; for CMI 0 takes the isotropic covariance")
+	fl.IntVar(&t.Probes, "probes", t.Probes, "CMI: Rademacher probes averaged")
+	fl.StringVar((*string)(&t.Estimator), "estimator", string(t.Estimator), "CMI: probe; or trace, two-direction, two-trace, for tiny problems only")
+	fl.Float64Var(&t.MinAlphaBar, "window-from", t.MinAlphaBar, "CMI: acts where alpha-bar is at least this")
+	fl.Float64Var(&t.MaxAlphaBar, "window-to", t.MaxAlphaBar, "CMI: acts where alpha-bar is at most this")
+	fl.IntVar(&t.First, "first-step", t.First, "CMI: first active step, counted from 1 at pure noise; 0 is no bound")
+	fl.IntVar(&t.Last, "last-step", t.Last, "CMI: last active step; 0 is no bound")
+	fl.IntVar(&t.Every, "every", t.Every, "CMI: act in every k-th step")
+	fl.Float64Var(&t.TrustStd, "trust-std", t.TrustStd, "CMI: limit the term to this multiple of the step's standard deviation; 0 is no limit")
+	fl.Float64Var(&t.TrustGuidance, "trust-guidance", t.TrustGuidance, "CMI: limit the term to this multiple of the data guidance; 0 is no limit")
+}
+
+// needs are what the guidance's flags need of the methods and the information term.
+func (f *specFlags) needs(withCMI bool, methods ...string) []need {
+	any := func(of ...string) need {
+		return need{met: slices.ContainsFunc(methods, func(m string) bool { return slices.Contains(of, m) }), what: "the method " + strings.Join(of, " or ")}
+	}
+	with := func(n need, flags ...string) need { n.flags = flags; return n }
+	return []need{
+		{withCMI, "--cmi", []string{"eta", "weighting", "probes", "estimator", "window-to", "first-step", "last-step", "every", "trust-std"}},
+		{withCMI || slices.Contains(methods, "evidence"), "--cmi or the method evidence", []string{"lanczos"}},
+		{withCMI || f.Curvature != 0, "--cmi or --curvature", []string{"window-from", "trust-guidance"}},
+		with(any("pigdm", "evidence"), "curvature"),
+		with(any("pigdm"), "guided-mean"),
+		with(any("dps", "dps+"), "dps-limit"),
+		with(any("dps", "dps+", "dsg", "pigdm", "evidence"), "scale"),
+	}
+}
+
+// flagOf is the flag of a spec's field: --sigma-y of sigmaY.
+func flagOf(field string) string {
+	flag := "--"
+	for _, r := range field {
+		if unicode.IsUpper(r) {
+			flag += "-"
+		}
+		flag += string(unicode.ToLower(r))
+	}
+	return flag
+}
+
+// runJob makes a job at a place and restores its images. report gets the passes of one image.
+func runJob(ctx context.Context, place *sdk.Place, spec job.Spec, report func(passes int), images ...job.Image) (j *job.Job, restored []job.Image, err error) {
+	if err := place.Do(ctx, func(m prior.Model) (err error) {
+		j, err = job.New(m, spec, images...)
+		return err
+	}); err != nil {
+		return nil, nil, err
+	}
+	j.Options.OnStep = func(p sdk.Progress) { report(p.Passes) }
+	restored, err = j.Run(ctx, place)
+	return j, restored, err
+}
+
+// pictureOf is an image as a picture.
+func pictureOf(i job.Image) picture.Image {
+	return picture.Image{C: i.C, H: i.H, W: i.W, Pix: i.Pix, Name: i.Name}
+}
+
+// imageOf is a picture as a job's image of that number.
+func imageOf(p picture.Image, number int) job.Image {
+	return job.Image{C: p.C, H: p.H, W: p.W, Pix: p.Pix, Name: p.Name, Number: uint64(number)}
+}
+
+// measuredCell is a measurement in a grid.
+func measuredCell(y job.Measurement) picture.Cell {
+	return picture.Cell{Image: picture.Image{C: y.C, H: y.H, W: y.W, Pix: y.Y}, Keep: y.Known}
+}

@@ -1,0 +1,246 @@
+package job_test
+
+import (
+	"context"
+	"math"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/compute/cpu"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/job"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
+)
+
+// counter counts the arrays of a device.
+type counter struct {
+	compute.Device
+	live int
+}
+
+func (c *counter) Alloc(n int) (compute.Buffer, error) {
+	c.live++
+	return c.Device.Alloc(n)
+}
+
+func (c *counter) Free(b compute.Buffer) {
+	c.live--
+	c.Device.Free(b)
+}
+
+// network is the trained 16×16 network of the golden vectors.
+func network(t testing.TB) (prior.Model, *counter) {
+	t.Helper()
+	const folder = "../../testdata/golden/tiny16/"
+	dev := &counter{Device: cpu.New(2)}
+	t.Cleanup(func() { assert.NoError(t, dev.Close()) })
+	override, err := os.ReadFile(folder + "config.json")
+	require.NoError(t, err)
+	file, err := checkpoint.Open(folder + "model.pt")
+	require.NoError(t, err)
+	defer file.Close()
+	m, err := unet.Load(dev, file, override)
+	require.NoError(t, err)
+	t.Cleanup(m.Close)
+	return m, dev
+}
+
+func image(number int) job.Image {
+	i := job.Image{C: 3, H: 16, W: 16, Number: uint64(number)}
+	for k := range 3 * 16 * 16 {
+		i.Pix = append(i.Pix, float32(0.9*math.Sin(float64(k%16)/(2+float64(number)))*math.Cos(float64(k/16)/3)))
+	}
+	return i
+}
+
+// short is a spec of few steps.
+func short(task, method string) job.Spec {
+	s := job.Default()
+	s.Task, s.Method, s.Steps = task, method, 3
+	return s
+}
+
+func restore(t testing.TB, m prior.Model, s job.Spec, images ...job.Image) (*job.Job, []job.Image) {
+	t.Helper()
+	j, err := job.New(m, s, images...)
+	require.NoError(t, err)
+	passes := 0
+	j.Options.OnStep = func(p sdk.Progress) { passes = p.Passes }
+	out, err := j.Run(context.Background(), sdk.PlaceOf(m))
+	require.NoError(t, err)
+	assert.Equal(t, j.Plan.Passes(), passes)
+	return j, out
+}
+
+// An image depends on its own number and sample, not on its batch, whatever the task.
+func TestImagesDoNotDependOnTheBatch(t *testing.T) {
+	m, dev := network(t)
+	for _, s := range []job.Spec{short("inpaint", "dps"), short("sr4", "pigdm"), short("phase", "dps"), short("", "unconditional")} {
+		s.CMI.On = s.Task == "inpaint"
+		other := image(5)
+		other.Sample = 1
+		j, both := restore(t, m, s, image(5), image(7), other)
+		single, alone := restore(t, m, s, image(7))
+		before := dev.live // the network keeps its activations
+		restore(t, m, s, image(5), image(7), other)
+		restore(t, m, s, image(7))
+		assert.Equal(t, before, dev.live, "%s: arrays are left", s.Task)
+		assert.Equal(t, alone[0].Pix, both[1].Pix, s.Task)
+		assert.NotEqual(t, both[0].Pix, both[2].Pix, s.Task)
+		if s.Task == "" {
+			assert.Nil(t, j.Measurements)
+			continue
+		}
+		assert.Equal(t, single.Measurements[0], j.Measurements[1], s.Task)
+		assert.Equal(t, j.Measurements[0], j.Measurements[2], s.Task)
+	}
+}
+
+// A measurement restored as it is gives what its picture gives.
+func TestMeasured(t *testing.T) {
+	m, _ := network(t)
+	s := short("inpaint", "dps")
+	j, want := restore(t, m, s, image(1))
+	y := j.Measurements[0]
+	loud := append([]float32(nil), y.Y...)
+	for i := range loud {
+		if y.Known[i%len(y.Known)] == 0 {
+			loud[i] = 0.5 // what is not known has no say
+		}
+	}
+	s.Measured = true
+	_, got := restore(t, m, s, job.Image{C: y.C, H: y.H, W: y.W, Pix: loud, Number: 1})
+	assert.Equal(t, want[0].Pix, got[0].Pix)
+	c, h, w, err := s.Shape(m)
+	require.NoError(t, err)
+	assert.Equal(t, [3]int{3, 16, 16}, [3]int{c, h, w})
+	s.Task = "sr4"
+	_, h, w, err = s.Shape(m)
+	require.NoError(t, err)
+	assert.Equal(t, [2]int{4, 4}, [2]int{h, w})
+}
+
+// Under Poisson noise DPS weighs each image's gradient.
+func TestPoisson(t *testing.T) {
+	m, _ := network(t)
+	s := short("denoise", "dps")
+	s.Noise, s.Rate = "poisson", 0.5
+	j, err := job.New(m, s, image(1), image(2))
+	require.NoError(t, err)
+	weights := j.Options.Method.(guide.DPS).Weights
+	require.Len(t, weights, 2)
+	for i, y := range j.Measurements {
+		assert.Equal(t, measure.PoissonWeight(y.Y), weights[i])
+	}
+}
+
+// What New refuses, by the field that is to blame.
+func TestNewErrors(t *testing.T) {
+	m, dev := network(t)
+	nan := math.NaN()
+	small := image(0)
+	small.W, small.Pix = 8, small.Pix[:3*16*8]
+	small.Name = "small.png"
+	grey := image(0)
+	grey.C, grey.Pix = 1, grey.Pix[:16*16]
+	big := image(0)
+	for says, change := range map[string]func(s *job.Spec, i *job.Image){
+		`unknown task "deblur": known are sr4`:            func(s *job.Spec, _ *job.Image) { s.Task = "deblur" },
+		`unknown method "ddrm": known are dps, dps+, dsg`: func(s *job.Spec, _ *job.Image) { s.Method = "ddrm" },
+		`unknown noise schedule "quadratic"`:              func(s *job.Spec, _ *job.Image) { s.Schedule = "quadratic" },
+		"steps is 1, which would start":                   func(s *job.Spec, _ *job.Image) { s.Steps = 1 },
+		"0 sampling steps":                                func(s *job.Spec, _ *job.Image) { s.Steps = 0 },
+		"ddim is 1.5, 0 to 1 is wanted":                   func(s *job.Spec, _ *job.Image) { v := 1.5; s.DDIM = &v },
+		"ddim is NaN":                                     func(s *job.Spec, _ *job.Image) { s.DDIM = &nan },
+		"scale is -1":                                     func(s *job.Spec, _ *job.Image) { s.Scale = -1 },
+		"curvature is NaN":                                func(s *job.Spec, _ *job.Image) { s.Curvature = nan },
+		"sigmaY is 0":                                     func(s *job.Spec, _ *job.Image) { s.SigmaY = 0 },
+		`noise is "shot"`:                                 func(s *job.Spec, _ *job.Image) { s.Noise = "shot" },
+		"noise is poisson, which task phase can't have":   func(s *job.Spec, _ *job.Image) { s.Task, s.Noise = "phase", "poisson" },
+		"noise is poisson, which would do nothing":        func(s *job.Spec, _ *job.Image) { s.Noise, s.Measured = "poisson", true },
+		`unknown border "wrap"`:                           func(s *job.Spec, _ *job.Image) { s.Border = "wrap" },
+		"task mask: a mask is needed":                     func(s *job.Spec, _ *job.Image) { s.Task = "mask" },
+		"task kernel: a kernel is needed":                 func(s *job.Spec, _ *job.Image) { s.Task = "kernel" },
+		"measured can't be used with task phase":          func(s *job.Spec, _ *job.Image) { s.Task, s.Measured = "phase", true },
+		"phase is not linear: use method dps":             func(s *job.Spec, _ *job.Image) { s.Task, s.Method = "phase", "mcg" },
+		"0 probes":                                        func(s *job.Spec, _ *job.Image) { s.CMI.On, s.CMI.Probes = true, 0 },
+		"the picture small.png is 8×16 pixels, the model restores pictures of": func(_ *job.Spec, i *job.Image) { *i = small },
+		"a measurement of task sr4 is of 4×4":                                  func(s *job.Spec, _ *job.Image) { s.Measured = true },
+		"the picture has 1 channels and 256 values, 3 channels of 16×16":       func(_ *job.Spec, i *job.Image) { *i = grey },
+		"an operator is needed by the method dps":                              func(s *job.Spec, _ *job.Image) { s.Task = "" },
+	} {
+		s, i, before := short("sr4", "dps"), big, dev.live
+		change(&s, &i)
+		_, err := job.New(m, s, i)
+		assert.ErrorContains(t, err, says)
+		assert.Equal(t, before, dev.live, "%s: arrays are left", says)
+	}
+	var field *job.FieldError
+	s := short("sr4", "dps")
+	s.SigmaY = -1
+	_, err := s.Options(m)
+	require.ErrorAs(t, err, &field)
+	assert.Equal(t, "sigmaY", field.Field)
+}
+
+// JSON over the defaults: what is left out stays, what is unknown or of a wrong type is
+// an error that names the key.
+func TestDecode(t *testing.T) {
+	read := func(text string) (job.Spec, error) {
+		s := job.Default()
+		return s, job.Decode([]byte(text), &s)
+	}
+	s, err := read(`{"task": "box", "steps": 20, "sigmaY": 0.1, "cmi": {"eta": -2, "lanczos": 3}, "ddim": 0}`)
+	require.NoError(t, err)
+	want := job.Default()
+	want.Task, want.Steps, want.SigmaY, want.DDIM = "box", 20, 0.1, new(float64)
+	want.CMI.On, want.CMI.Eta, want.CMI.Lanczos = true, -2, 3
+	assert.Equal(t, want, s)
+	for text, on := range map[string]bool{`{"cmi": true}`: true, `{"cmi": false}`: false, `{"cmi": null}`: false, `{}`: false} {
+		s, err := read(text)
+		require.NoError(t, err)
+		want := job.Default()
+		want.CMI.On = on
+		assert.Equal(t, want, s, text)
+	}
+	for text, says := range map[string]string{
+		`{"steps": "many"}`:       "steps is string, a whole number is wanted",
+		`{"steps": 1.5}`:          "steps is 1.5, a whole number is wanted",
+		`{"task": 3}`:             "task is number, a name is wanted",
+		`{"measured": 1}`:         "measured is number, true or false is wanted",
+		`{"stpes": 3}`:            `unknown field "stpes"`,
+		`{"mask": [1]}`:           `unknown field "mask"`,
+		`{"cmi": {"eta": "big"}}`: "cmi: eta is string, a number is wanted",
+		`{"cmi": {"on": true}}`:   `cmi: unknown field "on"`,
+		`{`:                       "unexpected EOF",
+	} {
+		_, err := read(text)
+		assert.ErrorContains(t, err, says, text)
+	}
+}
+
+// The npm package's lists of tasks and methods are Go's.
+func TestListsOfTypeScript(t *testing.T) {
+	source, err := os.ReadFile("../../wasm/npm/src/engine.ts")
+	require.NoError(t, err)
+	list := func(name string) (names []string) {
+		found := regexp.MustCompile(`(?s)export const ` + name + ` = \[(.*?)\]`).FindSubmatch(source)
+		require.NotNil(t, found, name)
+		for _, quoted := range strings.Split(string(found[1]), ",") {
+			names = append(names, strings.Trim(quoted, " \n\""))
+		}
+		return names
+	}
+	assert.ElementsMatch(t, measure.TaskNames(), list("tasks"))
+	assert.ElementsMatch(t, job.Methods(), list("methods"))
+}

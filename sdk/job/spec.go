@@ -1,0 +1,231 @@
+// Package job turns a plain description of a restoration, such as the flags of a command
+// or the JSON of a request, into a validated, planned and runnable job.
+//
+// A [Spec] is the description. [New] checks it, measures the images and plans the run;
+// [Job.Run] runs it where a device may be lost. The package reads no files.
+package job
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+)
+
+// Spec describes a restoration. Start from [Default].
+type Spec struct {
+	Task     string   `json:"task"`     // of [measure.Tasks]; "" measures nothing and draws from the prior
+	Method   string   `json:"method"`   // of [guide.Named]
+	Steps    int      `json:"steps"`    // of the reverse process, 2 to the model's training steps
+	Schedule string   `json:"schedule"` // of the model: linear or cosine
+	Seed     uint64   `json:"seed"`     // with an image's number it keys all random numbers
+	DDIM     *float64 `json:"ddim"`     // η of DDIM, 0 to 1; nil or negative is DDPM's chain, or what the method was published on
+
+	SigmaY   float64 `json:"sigmaY"`   // standard deviation of the measurement noise, images in [−1, 1]
+	Noise    string  `json:"noise"`    // gaussian, of SigmaY; or poisson, of Rate
+	Rate     float64 `json:"rate"`     // photons at white are 255 times this
+	Measured bool    `json:"measured"` // the images are measurements: restore them as they are
+
+	Scale      float64 `json:"scale"`      // of the data guidance; 0 is the published one for the task, times 1000/Steps
+	DPSLimit   float64 `json:"dpsLimit"`   // [guide.DPS].Limit; 0 is the usual one, negative none
+	GuidedMean bool    `json:"guidedMean"` // [guide.PiGDM].GuidedMean
+	Curvature  float64 `json:"curvature"`  // weight of [guide.Curvature]
+	CMI        Term    `json:"cmi"`
+
+	Border string          `json:"border"` // task kernel: reflect or circular
+	Mask   []float32       `json:"-"`      // task mask: h·w values, 1 known and 0 missing
+	Kernel *measure.Kernel `json:"-"`      // task kernel
+}
+
+// Term is the information term of a Spec. As JSON it is true, false, or an object with
+// those of the options' fields that differ from the defaults.
+type Term struct {
+	On bool
+	cmi.Options
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (t *Term) UnmarshalJSON(text []byte) error {
+	*t = Term{Options: cmi.Defaults()}
+	switch string(text) {
+	case "null", "false":
+		return nil
+	case "true":
+	default:
+		if err := Decode(text, &t.Options); err != nil {
+			return fmt.Errorf("cmi: %w", err)
+		}
+	}
+	t.On = true
+	return nil
+}
+
+// Default is 4× super-resolution by DPS in 100 steps, without the information term.
+func Default() Spec {
+	return Spec{
+		Task: "sr4", Method: "dps", Steps: 100, Schedule: "linear", Seed: 1,
+		SigmaY: 0.05, Noise: "gaussian", Rate: 1, CMI: Term{Options: cmi.Defaults()}, Border: "reflect",
+	}
+}
+
+// Decode reads JSON strictly: a key that to has not is an error. Errors name the key.
+func Decode(text []byte, to any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	err := d.Decode(to)
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		return fmt.Errorf("%s is %s, %s is wanted", strings.ToLower(wrong.Field), strings.TrimPrefix(wrong.Value, "number "), jsonKinds[wrong.Type.Kind().String()])
+	}
+	if err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return nil
+}
+
+var jsonKinds = map[string]string{"int": "a whole number", "float64": "a number", "bool": "true or false", "string": "a name", "struct": "an object"}
+
+// FieldError says what is wrong with a field of a [Spec].
+type FieldError struct{ Field, Problem string } // Field by its JSON name
+
+// Error implements error.
+func (e *FieldError) Error() string { return e.Field + " " + e.Problem }
+
+func wrong(field, format string, args ...any) error {
+	return &FieldError{field, fmt.Sprintf(format, args...)}
+}
+
+// Methods are the names of the methods, sorted.
+func Methods() []string { return slices.Sorted(maps.Keys(guide.Named)) }
+
+// Options are the sampler's, for a model. Errors are a [FieldError] where a field is to
+// blame.
+func (s Spec) Options(m prior.Model) (o sdk.Options, err error) {
+	if err := s.check(); err != nil {
+		return o, err
+	}
+	betas, err := diffusion.Betas(s.Schedule, m.Steps())
+	if err != nil {
+		return o, err
+	}
+	o = sdk.Options{Seed: s.Seed, Variance: sdk.VarianceOf(m)}
+	if o.Schedule, err = diffusion.New(betas, s.Steps); err != nil {
+		return o, err
+	}
+	o.Method = guide.Named[s.Method](guide.Settings{
+		Task: s.Task, Steps: s.Steps, Scale: s.Scale, Lanczos: s.CMI.Lanczos, Limit: s.DPSLimit, GuidedMean: s.GuidedMean,
+		Curvature: guide.Curvature{Weight: s.Curvature, MinAlphaBar: s.CMI.MinAlphaBar, TrustGuidance: s.CMI.TrustGuidance},
+	})
+	if o.DDIM = s.DDIM; s.DDIM == nil || *s.DDIM < 0 {
+		o.DDIM = guide.PublishedDDIM(o.Method)
+	}
+	if err := guide.Validate(o.Method, o.DDIM); err != nil {
+		return o, err
+	}
+	if s.CMI.On {
+		term := s.CMI.Options
+		o.CMI = &term
+		return o, term.Validate()
+	}
+	return o, nil
+}
+
+// check says which field is out of range.
+func (s Spec) check() error {
+	finite := func(v float64) bool { return v-v == 0 }
+	_, known := guide.Named[s.Method]
+	switch {
+	case !known:
+		return fmt.Errorf("unknown method %q: known are %s", s.Method, strings.Join(Methods(), ", "))
+	case s.Steps == 1:
+		return wrong("steps", "is 1, which would start at timestep 0, where the model takes pure noise for a clean image: at least 2 are wanted, and 20 or more for a good picture")
+	case s.DDIM != nil && (!finite(*s.DDIM) || *s.DDIM > 1):
+		return wrong("ddim", "is %v, 0 to 1 is wanted, or a negative number for DDPM's chain", *s.DDIM)
+	case !(s.Scale >= 0 && finite(s.Scale)):
+		return wrong("scale", "is %v, a positive number is wanted, or 0 for the published one", s.Scale)
+	case !finite(s.Curvature):
+		return wrong("curvature", "is %v, a finite number is wanted", s.Curvature)
+	case s.Task == "":
+		return nil
+	case !(s.SigmaY > 0 && finite(s.SigmaY)):
+		return wrong("sigmaY", "is %v, a positive number is wanted (0.05 in the paper), for a measurement without noise a small one such as 0.005", s.SigmaY)
+	case s.Noise != "gaussian" && s.Noise != "poisson":
+		return wrong("noise", "is %q, gaussian or poisson is wanted", s.Noise)
+	case s.Noise == "poisson" && s.Measured:
+		return wrong("noise", "is poisson, which would do nothing: the images are measured already")
+	}
+	_, err := s.border()
+	return err
+}
+
+func (s Spec) border() (compute.Border, error) {
+	switch s.Border {
+	case "reflect":
+		return compute.Reflect, nil
+	case "circular":
+		return compute.Circular, nil
+	}
+	return 0, fmt.Errorf("unknown border %q: reflect or circular", s.Border)
+}
+
+// Plan is what a run of n images takes, see [sdk.NewPlan].
+func (s Spec) Plan(m prior.Model, n int) (sdk.Plan, error) {
+	o, err := s.Options(m)
+	if err != nil {
+		return sdk.Plan{}, err
+	}
+	return sdk.NewPlan(m, o, n), nil
+}
+
+// Shape is that of the images that a job of the spec takes: the model's, or where they are
+// measurements the operator's.
+func (s Spec) Shape(m prior.Model) (c, h, w int, err error) {
+	c, h, w = m.Image()
+	if !s.Measured {
+		return c, h, w, nil
+	}
+	op, err := s.operator(m, 0)
+	if err != nil {
+		return c, h, w, err
+	}
+	defer op.Close()
+	return s.shape(op)
+}
+
+// shape is Shape, from an operator of the spec.
+func (s Spec) shape(op measure.Operator) (c, h, w int, err error) {
+	if !s.Measured {
+		c, h, w = op.In()
+		return c, h, w, nil
+	}
+	if _, linear := op.(measure.Linear); !linear {
+		return c, h, w, wrong("measured", "can't be used with task %s, whose measurement is no picture", s.Task)
+	}
+	c, h, w = op.Out()
+	return c, h, w, nil
+}
+
+// operator makes the operator of an image on the model's device. What is random depends
+// on the seed and the image's number alone.
+func (s Spec) operator(m prior.Model, number uint64) (measure.Operator, error) {
+	border, err := s.border()
+	if err != nil {
+		return nil, err
+	}
+	c, h, w := m.Image()
+	return measure.ForTask(s.Task, m.Device(), c, h, w, measure.Inputs{
+		Rand: diffusion.Stream{Seed: s.Seed, Image: number, Purpose: diffusion.Degradation}.Rand(),
+		Mask: s.Mask, Kernel: s.Kernel, Border: border,
+	})
+}

@@ -1,0 +1,114 @@
+package sdk
+
+import (
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
+	"github.com/cmi-diffusion/cmi/sdk/cmi/dense"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+)
+
+// Plan is what a run takes, known before it runs. Passes are in units of one forward of
+// the network, with a prior that has a [prior.TangentCache], as networks do.
+type Plan struct {
+	Images       int
+	MethodPasses int // of the sampler and its method; a batch takes as many as one image
+	TermPasses   int // of the information term
+	// Memory is about the bytes of device memory beyond what the prior holds now; exact
+	// for the network, whose activations are nearly all of it. It is 0 where the prior
+	// can't tell.
+	Memory       int64
+	LargestArray int64 // bytes
+
+	model   prior.Model
+	options Options
+}
+
+// NewPlan plans a run of n images.
+func NewPlan(m prior.Model, o Options, n int) Plan {
+	p := Plan{Images: n, model: m, options: o}
+	for i := range o.Schedule.Len() {
+		cost := o.Method.Cost(o.Schedule, i)
+		p.MethodPasses += 1 + cost.Passes()
+		// A term whose norm is tied to the guidance rests where there is none.
+		if o.CMI != nil && (cost.Guides || o.CMI.TrustGuidance == 0) && o.CMI.Active(o.Schedule.Len()-i, o.Schedule.AlphaBar(i)) {
+			p.TermPasses += o.CMI.Probes * (o.CMI.Lanczos + prior.SecondPasses(o.CMI.Lanczos))
+		}
+	}
+	if estimator, ok := m.(prior.MemoryEstimator); ok {
+		c, h, w := m.Image()
+		const images = 24 // states, noise, directions and the Krylov basis
+		p.Memory, p.LargestArray = estimator.EstimateMemory(n, derivatives(o))
+		p.Memory += images * 4 * int64(n*c*h*w)
+	}
+	return p
+}
+
+// derivatives are those that a run takes at each point.
+func derivatives(o Options) (p compute.Passes) {
+	for i := range o.Schedule.Len() {
+		cost := o.Method.Cost(o.Schedule, i)
+		p.VJP = p.VJP || cost.Adjoint
+		switch {
+		case cost.Jet && cost.Directions > 0:
+			p.Cached = max(p.Cached, cost.Directions)
+		case cost.Jet:
+			p.Second = 1
+		case cost.Directions > 0:
+			p.JVP = 1
+		}
+	}
+	switch {
+	case o.CMI == nil:
+	case o.CMI.Estimator != cmi.Probe:
+		p.JVP, p.Second = dense.Directions, dense.Directions
+	default:
+		p.Cached = max(p.Cached, o.CMI.Lanczos)
+		if o.CMI.Lanczos == 0 {
+			p.Second = 1
+		}
+	}
+	return p
+}
+
+// Passes is the number of network passes of the run.
+func (p Plan) Passes() int { return p.MethodPasses + p.TermPasses }
+
+// Time is how long the run takes, from the measured times of a pass of the method and of
+// one of the term.
+func (p Plan) Time(methodPass, termPass time.Duration) time.Duration {
+	return time.Duration(p.MethodPasses)*methodPass + time.Duration(p.TermPasses)*termPass
+}
+
+const mebibyte = 1 << 20
+
+// short says what the device lacks for the run, "" where it lacks nothing.
+func (p Plan) short() string {
+	device := p.model.Device().Info()
+	switch mib := func(bytes int64) int64 { return (bytes + mebibyte - 1) / mebibyte }; {
+	case device.MaxArray > 0 && p.LargestArray > device.MaxArray:
+		return fmt.Sprintf("an array of %d MiB on %s, which takes %d MiB in one", mib(p.LargestArray), device.Name, device.MaxArray/mebibyte)
+	case device.Memory > 0 && p.Memory > device.Memory:
+		return fmt.Sprintf("%d MiB of memory on %s, %d MiB are free", mib(p.Memory), device.Name, device.Memory/mebibyte)
+	}
+	return ""
+}
+
+// Fits refuses a run that the prior's device can't hold, before any work: with
+// [compute.ErrMemory], what is needed, what there is and the batch that would fit.
+// [NewSolver] asks too.
+func (p Plan) Fits() error {
+	what := p.short()
+	if what == "" {
+		return nil
+	}
+	most := sort.Search(p.Images-1, func(n int) bool { return NewPlan(p.model, p.options, n+1).short() != "" })
+	advice := fmt.Sprintf("a batch of %d would fit", most)
+	if most == 0 {
+		advice = "not even one image fits: leave the information term out, or take a smaller model or another device"
+	}
+	return fmt.Errorf("a batch of %d needs %s: %s: %w", p.Images, what, advice, compute.ErrMemory)
+}
