@@ -86,7 +86,8 @@ func Decode(text []byte, to any) error {
 	err := d.Decode(to)
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
-		return fmt.Errorf("%s is %s, %s is wanted", strings.ToLower(wrong.Field), strings.TrimPrefix(wrong.Value, "number "), jsonKinds[wrong.Type.Kind().String()])
+		field := strings.TrimPrefix(wrong.Field, "Spec.") // where to embeds a Spec
+		return fmt.Errorf("%s is %s, %s is wanted", strings.ToLower(field), strings.TrimPrefix(wrong.Value, "number "), jsonKinds[wrong.Type.Kind().String()])
 	}
 	if err != nil {
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
@@ -94,7 +95,7 @@ func Decode(text []byte, to any) error {
 	return nil
 }
 
-var jsonKinds = map[string]string{"int": "a whole number", "float64": "a number", "bool": "true or false", "string": "a name", "struct": "an object"}
+var jsonKinds = map[string]string{"int": "a whole number", "uint64": "a whole number", "float64": "a number", "bool": "true or false", "string": "a name", "struct": "an object"}
 
 // FieldError says what is wrong with a field of a [Spec].
 type FieldError struct{ Field, Problem string } // Field by its JSON name

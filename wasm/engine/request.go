@@ -18,7 +18,7 @@ type request struct {
 	job.Spec
 	Pixels       struct{ Height, Width int }
 	Kernel       struct{ Height, Width int }
-	Seed         string // JavaScript's numbers are too short
+	Seed         string `json:"seed"` // JavaScript's numbers are too short
 	PreviewEvery int
 }
 

@@ -30,7 +30,7 @@ for (const [how, crash] of [["fails", () => { setTimeout(() => { throw new Error
     await start({});
     const [worker] = workers();
     await worker.evaluate(crash).catch(() => {}); // it may be gone before it answers
-    const r = await page.evaluate(async () => ({ error: await running, again: (await s.restore(await face(1), { steps: 1 })).image.width }));
+    const r = await page.evaluate(async () => ({ error: await running, again: (await s.restore(await face(1), { steps: 2 })).image.width }));
     assert.deepEqual([r.error?.name, r.error?.code, r.again], ["WorkerError", "WORKER", 64]);
   });
 }
@@ -52,7 +52,7 @@ const onGPU = (options, say, after = 1, count = 3) => page.evaluate(async ([opti
   const error = await failure(async () => { values = [...(await s.restore(f, { steps: count, seed: 2, onProgress })).values]; });
   const { info } = s;
   await tell({ adapters: true });
-  const again = error && (await s.restore(f, { steps: 1 })).image.width;
+  const again = error && (await s.restore(f, { steps: 2 })).image.width;
   const { device } = s.info;
   await s.close(); // another solver's worker would listen too
   return { error, values, steps, changes, info, again, device };
@@ -77,8 +77,8 @@ test("a device that is lost in mid-run: the same picture on a new one, on the pr
     assert.match(r.info.notes.at(-1), /the GPU was lost.*; going on from the last finished step on WebAssembly SIMD/);
   });
   await t.test("between two calls", async () => {
-    const r = await onGPU({ fallback: "cpu" }, { lose: true, adapters: false }, 0, 1);
-    assert.deepEqual([r.error, r.steps, r.changes.map((c) => c.device)], [null, [1], ["cpu"]]);
+    const r = await onGPU({ fallback: "cpu" }, { lose: true, adapters: false }, 0, 2);
+    assert.deepEqual([r.error, r.steps, r.changes.map((c) => c.device)], [null, [1, 2], ["cpu"]]);
   });
   await t.test("a typed error, and the next call opens the device again", async () => {
     const r = await onGPU({}, { lose: true, adapters: false });
@@ -102,7 +102,7 @@ test("50 runs do not grow", async () => {
     const s = await solver();
     const f = await face(1);
     const total = async () => (await performance.measureUserAgentSpecificMemory()).bytes;
-    const runs = async (n) => { for (let i = 0; i < n; i++) await s.restore(f, { steps: 1, seed: i, cmi: i % 2 === 0, onProgress: (p) => p.preview.close() }); };
+    const runs = async (n) => { for (let i = 0; i < n; i++) await s.restore(f, { steps: 2, seed: i, cmi: i % 2 === 0, onProgress: (p) => p.preview.close() }); };
     await runs(10);
     const early = await total();
     await runs(50);
@@ -143,7 +143,7 @@ test("the model is fetched once, and a second visit has it from the cache", asyn
   const asked = () => fresh.requests.filter((r) => r.endsWith(".safetensors")).length;
   for (let visit = 0; visit < 2; visit++) {
     const p = await ready(context, fresh.url);
-    await p.evaluate(async () => { await (await solver()).restore(await face(1), { steps: 1 }); await closeAll(); });
+    await p.evaluate(async () => { await (await solver()).restore(await face(1), { steps: 2 }); await closeAll(); });
     await p.close();
   }
   assert.equal(asked(), 1);
@@ -153,7 +153,7 @@ test("what is loaded works offline", async () => {
   await page.evaluate(async () => { globalThis.s = await solver(); globalThis.f = await face(1); });
   await context.setOffline(true);
   try {
-    assert.equal(await page.evaluate(async () => (await s.restore(f, { steps: 1 })).image.width), 64);
+    assert.equal(await page.evaluate(async () => (await s.restore(f, { steps: 2 })).image.width), 64);
   } finally {
     await context.setOffline(false);
   }
@@ -167,7 +167,7 @@ test("a strict Content-Security-Policy suffices, and the package asks its own ho
   const r = await p.evaluate(async () => {
     const violations = [];
     document.addEventListener("securitypolicyviolation", (e) => violations.push(`${e.violatedDirective} ${e.blockedURI}`));
-    const width = (await (await solver()).restore(await face(1), { steps: 1, cmi: true })).image.width;
+    const width = (await (await solver()).restore(await face(1), { steps: 2, cmi: true })).image.width;
     return { violations, width };
   });
   await p.close();

@@ -140,7 +140,7 @@ test("a signal stops within a step, before and while it runs, and the solver goe
     const waiting = [failure(s.restore(f, { steps: 20 })), failure(s.restore(f, { steps: 200, signal: stop2.signal }))];
     stop2.abort();
     const queued = await Promise.all(waiting);
-    return { before, during, last, queued, again: (await s.restore(f, { steps: 1 })).image.width };
+    return { before, during, last, queued, again: (await s.restore(f, { steps: 2 })).image.width };
   });
   assert.equal(r.before.name, "AbortError");
   assert.equal(r.during.message, "enough");
@@ -176,7 +176,7 @@ test("wrong inputs are refused by type and name what was found", async () => {
       functions: () => s.restore(f, { cmi: { eta: () => 1 } }),
     };
     for (const [name, call] of Object.entries(calls)) out[name] = await failure(call);
-    out.after = (await s.restore(f, { steps: 1 })).image.width;
+    out.after = (await s.restore(f, { steps: 2 })).image.width;
     await s.close();
     out.isClosed = await failure(s.restore(f));
     return out;
@@ -211,7 +211,7 @@ test("a custom model from a file and from an address, cached", async () => {
   await page.route("**/other.safetensors", async (route) => { server.requests.push("/other.safetensors"); await route.continue({ url: server.url + "/pkg/faces64.safetensors" }); });
   const r = await page.evaluate(async () => {
     const f = await face(1);
-    const run = async (o) => { const s = await solver(o); return (await s.restore(f, { steps: 1 })).values; };
+    const run = async (o) => { const s = await solver(o); return (await s.restore(f, { steps: 2 })).values; };
     const want = await run();
     const file = new File([await (await fetch("/pkg/faces64.safetensors")).blob()], "mine.safetensors");
     const all = [await run({ modelFile: file }), await run({ modelURL: "/other.safetensors" }), await run({ modelURL: "/other.safetensors" })];

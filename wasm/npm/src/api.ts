@@ -79,7 +79,7 @@ export interface RestoreOptions {
   border?: "reflect" | "circular";
   /** How a picture of another size is brought to the model's; "crop" if left out. */
   fit?: Fit;
-  /** Reverse steps; 100 if left out. */
+  /** Reverse steps, 2 to the model's `steps`; 100 if left out. */
   steps?: number;
   /** A whole number from 0; 1 if left out. The same seed gives the same picture. */
   seed?: number | bigint;

@@ -107,7 +107,7 @@ export interface RestoreRequest {
   border?: "reflect" | "circular";
   /** A whole number from 0; 1 if left out. The same seed gives the same picture. */
   seed?: number | bigint;
-  /** Reverse steps; 100 if left out. */
+  /** Reverse steps, 2 to the model's `steps`; 100 if left out. */
   steps?: number;
   /** "dps" if left out. */
   method?: Method;

@@ -65,7 +65,7 @@ function solver(backend: Backend, now: { info: SolverInfo }): Solver {
     async measure(picture, { task, measured, mask, kernel, border, fit, seed, sigmaY, signal } = {}) {
       // One step of the prior alone: the measurement does not depend on what is made of it.
       const given = Object.entries({ task, measured, mask, kernel, border, fit, seed, sigmaY, signal }).filter(([, v]) => v !== undefined);
-      const { measurement, truth } = await run(picture, { ...Object.fromEntries(given), steps: 1, method: "unconditional" });
+      const { measurement, truth } = await run(picture, { ...Object.fromEntries(given), steps: 2, method: "unconditional" });
       return { measurement, ...(truth && { truth }) };
     },
     async close() {
