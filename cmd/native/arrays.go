@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"fmt"
-	"math"
 	"os"
 
 	"github.com/cmi-diffusion/cmi/sdk/measure"
@@ -12,7 +11,7 @@ import (
 )
 
 // readKernel reads a blur kernel from a NumPy array (.npy, two dimensions) or
-// from a grey picture, and scales its weights to the sum 1.
+// from a grey picture.
 func readKernel(path string) (k measure.Kernel, err error) {
 	if p, err := picture.Open(path); err == nil {
 		for i := range p.H * p.W { // the first channel, black is 0
@@ -22,25 +21,10 @@ func readKernel(path string) (k measure.Kernel, err error) {
 	} else if k, err = readNpy(path); err != nil {
 		return k, err
 	}
-	largest := math.SmallestNonzeroFloat64
-	for i, w := range k.Weights {
-		if math.IsNaN(w) || math.IsInf(w, 0) {
-			return k, fmt.Errorf("%s: the kernel's weight in row %d, column %d is %v, a finite number is wanted", path, i/k.W, i%k.W, w)
-		}
-		largest = max(largest, math.Abs(w))
+	if k, err = measure.NewKernel(k.H, k.W, k.Weights); err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
 	}
-	sum := 0.0
-	for i := range k.Weights {
-		k.Weights[i] /= largest // else the sum may overflow
-		sum += k.Weights[i]
-	}
-	if !(sum > 0) {
-		return k, fmt.Errorf("%s: the kernel's weights sum to %v, a positive sum is wanted", path, sum*largest)
-	}
-	for i := range k.Weights {
-		k.Weights[i] /= sum
-	}
-	return k, nil
+	return k, err
 }
 
 func readNpy(path string) (k measure.Kernel, err error) {

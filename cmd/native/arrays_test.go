@@ -36,9 +36,9 @@ func TestReadKernel(t *testing.T) {
 		assert.Equal(t, [2]int{1, 3}, [2]int{k.H, k.W})
 	}
 	for want, bad := range map[string][]float64{
-		"row 0, column 1 is NaN":        {1, math.NaN(), 1},
-		"weights sum to 0, a positive":  {0, 0, 0},
-		"weights sum to -3, a positive": {-1, -1, -1},
+		"weight 1 is NaN":                {1, math.NaN(), 1},
+		"the blur kernel is zero":        {0, 0, 0},
+		"sum to -3 and cannot be scaled": {-1, -1, -1},
 	} {
 		var out bytes.Buffer
 		require.NoError(t, npy.Write(&out, bad, 1, len(bad)))

@@ -69,7 +69,6 @@ func svg(p *plot.Plot, width, height vg.Length) ([]byte, error) {
 // divider is a vertical line between tasks.
 type divider float64
 
-// Plot implements [plot.Plotter].
 func (d divider) Plot(c draw.Canvas, p *plot.Plot) {
 	toX, _ := p.Transforms(&c)
 	x := toX(float64(d))

@@ -1,6 +1,7 @@
 package golden
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -75,11 +76,11 @@ func trajectoryCases(dir fs.FS, o Options) ([]computetest.Case, error) {
 			}
 			cases = append(cases,
 				check("trajectory", task+" "+run+", step by step", s.step, func(ctx context.Context, dev compute.Device) (float64, error) {
-					return replay(ctx, dir, v, task, run, dev, true)
+					return replay(dir, v, task, run, dev, func(t *trajectory) (float64, error) { return t.stepByStep(ctx) })
 				}))
 			if !o.Quick {
 				cases = append(cases, check("trajectory", task+" "+run+", running free", s.free, func(ctx context.Context, dev compute.Device) (float64, error) {
-					return replay(ctx, dir, v, task, run, dev, false)
+					return replay(dir, v, task, run, dev, func(t *trajectory) (float64, error) { return t.free(ctx) })
 				}))
 			}
 		}
@@ -90,24 +91,31 @@ func trajectoryCases(dir fs.FS, o Options) ([]computetest.Case, error) {
 	return cases, nil
 }
 
-// replay is the largest error of a step that starts at the recorded state, or the
-// error of the last state of a free run.
-func replay(ctx context.Context, dir fs.FS, v *vectors, task, run string, dev compute.Device, stepwise bool) (float64, error) {
+// trajectory is a recorded run and a solver of the same problem.
+type trajectory struct {
+	solver *sdk.Solver
+	slopes *slopes
+	want   []float32 // the recorded states after each step
+	size   int       // values of a state
+	start  []float32 // x_T
+	bounds sampler
+}
+
+// replay opens a recorded run and judges it.
+func replay(dir fs.FS, v *vectors, task, run string, dev compute.Device, judge func(*trajectory) (float64, error)) (float64, error) {
 	p, err := newProblem(dir, v, task, dev)
 	if err != nil {
 		return 0, err
 	}
 	defer p.close()
 	var r recorded
-	var y []float32
-	for name, dst := range map[string]*[]float32{"x_init": &r.initial, "noise": &r.noise, "probes": &r.probes, "measurement_noise": &r.method, "y": &y} {
+	var y, want []float32
+	for name, dst := range map[string]*[]float32{
+		"x_init": &r.initial, "noise": &r.noise, "probes": &r.probes, "measurement_noise": &r.method, "y": &y, run + ".trajectory": &want,
+	} {
 		if *dst, err = v.values(name); err != nil {
 			return 0, err
 		}
-	}
-	want, err := v.values(run + ".trajectory")
-	if err != nil {
-		return 0, err
 	}
 	shape, err := v.shape("x_init")
 	if err != nil {
@@ -115,7 +123,8 @@ func replay(ctx context.Context, dir fs.FS, v *vectors, task, run string, dev co
 	}
 	method, withCMI := strings.CutSuffix(run, "+cmi")
 	s := samplers[method]
-	options := sdk.Options{Method: s.method(task), Schedule: p.schedule, Variance: diffusion.LearnedRange, Noise: r}
+	wrapped := &slopes{Method: s.method(task), inside: map[int]bool{}}
+	options := sdk.Options{Method: wrapped, Schedule: p.schedule, Variance: diffusion.LearnedRange, Noise: r}
 	if s.ddim >= 0 {
 		options.DDIM = &s.ddim
 	}
@@ -128,27 +137,168 @@ func replay(ctx context.Context, dir fs.FS, v *vectors, task, run string, dev co
 		return 0, err
 	}
 	defer solver.Close()
-	worst, size := 0.0, len(r.initial)
+	return judge(&trajectory{solver, wrapped, want, len(r.initial), r.initial, s})
+}
+
+// before is the recorded state before step k, the first being 0.
+func (t *trajectory) before(k int) []float32 {
+	if k == 0 {
+		return t.start
+	}
+	return t.want[(k-1)*t.size : k*t.size]
+}
+
+// step takes step k from x and returns the next state and its error.
+func (t *trajectory) step(k int, x []float32) (next []float32, e float64, err error) {
+	if err := t.solver.SetState(x, steps-1-k); err != nil {
+		return nil, 0, err
+	}
+	if err := t.solver.Step(); err != nil {
+		return nil, 0, err
+	}
+	next, _, err = t.solver.State()
+	return next, relative(next, t.want[k*t.size:(k+1)*t.size]), err
+}
+
+// stepByStep is the largest error of a step that starts at the recorded state.
+func (t *trajectory) stepByStep(ctx context.Context) (float64, error) {
+	worst := 0.0
 	for k := range steps {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		if stepwise && k > 0 {
-			if err := solver.SetState(want[(k-1)*size:k*size], steps-1-k); err != nil {
-				return 0, err
-			}
+		clear(t.slopes.inside)
+		_, e, err := t.step(k, t.before(k))
+		if err == nil && e > t.bounds.step {
+			_, e, err = t.eitherSlope(k, t.before(k), e)
 		}
-		if err := solver.Step(); err != nil {
-			return 0, err
-		}
-		if !stepwise && k < steps-1 {
-			continue
-		}
-		x, _, err := solver.State()
 		if err != nil {
 			return 0, err
 		}
-		worst = max(worst, relative(x, want[k*size:(k+1)*size]))
+		worst = max(worst, e)
 	}
 	return worst, nil
+}
+
+// mostAmbiguous bounds the values that eitherSlope tries.
+const mostAmbiguous = 32
+
+// eitherSlope takes step k from x with the slopes of the clamp that bring it nearest to the
+// recorded next state: where |x̂0| is within rounding of 1, the derivative of the clamp is 1
+// or 0 by the rounding of the program that computes it, and either is right. Each such
+// value is tried by itself, the others being left as they are found best.
+func (t *trajectory) eitherSlope(k int, x []float32, e float64) (next []float32, best float64, err error) {
+	best = e
+	for _, i := range slices.Clone(t.slopes.ambiguous) {
+		better, choice := false, false
+		for _, inside := range []bool{true, false} {
+			t.slopes.inside[i] = inside
+			_, e, err := t.step(k, x)
+			if err != nil {
+				return nil, 0, err
+			}
+			if e < best {
+				best, better, choice = e, true, inside
+			}
+		}
+		if t.slopes.inside[i] = choice; !better {
+			delete(t.slopes.inside, i)
+		}
+	}
+	return t.step(k, x)
+}
+
+// free is the error of the last state of a run that starts at x_T. A run that misses its
+// bound is taken once more with the slopes of the clamp at the recorded states: what
+// differs by rounding may lie on the other side of ±1.
+func (t *trajectory) free(ctx context.Context) (e float64, err error) {
+	for _, asRecorded := range []bool{false, true} {
+		x := t.start
+		for k := range steps {
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+			clear(t.slopes.inside)
+			if asRecorded {
+				if err := t.recordedSlopes(k); err != nil {
+					return 0, err
+				}
+			}
+			if x, e, err = t.step(k, x); err != nil {
+				return 0, err
+			}
+		}
+		if e <= t.bounds.free {
+			break
+		}
+	}
+	return e, nil
+}
+
+// recordedSlopes makes the slopes of step k those at the recorded state, where they are
+// not certain those that lead to the recorded next one.
+func (t *trajectory) recordedSlopes(k int) error {
+	_, e, err := t.step(k, t.before(k))
+	if err != nil {
+		return err
+	}
+	sides := map[int]bool{}
+	for i, v := range t.slopes.x0 {
+		sides[i] = math.Abs(float64(v)) < 1
+	}
+	if _, _, err := t.eitherSlope(k, t.before(k), e); err != nil {
+		return err
+	}
+	maps.Copy(sides, t.slopes.inside)
+	t.slopes.inside = sides
+	return nil
+}
+
+// slopes is a method under which the derivative of the clamp of x̂0 to [−1, 1] can be
+// chosen for each value of the batch.
+type slopes struct {
+	guide.Method
+	inside    map[int]bool // chosen: true takes the slope 1, false 0
+	x0        []float32    // x̂0 of the last step, as the sampler found it
+	ambiguous []int        // values of it within rounding of ±1, the nearest first
+}
+
+// Step implements [guide.Method]. It moves the chosen values of x̂0, by no more than their
+// distance from ±1, to the side of ±1 that has the slope.
+func (s *slopes) Step(st *guide.Step) error {
+	x0, err := compute.ToHost(st.Device, st.X0)
+	if err != nil {
+		return err
+	}
+	x, err := compute.ToHost(st.Device, st.X)
+	if err != nil {
+		return err
+	}
+	s.x0, s.ambiguous = slices.Clone(x0), nil
+	// x̂0 is cxt·x_t + ceps·ε, whose terms are rounded by the device's unit, ε by the
+	// many sums of a network.
+	cxt, ceps := st.Schedule.Tweedie(st.Index)
+	unit := 64 * max(st.Device.Info().Rounding, 1.0/(1<<24))
+	distance := func(i int) float64 { return math.Abs(math.Abs(float64(s.x0[i])) - 1) }
+	for i := range x0 {
+		if distance(i) <= unit*(math.Abs(cxt*float64(x[i]))+math.Abs(ceps)) {
+			s.ambiguous = append(s.ambiguous, i)
+		}
+	}
+	slices.SortStableFunc(s.ambiguous, func(a, b int) int { return cmp.Compare(distance(a), distance(b)) })
+	s.ambiguous = s.ambiguous[:min(len(s.ambiguous), mostAmbiguous)]
+	if len(s.inside) == 0 {
+		return s.Method.Step(st)
+	}
+	for i, inside := range s.inside {
+		size := math.Abs(float64(x0[i]))
+		if inside && size >= 1 {
+			size = 1 - 1.0/(1<<24)
+		} else if !inside && size <= 1 {
+			size = 1 + 1.0/(1<<23)
+		}
+		x0[i] = float32(math.Copysign(size, float64(x0[i])))
+	}
+	st.Device.Write(st.X0, x0)
+	return s.Method.Step(st)
 }

@@ -48,19 +48,14 @@ type blur struct {
 	largest float64 // λ_max(A Aᵀ)
 }
 
-// Measured implements [Linear].
 func (b *blur) Measured() int { return b.out[0] * b.out[1] * b.out[2] }
 
-// Apply implements [Operator].
 func (b *blur) Apply(dst, x compute.Tensor) { b.dev.Correlate(dst, x, b.kernel, b.border, false) }
 
-// Adjoint implements [Linear].
 func (b *blur) Adjoint(dst, y compute.Tensor) { b.dev.Correlate(dst, y, b.kernel, b.border, true) }
 
-// Scale implements [Linear].
 func (b *blur) Scale(dst, z compute.Tensor, factor float64) {
 	b.dev.Combine(dst, compute.Times(factor, z))
 }
 
-// LargestEigenvalue implements [Linear].
 func (b *blur) LargestEigenvalue() float64 { return b.largest }

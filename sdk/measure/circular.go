@@ -85,7 +85,6 @@ func (o *circular) hartley(dst, src compute.Tensor) {
 	o.dev.Separable(dst, src, o.sin, o.minus, true)
 }
 
-// Power implements [Spectral].
 func (o *circular) Power(dst, z compute.Tensor, r2, s2, p float64) {
 	weight, t := o.ws.Scratch("weight", 1, 1, z.H, z.W), o.ws.ScratchLike("coordinates", z)
 	o.dev.Map(weight, compute.Pow(float32(r2), float32(floor(r2, s2, o.largest)), float32(p)), o.eigen)
@@ -94,7 +93,6 @@ func (o *circular) Power(dst, z compute.Tensor, r2, s2, p float64) {
 	o.hartley(dst, t)
 }
 
-// LogDet implements [Spectral].
 func (o *circular) LogDet(r2, s2 float64) float64 {
 	return logDet(o.in[0], o.values, r2, floor(r2, s2, o.largest))
 }

@@ -85,24 +85,20 @@ func (o *composition) between(n int) compute.Tensor {
 	return o.ws.Scratch("between", n, c, h, w)
 }
 
-// Measured implements [Linear].
 func (o *composition) Measured() int { return o.measured }
 
-// Apply implements [Operator].
 func (o *composition) Apply(dst, x compute.Tensor) {
 	t := o.between(x.N)
 	o.inner.Apply(t, x)
 	o.outer.Apply(dst, t)
 }
 
-// Adjoint implements [Linear].
 func (o *composition) Adjoint(dst, y compute.Tensor) {
 	t := o.between(y.N)
 	o.outer.Adjoint(t, y)
 	o.inner.Adjoint(dst, t)
 }
 
-// Scale implements [Linear].
 func (o *composition) Scale(dst, z compute.Tensor, factor float64) {
 	o.dev.Mul(dst, z, o.keep)
 	if factor != 1 {
@@ -110,10 +106,8 @@ func (o *composition) Scale(dst, z compute.Tensor, factor float64) {
 	}
 }
 
-// LargestEigenvalue implements [Linear].
 func (o *composition) LargestEigenvalue() float64 { return o.largest }
 
-// Close implements [Operator].
 func (o *composition) Close() {
 	o.memory.Close()
 	o.outer.Close()

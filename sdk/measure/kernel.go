@@ -2,11 +2,10 @@ package measure
 
 import (
 	"fmt"
-	"image"
-	"image/color"
 	"math"
 	"slices"
 
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -67,11 +66,14 @@ func gaussian(std float64) []float64 {
 // their sum, which must be positive; single weights may be negative.
 func NewKernel(h, w int, weights []float64) (Kernel, error) {
 	k := Kernel{H: h, W: w, Weights: slices.Clone(weights)}
+	if largest := floats.Norm(weights, math.Inf(1)); largest > mostWeight && !math.IsInf(largest, 1) {
+		floats.Scale(1/largest, k.Weights) // else the sum may overflow
+	}
 	if err := k.form(); err != nil {
 		return Kernel{}, err
 	}
 	var sum, size float64
-	for _, v := range weights {
+	for _, v := range k.Weights {
 		sum += v
 		size += math.Abs(v)
 	}
@@ -84,19 +86,8 @@ func NewKernel(h, w int, weights []float64) (Kernel, error) {
 	return k, nil
 }
 
-// PictureKernel is a kernel drawn as a picture of odd sizes: black is 0, brighter
-// is more, colours count by their luma, transparency is black. The weights are
-// scaled to sum 1.
-func PictureKernel(src image.Image) (Kernel, error) {
-	b := src.Bounds()
-	weights := make([]float64, 0, b.Dx()*b.Dy())
-	for y := b.Min.Y; y < b.Max.Y; y++ {
-		for x := b.Min.X; x < b.Max.X; x++ {
-			weights = append(weights, float64(color.Gray16Model.Convert(src.At(x, y)).(color.Gray16).Y))
-		}
-	}
-	return NewKernel(b.Dy(), b.Dx(), weights)
-}
+// mostWeight is the largest weight of a kernel, not yet divided by its sum.
+const mostWeight = 1e6
 
 // form says what is wrong with the sizes or the weights of a kernel.
 func (k Kernel) form() error {
@@ -105,7 +96,7 @@ func (k Kernel) form() error {
 	}
 	largest := 0.0
 	for i, v := range k.Weights {
-		if math.IsNaN(v) || math.IsInf(v, 0) || math.Abs(v) > 1e6 {
+		if math.IsNaN(v) || math.IsInf(v, 0) || math.Abs(v) > mostWeight {
 			return fmt.Errorf("blur kernel weight %d is %v, numbers up to 1e6 are wanted", i, v)
 		}
 		largest = max(largest, math.Abs(v))

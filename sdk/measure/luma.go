@@ -33,10 +33,8 @@ func NewLuma(dev compute.Device, c, h, w int) (Linear, error) {
 	return l, nil
 }
 
-// Measured implements [Linear].
 func (l *luma) Measured() int { return l.out[1] * l.out[2] }
 
-// Apply implements [Operator].
 func (l *luma) Apply(dst, x compute.Tensor) {
 	var terms []compute.Term
 	for i, v := range lumaWeights {
@@ -45,7 +43,6 @@ func (l *luma) Apply(dst, x compute.Tensor) {
 	l.dev.Combine(dst, terms...)
 }
 
-// Adjoint implements [Linear].
 func (l *luma) Adjoint(dst, y compute.Tensor) {
 	for i, v := range lumaWeights {
 		l.dev.Combine(dst.Channels(i, i+1), compute.Times(v, y))
@@ -59,20 +56,16 @@ func (l *luma) Lift(dst, y compute.Tensor) {
 	}
 }
 
-// Scale implements [Linear].
 func (l *luma) Scale(dst, z compute.Tensor, factor float64) {
 	l.dev.Combine(dst, compute.Times(factor, z))
 }
 
-// LargestEigenvalue implements [Linear].
 func (l *luma) LargestEigenvalue() float64 { return l.square }
 
-// Power implements [Spectral].
 func (l *luma) Power(dst, z compute.Tensor, r2, s2, p float64) {
 	l.Scale(dst, z, math.Pow(bound(l, r2, s2), p))
 }
 
-// LogDet implements [Spectral].
 func (l *luma) LogDet(r2, s2 float64) float64 {
 	return float64(l.Measured()) * math.Log(bound(l, r2, s2))
 }

@@ -60,19 +60,15 @@ func newMask(name string, dev compute.Device, c, h, w int, keep []float32) (Line
 	return ready[Linear](m, m.ws.Err())
 }
 
-// Measured implements [Linear].
 func (m *mask) Measured() int { return m.measured }
 
-// Apply implements [Operator].
 func (m *mask) Apply(dst, x compute.Tensor) { m.dev.Mul(dst, x, m.keep) }
 
 // Adjoint implements [Linear]: A is symmetric.
 func (m *mask) Adjoint(dst, y compute.Tensor) { m.dev.Mul(dst, y, m.keep) }
 
-// Lift implements [Lifter].
 func (m *mask) Lift(dst, y compute.Tensor) { m.dev.Mul(dst, y, m.keep) }
 
-// Scale implements [Linear].
 func (m *mask) Scale(dst, z compute.Tensor, factor float64) {
 	m.dev.Mul(dst, z, m.keep)
 	if factor != 1 {
@@ -80,7 +76,6 @@ func (m *mask) Scale(dst, z compute.Tensor, factor float64) {
 	}
 }
 
-// LargestEigenvalue implements [Linear].
 func (*mask) LargestEigenvalue() float64 { return 1 }
 
 // Power implements [Spectral]: A Aᵀ = I on the known pixels.
@@ -88,7 +83,6 @@ func (m *mask) Power(dst, z compute.Tensor, r2, s2, p float64) {
 	m.Scale(dst, z, math.Pow(bound(m, r2, s2), p))
 }
 
-// LogDet implements [Spectral].
 func (m *mask) LogDet(r2, s2 float64) float64 {
 	return float64(m.measured) * math.Log(bound(m, r2, s2))
 }

@@ -191,5 +191,4 @@ type memory struct {
 
 func newMemory(dev compute.Device) memory { return memory{dev, compute.NewWorkspace(dev)} }
 
-// Close implements [Operator].
 func (m *memory) Close() { m.ws.Free() }

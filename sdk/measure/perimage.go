@@ -62,17 +62,14 @@ func images[Op any](p *perImage, dst, src compute.Tensor, task func(op Op, dst, 
 	}
 }
 
-// Apply implements [Operator].
 func (p *perImage) Apply(dst, x compute.Tensor) { images(p, dst, x, Operator.Apply) }
 
-// VJP implements [Differentiable].
 func (p *perImage) VJP(dst, x, u compute.Tensor) {
 	for n := range dst.N {
 		VJP(p.all[n%len(p.all)], dst.Images(n, n+1), x.Images(n, n+1), u.Images(n, n+1))
 	}
 }
 
-// Close implements [Operator].
 func (p *perImage) Close() {
 	for _, op := range p.all {
 		op.Close()
@@ -84,15 +81,12 @@ type linearPerImage struct{ *perImage }
 
 func (p linearPerImage) of(image int) Linear { return p.all[image%len(p.all)].(Linear) }
 
-// Adjoint implements [Linear].
 func (p linearPerImage) Adjoint(dst, y compute.Tensor) { images(p.perImage, dst, y, Linear.Adjoint) }
 
-// Scale implements [Linear].
 func (p linearPerImage) Scale(dst, z compute.Tensor, factor float64) {
 	images(p.perImage, dst, z, func(op Linear, dst, z compute.Tensor) { op.Scale(dst, z, factor) })
 }
 
-// Measured implements [Linear].
 func (p linearPerImage) Measured() (most int) {
 	for i := range p.all {
 		most = max(most, p.of(i).Measured())
@@ -100,7 +94,6 @@ func (p linearPerImage) Measured() (most int) {
 	return most
 }
 
-// LargestEigenvalue implements [Linear].
 func (p linearPerImage) LargestEigenvalue() (largest float64) {
 	for i := range p.all {
 		largest = max(largest, p.of(i).LargestEigenvalue())
@@ -108,7 +101,6 @@ func (p linearPerImage) LargestEigenvalue() (largest float64) {
 	return largest
 }
 
-// Power implements [Spectral].
 func (p linearPerImage) Power(dst, z compute.Tensor, r2, s2, power float64) {
 	images(p.perImage, dst, z, func(op Linear, dst, z compute.Tensor) { Power(op, dst, z, r2, s2, power) })
 }

@@ -88,7 +88,6 @@ func (p *phase) transform(x compute.Tensor) (re, im, square compute.Tensor) {
 	return re, im, square
 }
 
-// Apply implements [Operator].
 func (p *phase) Apply(dst, x compute.Tensor) {
 	_, _, square := p.transform(x)
 	p.dev.Map(dst, compute.Pow(1, 0, 0.5), square)

@@ -131,16 +131,12 @@ func gramEigen(d *mat.Dense) (gram, error) {
 	return g, nil
 }
 
-// Measured implements [Linear].
 func (s *separable) Measured() int { return s.measured }
 
-// Apply implements [Operator].
 func (s *separable) Apply(dst, x compute.Tensor) { s.dev.Separable(dst, x, s.l, s.r, false) }
 
-// Adjoint implements [Linear].
 func (s *separable) Adjoint(dst, y compute.Tensor) { s.dev.Separable(dst, y, s.lt, s.rt, false) }
 
-// Scale implements [Linear].
 func (s *separable) Scale(dst, z compute.Tensor, factor float64) {
 	if s.keep.Buf != nil {
 		s.dev.Mul(dst, z, s.keep)
@@ -149,10 +145,8 @@ func (s *separable) Scale(dst, z compute.Tensor, factor float64) {
 	s.dev.Combine(dst, compute.Times(factor, z))
 }
 
-// LargestEigenvalue implements [Linear].
 func (s *separable) LargestEigenvalue() float64 { return s.largest }
 
-// Power implements [Spectral].
 func (s *separable) Power(dst, z compute.Tensor, r2, s2, p float64) {
 	weight, t := s.ws.Scratch("weight", 1, 1, z.H, z.W), s.ws.ScratchLike("coordinates", z)
 	s.dev.Map(weight, compute.Pow(float32(r2), float32(floor(r2, s2, s.largest)), float32(p)), s.eigen)
@@ -161,7 +155,6 @@ func (s *separable) Power(dst, z compute.Tensor, r2, s2, p float64) {
 	s.dev.Separable(dst, t, s.u, s.v, false)
 }
 
-// LogDet implements [Spectral].
 func (s *separable) LogDet(r2, s2 float64) float64 {
 	return logDet(s.in[0], s.values, r2, floor(r2, s2, s.largest))
 }

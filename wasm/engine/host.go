@@ -72,7 +72,6 @@ func (h host) mayLeaveGPU() bool { return h.Get("gpu").Truthy() && h.Get("fallba
 // file reads a Uint8Array that stays the page's.
 type file struct{ js.Value }
 
-// ReadAt implements [io.ReaderAt].
 func (f file) ReadAt(p []byte, from int64) (int, error) {
 	if from < 0 || from > int64(f.Length()) {
 		return 0, io.EOF
