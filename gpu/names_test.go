@@ -16,7 +16,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-// mapNames is the kernels of all pointwise maps.
+// mapNames returns the kernels of all pointwise maps.
 func mapNames() (names []string) {
 	for f := range compute.MapFuncs {
 		for order := range 3 {
@@ -28,7 +28,7 @@ func mapNames() (names []string) {
 	return names
 }
 
-// find is what a pattern's group holds in files.
+// find returns what a pattern's group holds in files.
 func find(t *testing.T, files, pattern string) (found []string) {
 	all, err := filepath.Glob(files)
 	require.NoError(t, err)

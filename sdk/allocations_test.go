@@ -13,7 +13,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
-// allocated is what one call of f allocates on the host when all is warm: how
+// allocated returns what one call of f allocates on the host when all is warm: how
 // often, and how many bytes; the least of three rounds, because the runtime counts
 // what others allocate, its own workers on a busy machine above all.
 func allocated(t *testing.T, f func() error) (times, bytes float64) {

@@ -22,7 +22,7 @@ func newPhilox(seed uint64, images []uint64, n int) *philox {
 	return &philox{seed, images}
 }
 
-// streams are the images' streams of a step and a purpose.
+// streams returns the images' streams of a step and a purpose.
 func (p *philox) streams(index, draw int, purpose diffusion.Purpose) []diffusion.Stream {
 	all := make([]diffusion.Stream, len(p.images))
 	for n, image := range p.images {

@@ -45,12 +45,12 @@ func NewPlace(ctx context.Context, open Opener) (*Place, error) {
 	return p, p.Do(ctx, func(prior.Model) error { return nil })
 }
 
-// PlaceOf is a place that has no other device to go to. The prior stays the caller's.
+// PlaceOf returns a place that has no other device to go to. The prior stays the caller's.
 func PlaceOf(m prior.Model) *Place {
 	return &Place{model: m, close: func() {}, open: func(_ context.Context, l Loss) (prior.Model, func(), error) { return nil, nil, l.Cause }}
 }
 
-// Prior is the prior on the present device, another one after a loss; nil where
+// Prior returns the prior on the present device, another one after a loss; nil where
 // there is none.
 func (p *Place) Prior() prior.Model { return p.model }
 

@@ -47,7 +47,7 @@ func NewPlan(m prior.Model, o Options, n int) Plan {
 	return p
 }
 
-// derivatives are those that a run takes at each point.
+// derivatives returns those that a run takes at each point.
 func derivatives(o Options) (p compute.Passes) {
 	for i := range o.Schedule.Len() {
 		cost := o.Method.Cost(o.Schedule, i)
@@ -74,10 +74,10 @@ func derivatives(o Options) (p compute.Passes) {
 	return p
 }
 
-// Passes is the number of network passes of the run.
+// Passes returns the number of network passes of the run.
 func (p Plan) Passes() int { return p.MethodPasses + p.TermPasses }
 
-// Time is how long the run takes, from the measured times of a pass of the method and of
+// Time returns how long the run takes, from the measured times of a pass of the method and of
 // one of the term.
 func (p Plan) Time(methodPass, termPass time.Duration) time.Duration {
 	return time.Duration(p.MethodPasses)*methodPass + time.Duration(p.TermPasses)*termPass

@@ -57,7 +57,7 @@ func Defaults(m prior.Model, task string, steps int) (Options, error) {
 	return Options{Method: guide.DPSFor(task, steps), Schedule: schedule, Variance: VarianceOf(m)}, nil
 }
 
-// VarianceOf is the variance of the reverse step that suits a model: learned
+// VarianceOf returns the variance of the reverse step that suits a model: learned
 // where it has one.
 func VarianceOf(m prior.Model) diffusion.Variance {
 	if m.LearnedVariance() {

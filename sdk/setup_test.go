@@ -31,7 +31,7 @@ func device(t testing.TB, threads int) compute.Device {
 	return dev
 }
 
-// network is the trained 16×16 network of the golden vectors.
+// network returns the trained 16×16 network of the golden vectors.
 func network(t testing.TB, dev compute.Device) prior.Model {
 	t.Helper()
 	const folder = "../testdata/golden/tiny16/"
@@ -48,7 +48,7 @@ func network(t testing.TB, dev compute.Device) prior.Model {
 
 const sigmaY = 0.05
 
-// pictures is a problem of n pictures and the network, and DPS with the information
+// pictures returns a problem of n pictures and the network, and DPS with the information
 // term in so many steps.
 func pictures(t testing.TB, dev compute.Device, task string, n, steps int) (sdk.Problem, sdk.Options) {
 	t.Helper()
@@ -73,7 +73,7 @@ func pictures(t testing.TB, dev compute.Device, task string, n, steps int) (sdk.
 	return sdk.Problem{Prior: m, Operator: op, Y: y, N: n, SigmaY: sigmaY}, o
 }
 
-// gaussians is the same with an exact prior of few dimensions, not clipped.
+// gaussians returns the same with an exact prior of few dimensions, not clipped.
 func gaussians(t testing.TB, dev compute.Device, n, steps int) (sdk.Problem, sdk.Options) {
 	t.Helper()
 	p, err := mixture.NewProblem(mixture.ProblemConfig{Components: 6, Dim: 8, Rows: 3, Seed: 2})

@@ -113,7 +113,7 @@ func (s *Solver) State() (x []float32, index int, err error) {
 	return x, s.next, err
 }
 
-// Passes is the number of network passes so far, in units of one forward.
+// Passes returns the number of network passes so far, in units of one forward.
 func (s *Solver) Passes() int { return s.x0.Passes }
 
 // Run takes all remaining steps and returns the restored images, [N,C,H,W] in

@@ -122,7 +122,7 @@ func (s *Solver) proposeFrom(sample, mean, x0 compute.Tensor) {
 	}
 }
 
-// noiseNorm is √Σσ² of the step's noise over the pixels of each image.
+// noiseNorm returns √Σσ² of the step's noise over the pixels of each image.
 func (s *Solver) noiseNorm() ([]float64, error) {
 	if s.o.DDIM != nil {
 		return s.ddimNorm(s.step.Index), nil
@@ -130,7 +130,7 @@ func (s *Solver) noiseNorm() ([]float64, error) {
 	return compute.Norms(s.dev, s.std)
 }
 
-// ddimNorm is √Σσ² of DDIM's step i, which is the same for all pixels.
+// ddimNorm returns √Σσ² of DDIM's step i, which is the same for all pixels.
 func (s *Solver) ddimNorm(i int) []float64 {
 	_, _, sigma := s.o.Schedule.DDIM(i, *s.o.DDIM)
 	return slices.Repeat([]float64{sigma * math.Sqrt(float64(s.std.Len()))}, s.p.N)

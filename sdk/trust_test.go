@@ -170,7 +170,7 @@ func sigma(o sdk.Options, index int, eta float64) float64 {
 	return sigma
 }
 
-// shortened is the number of images whose term the trust radius shortened.
+// shortened returns the number of images whose term the trust radius shortened.
 func shortened(p sdk.Progress) (n int) {
 	for _, l := range p.Limited {
 		if l {

@@ -12,7 +12,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/npy"
 )
 
-// npyFile is an array file with that header and data.
+// npyFile returns an array file with that header and data.
 func npyFile(t *testing.T, header string, data any) string {
 	t.Helper()
 	var out bytes.Buffer

@@ -107,7 +107,7 @@ where it does not count its own the process, has held so far, weights and loadin
 	c.Flags().StringSliceVar(&only, "only", nil, "what to time beside the forward: VJP, JVP, jet, DPS, CMI; `LIST` may be just forward (default all)")
 	c.Flags().BoolVar(&convs, "convs", false, "time the heavy convolutions instead; no prior is needed")
 	c.Flags().BoolVar(&asJSON, "json", false, "machine-readable, with every round's time")
-	c.Flags().BoolVar(&inStep, "in-step", false, "for comparisons: so many rounds for each line of standard input, their times as JSON")
+	c.Flags().BoolVar(&inStep, "in-step", false, "for comparisons: --rounds rounds for each line of standard input, their times as JSON")
 	c.Flags().BoolVar(&memory, "memory", false, "print the memory that steps take (Linux, or on webgpu)")
 	return c
 }
@@ -145,7 +145,7 @@ func (f *modelFlags) openFormula(ctx context.Context, preset experiment.Preset) 
 	return m, func() { m.Close(); dev.Close() }, nil
 }
 
-// choose is the forward and the items that --only names.
+// choose returns the forward and the items that --only names.
 func choose(all []*benchItem, only []string) ([]*benchItem, error) {
 	if len(only) == 0 {
 		return all, nil
@@ -213,14 +213,14 @@ func quantile(v []float64, q float64) float64 {
 	return s[int(math.Round(q*float64(len(s)-1)))]
 }
 
-// benchSpec is the restoration whose steps are timed.
+// benchSpec returns the restoration whose steps are timed.
 func benchSpec(withCMI bool) job.Spec {
 	s := job.Default()
 	s.CMI.On = withCMI
 	return s
 }
 
-// benchItems are a forward, its derivatives and the sampler's steps on random
+// benchItems returns a forward, its derivatives and the sampler's steps on random
 // inputs in the middle of the schedule.
 func benchItems(m *unet.Model, batch int) (items []*benchItem, free func(), err error) {
 	dev := m.Device()
@@ -278,7 +278,7 @@ func benchItems(m *unet.Model, batch int) (items []*benchItem, free func(), err 
 	return items, free, nil
 }
 
-// benchSolver is the solver of a job.
+// benchSolver returns the solver of a job.
 func benchSolver(m prior.Model, spec job.Spec, images []job.Image) (*sdk.Solver, func(), error) {
 	j, err := job.New(m, spec, images...)
 	if err != nil {

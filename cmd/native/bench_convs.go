@@ -88,7 +88,7 @@ func benchConvs(ctx context.Context, dev compute.Device, batch, rounds int, bar 
 	return rates, nil
 }
 
-// timeConv is the seconds of one convolution: the best of some rounds, each with as
+// timeConv returns the seconds of one convolution: the best of some rounds, each with as
 // many in a row as make a few milliseconds.
 func timeConv(dev compute.Device, s convShape, batch, rounds int, adjoint bool) (seconds float64, err error) {
 	weight := make([]float32, s.out*s.in*s.kernel*s.kernel)

@@ -15,7 +15,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-// benchInStep times so many rounds for each line that comes in, so that another
+// benchInStep times a number of rounds for each line that comes in, so that another
 // program can time something else between them on a machine that is otherwise idle.
 func benchInStep(ctx context.Context, in io.Reader, out io.Writer, items []*benchItem, rounds int) error {
 	encoder := json.NewEncoder(out)
@@ -69,7 +69,7 @@ func benchMemory(c *cobra.Command, device compute.Device, items []*benchItem) er
 
 var peakLine = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
 
-// peakMemory is the most bytes of memory that this process has held.
+// peakMemory returns the most bytes of memory that this process has held.
 func peakMemory() (int64, error) {
 	const file = "/proc/self/status"
 	status, err := os.ReadFile(file)

@@ -21,7 +21,7 @@ import (
 
 func init() {
 	devices["webgpu"] = deviceKind{
-		help: "webgpu:8GB (at most so much of the adapter's memory), webgpu:f16 (convolutions with factors of 11 bits, where the driver takes f16)",
+		help: "webgpu:8GB (use at most this much of the adapter's memory), webgpu:f16 (convolutions with factors of 11 bits, where the driver takes f16)",
 		open: openWebGPU,
 	}
 }
@@ -60,7 +60,7 @@ func openWebGPU(options []string) (compute.Device, error) {
 	return d, nil
 }
 
-// bounded is a driver that may take so many bytes of its adapter's memory.
+// bounded is a driver that may take at most a number of bytes of its adapter's memory.
 type bounded struct {
 	webgpu.GPU
 	most int64

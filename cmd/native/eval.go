@@ -59,7 +59,7 @@ scaled. Pictures are the outermost loop, so --report-only makes the tables of wh
   cmi-native eval --preset paper-ffhq --estimate           # how long it would take here
   cmi-native eval --preset paper-ffhq --prior ffhq_10m.pt --images ffhq256 --lpips vgg16.pth --lpips-net vgg \
     --inception pt_inception.pth --out table1`,
-		Annotations: kept("finished results are kept, the same command goes on from there"),
+		Annotations: onStop("finished results are kept, the same command goes on from there"),
 		Args:        arguments(0, 0),
 		RunE:        func(c *cobra.Command, _ []string) error { return eval(c, &f) },
 	}
@@ -73,7 +73,7 @@ scaled. Pictures are the outermost loop, so --report-only makes the tables of wh
 	fl.Lookup("steps").DefValue = "" // the preset's
 	fl.StringVar(&f.preset, "preset", "faces64", "experiment: "+strings.Join(experiment.PresetNames(), ", "))
 	fl.StringVar(&f.images, "images", "", "`DIR` of pictures; for faces64 eight faces are built in")
-	fl.IntVar(&f.limit, "limit", 0, "take the first so many pictures only; 0 takes all")
+	fl.IntVar(&f.limit, "limit", 0, "take only this many pictures, the first; 0 takes all")
 	fl.StringSliceVar(&f.tasks, "tasks", []string{"all"}, "tasks: all (the paper's: "+strings.Join(experiment.Tasks, ", ")+"), or a list")
 	fl.StringSliceVar(&f.methods, "methods", experiment.Methods, "methods, of "+strings.Join(job.Methods(), ", "))
 	fl.StringVar(&f.cmi, "cmi", "both", "arms: off (without the information term), on (with it) or both")
@@ -143,7 +143,7 @@ func (f *evalFlags) check(c *cobra.Command) (err error) {
 	return nil
 }
 
-// gridTasks are the tasks of an experiment: those that need no file. A nonlinear one is not
+// gridTasks returns the tasks of an experiment: those that need no file. A nonlinear one is not
 // of the paper's.
 func gridTasks() []string {
 	return slices.DeleteFunc(measure.TaskNames(), func(name string) bool {
@@ -234,7 +234,7 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	return f.report(c, folder, judges, reference)
 }
 
-// plans are those of a batch of each cell.
+// plans returns those of a batch of each cell.
 func (f *evalFlags) plans(m prior.Model, g experiment.Grid) (map[experiment.Cell]sdk.Plan, error) {
 	plans := map[experiment.Cell]sdk.Plan{}
 	for _, cell := range g.Cells() {
@@ -305,7 +305,7 @@ func (f *evalFlags) report(c *cobra.Command, folder *experiment.Folder, judges *
 	return err
 }
 
-// facts are what the tables say of the run.
+// facts returns what the tables say of the run.
 func (f *evalFlags) facts() [][2]string {
 	sampler := fmt.Sprintf("%d steps, %s schedule, seed %d", f.Steps, f.Schedule, f.Seed)
 	if *f.DDIM >= 0 {

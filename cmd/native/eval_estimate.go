@@ -11,7 +11,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
 )
 
-// evalModel is the prior that a preset is timed with: the user's file, the one that
+// evalModel returns the prior that a preset is timed with: the user's file, the one that
 // is built in, or one with the published network's shapes.
 func (f *evalFlags) evalModel(c *cobra.Command) (m *unet.Model, weights string, close func(), err error) {
 	if f.experiment.Prior == "" || c.Flags().Changed("prior") {

@@ -78,7 +78,7 @@ func (t *trueImages) fit(ctx context.Context, side int) error {
 	return nil
 }
 
-// open is a picture cut and scaled to the prior's size.
+// open returns a picture cut and scaled to the prior's size.
 func (t *trueImages) open(i int) (picture.Image, error) {
 	p, err := t.load(i)
 	if err != nil {
@@ -87,7 +87,7 @@ func (t *trueImages) open(i int) (picture.Image, error) {
 	return picture.Fit(p, t.side, t.side, picture.Crop)
 }
 
-// settings are all flags that results depend on; files by content.
+// settings returns all flags that results depend on; files by content.
 func (f *evalFlags) settings(c *cobra.Command, pictures *trueImages) (experiment.Settings, error) {
 	s := experiment.Settings{"pictures": fmt.Sprintf("%d, sha256 %s", len(pictures.names), pictures.hash)}
 	c.Flags().VisitAll(func(flag *pflag.Flag) { s["--"+flag.Name] = flag.Value.String() })

@@ -27,7 +27,7 @@ func init() {
 	}
 }
 
-// tiny is an experiment of 16 runs, with one task that has two forms of methods.
+// tiny returns an experiment of 16 runs, with one task that has two forms of methods.
 func tiny(out string, more ...string) []string {
 	return append([]string{"eval", "--limit", "2", "--steps", "3", "--tasks", "sr4,box", "--methods", "dps,pigdm", "--out", out}, more...)
 }

@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // whenStopped is the annotation of a command that says what Ctrl-C leaves.
 const whenStopped = "when stopped"
 
-func kept(what string) map[string]string { return map[string]string{whenStopped: "; " + what} }
+func onStop(what string) map[string]string { return map[string]string{whenStopped: "; " + what} }
 
 // failure is an error after work was begun; all others are the user's input.
 type failure struct{ error }

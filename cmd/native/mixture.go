@@ -15,7 +15,7 @@ import (
 // tables by their numbers on the command line.
 var tables = map[int]func() referee.Table{1: referee.Weights, 2: referee.Depths, 3: referee.Curvature}
 
-// mostDrawn bounds problems and samples: sampling so many takes a third of a gigabyte.
+// mostDrawn bounds problems and samples: sampling that many takes a third of a gigabyte.
 const mostDrawn = 100_000
 
 func mixtureCommand() *cobra.Command {

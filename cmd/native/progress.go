@@ -70,7 +70,7 @@ type progress struct {
 	start, next time.Time // of the next line
 }
 
-// newProgress is the progress of so many passes on a command's standard error.
+// newProgress returns the progress of a number of passes on a command's standard error.
 func newProgress(to io.Writer, passes int) *progress {
 	p := &progress{to: to, all: passes, start: time.Now()}
 	p.next = p.start.Add(firstLine)

@@ -49,7 +49,7 @@ stops within one step and keeps what is finished.`,
   cmi-native restore hole.png --task mask --mask keep.png --measured
   cmi-native restore face.png --task kernel --kernel motion.npy --border circular
   cmi-native restore face.png --cmi --eta -1 --lanczos 3 --diagnostics`,
-		Annotations: kept("finished pictures are kept"),
+		Annotations: onStop("finished pictures are kept"),
 		Args:        arguments(1, manyArguments),
 		RunE:        func(c *cobra.Command, args []string) error { return restore(c, args, &f) },
 	}
@@ -298,7 +298,7 @@ func (f *restoreFlags) openAll(in io.Reader, paths []string) (pictures []picture
 	return pictures, names, nil
 }
 
-// results are the files that are written for a picture.
+// results returns the files that are written for a picture.
 func (f *restoreFlags) results(name string) []string {
 	files := []string{name + ".png", name + ".measurement.png"}
 	if f.npy {

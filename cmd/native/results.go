@@ -73,7 +73,7 @@ func saveGrid(out io.Writer, g picture.Grid, path string) error {
 	return nil
 }
 
-// armName is the method of a spec, and whether the information term is on.
+// armName returns the method of a spec, and whether the information term is on.
 func armName(s job.Spec) string {
 	if s.CMI.On {
 		return s.Method + "+cmi"

@@ -33,7 +33,7 @@ The faces of the built-in prior, a small network, have the right shapes and ofte
 Ctrl-C stops within one step and keeps what is finished.`,
 		Example: `  cmi-native sample --count 8
   cmi-native sample --count 4 --steps 250 --ddim 0 --out samples`,
-		Annotations: kept("finished pictures are kept"),
+		Annotations: onStop("finished pictures are kept"),
 		Args:        arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if count < 1 || count > mostSamples {

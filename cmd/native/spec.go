@@ -52,7 +52,7 @@ func (f *specFlags) addGuidance(c *cobra.Command) {
 	fl.Float64Var(&t.TrustGuidance, "trust-guidance", t.TrustGuidance, "CMI: limit the term to this multiple of the data guidance; 0 is no limit")
 }
 
-// needs are what the guidance's flags need of the methods and the information term.
+// needs returns what the guidance's flags need of the methods and the information term.
 func (f *specFlags) needs(withCMI bool, methods ...string) []need {
 	any := func(of ...string) need {
 		return need{met: slices.ContainsFunc(methods, func(m string) bool { return slices.Contains(of, m) }), what: "the method " + strings.Join(of, " or ")}
@@ -69,7 +69,7 @@ func (f *specFlags) needs(withCMI bool, methods ...string) []need {
 	}
 }
 
-// flagOf is the flag of a spec's field: --sigma-y of sigmaY.
+// flagOf returns the flag of a spec's field: --sigma-y of sigmaY.
 func flagOf(field string) string {
 	flag := "--"
 	for _, r := range field {
@@ -94,17 +94,17 @@ func runJob(ctx context.Context, place *sdk.Place, spec job.Spec, report func(pa
 	return j, restored, err
 }
 
-// pictureOf is an image as a picture.
+// pictureOf returns an image as a picture.
 func pictureOf(i job.Image) picture.Image {
 	return picture.Image{C: i.C, H: i.H, W: i.W, Pix: i.Pix, Name: i.Name}
 }
 
-// imageOf is a picture as a job's image of that number.
+// imageOf returns a picture as a job's image of that number.
 func imageOf(p picture.Image, number int) job.Image {
 	return job.Image{C: p.C, H: p.H, W: p.W, Pix: p.Pix, Name: p.Name, Number: uint64(number)}
 }
 
-// measuredCell is a measurement in a grid.
+// measuredCell returns a measurement in a grid.
 func measuredCell(y job.Measurement) picture.Cell {
 	return picture.Cell{Image: picture.Image{C: y.C, H: y.H, W: y.W, Pix: y.Y}, Keep: y.Known}
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/drivertest"
 )
 
-// onWebGPU is the command line of a restoration by a small network, 30 steps with
+// onWebGPU returns the command line of a restoration by a small network, 30 steps with
 // the information term.
 func onWebGPU(t *testing.T, out string, more ...string) *exec.Cmd {
 	t.Helper()
@@ -42,7 +42,7 @@ func results(t *testing.T, out string) (picture, steps []byte) {
 	return picture, steps
 }
 
-// npyPSNR is the PSNR in dB of two files of float32 on [−1, 1].
+// npyPSNR returns the PSNR in dB of two files of float32 on [−1, 1].
 func npyPSNR(t *testing.T, a, b []byte) float64 {
 	t.Helper()
 	require.Len(t, b, len(a))

@@ -100,7 +100,7 @@ func run(steps int, path, shot string) error {
 	return nil
 }
 
-// open is the picture at path, or the first of the faces that come along.
+// open returns the picture at path, or the first of the faces that come along.
 func open(path string) (picture.Image, error) {
 	if path == "" {
 		all, err := faces.Load(1)

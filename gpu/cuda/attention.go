@@ -33,7 +33,7 @@ func (d *Device) attend(rows string, kernels []string, images int, out compute.T
 	}
 }
 
-// attentionShared is the shared memory of a block of the second and of the first
+// attentionShared returns the shared memory of a block of the second and of the first
 // pass.
 func attentionShared(sets, weights int) (second, first int) {
 	const own, others, depth, pitch = 32, 64, 16, 68

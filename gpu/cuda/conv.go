@@ -63,7 +63,7 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 	}
 }
 
-// tileOf is the pixels of a row that a block takes: the most among those that waste
+// tileOf returns the pixels of a row that a block takes: the most among those that waste
 // least.
 func tileOf(width, kernel int) int {
 	tile := convPixels
@@ -95,7 +95,7 @@ func (d *Device) ranges(blocks, units int) int {
 	return max(1, min(2*d.info.SMs/blocks, units/6, 16))
 }
 
-// convThreads is the threads of a block that computes so many channels.
+// convThreads returns the threads of a block that computes so many channels.
 func (d *Device) convThreads(outs int) int {
 	if outs == 128 && (d.precision == TF32 || d.precision == BF16) {
 		return 128
@@ -103,7 +103,7 @@ func (d *Device) convThreads(outs int) int {
 	return threads
 }
 
-// convShared is the shared memory of a block, see Shape in conv.h.
+// convShared returns the shared memory of a block, see Shape in conv.h.
 func (d *Device) convShared(kernel, tile, outs int) int {
 	depth, steps, pitch := 8, 3, convPixels/tile*(tile+8)+8
 	if d.precision == BF16 {

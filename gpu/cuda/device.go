@@ -36,7 +36,7 @@ type Options struct {
 	Precision Precision // of convolutions
 }
 
-// New is a device on a driver's GPU, which it closes at its end.
+// New returns a device on a driver's GPU, which it closes at its end.
 func New(driver Driver, o Options) (*Device, error) {
 	info := driver.Info()
 	if info.Major < 8 {
@@ -124,7 +124,7 @@ func (d *Device) Free(b compute.Buffer) {
 	}
 }
 
-// rounded is the bytes that an array takes.
+// rounded returns the bytes that an array takes.
 func rounded(bytes int) int { return max(256, (bytes+255)&^255) }
 
 // reserve takes a spare piece of memory or a new one; where there is none, the
@@ -185,7 +185,7 @@ func (d *Device) trim() {
 	clear(d.spare)
 }
 
-// image is the address of image n.
+// image returns the address of image n.
 func image(t compute.Tensor, n int) Ptr {
 	return t.Buf.(*buffer).ptr + 4*Ptr(t.Off+n*t.Pitch)
 }

@@ -13,7 +13,7 @@ type view struct {
 	pitch, count int32
 }
 
-// viewOf is a tensor as kernels see it; the zero tensor is the empty view.
+// viewOf returns a tensor as kernels see it; the zero tensor is the empty view.
 func viewOf(t compute.Tensor) view {
 	if t.Buf == nil {
 		return view{count: 1}
@@ -46,7 +46,7 @@ const threads = 256
 // maxImages bounds the second dimension of a grid.
 const maxImages = 65535
 
-// over is a grid of threads for images of so many values, a few of them each.
+// over returns a grid of threads for images of so many values, a few of them each.
 func over(length, images int, wide int32) [3]uint32 {
 	per := threads * (1 + 3*int(wide))
 	return [3]uint32{uint32(min(ceil(length, per), 4096)), uint32(images), 1}
@@ -77,7 +77,7 @@ func launch[P any](d *Device, name string, grid, block [3]uint32, shared int, p 
 	d.driver.Launch(k, grid, block, uint32(shared), args)
 }
 
-// row is a block of so many threads.
+// row returns a block of so many threads.
 func row(threads int) [3]uint32 { return [3]uint32{uint32(threads), 1, 1} }
 
 // scratch is memory for what one call hands from a kernel to the next.

@@ -16,12 +16,12 @@ const (
 
 var precisions = [...]string{"tf32", "f32", "bf16", "tf32x3"}
 
-// rounding is the relative error of a factor, see [compute.Info].
+// rounding returns the relative error of a factor, see [compute.Info].
 func (p Precision) rounding() float64 {
 	return [...]float64{TF32: 0x1p-11, F32: 0, BF16: 0x1p-8, TF32x3: 0}[p]
 }
 
-// String is the name that [ParsePrecision] reads.
+// String returns the name that [ParsePrecision] reads.
 func (p Precision) String() string { return precisions[p] }
 
 // ParsePrecision finds a precision by its name.

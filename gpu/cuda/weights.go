@@ -74,7 +74,7 @@ type convWeightsParams struct {
 // plainLayout is plain_layout of conv_weights.cu.
 const plainLayout = 4
 
-// layout is the weights as a kernel reads them.
+// layout returns the weights as a kernel reads them.
 func (w *weights) layout(key layoutKey) (*layout, error) {
 	if l := w.layouts[key]; l != nil {
 		return l, nil

@@ -96,7 +96,7 @@ func (d *Device) fetch(dst []float32, b *block, at int) error {
 	return d.Err()
 }
 
-// uploaded is a block of its own that holds values.
+// uploaded returns a block of its own that holds values.
 func (d *Device) uploaded(values []float32) (*block, error) {
 	b, err := d.acquire(4 * len(values))
 	if err == nil && len(values) > 0 {
@@ -106,7 +106,7 @@ func (d *Device) uploaded(values []float32) (*block, error) {
 	return b, err
 }
 
-// bytesOf is the memory of values, which WebGPU wants little-endian, as all
+// bytesOf returns the memory of values, which WebGPU wants little-endian, as all
 // machines are that it runs on.
 func bytesOf(values []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values))

@@ -36,7 +36,7 @@ func (h *heads) part(x compute.Tensor, which int) matrix {
 	return matrix{x, step * h.tokens, h.tokens, 1}
 }
 
-// result is the attention's value, or its cotangent: [ch][tokens].
+// result returns the attention's value, or its cotangent: [ch][tokens].
 func (h *heads) result(x compute.Tensor) matrix {
 	x.Off += h.from * h.ch * h.tokens
 	return matrix{x, h.ch * h.tokens, h.tokens, 1}

@@ -46,7 +46,7 @@ func (d *Device) Conv(dst, src compute.Tensor, prepared compute.Weights, mode co
 	}
 }
 
-// args is the arguments of every kernel; input is the images or a padded copy.
+// args returns the arguments of every kernel; input is the images or a padded copy.
 func (c *convolution) args(input argument) []argument {
 	return []argument{out("dst", c.dst), input, in("add", c.add),
 		{name: "w", block: c.w, vectors: true}, {name: "bias", block: c.bias, vectors: true}}
@@ -65,7 +65,7 @@ type variant struct {
 	half                 bool // tiles of f16
 }
 
-// registers is a variant of conv.wgsl, whose invocations compute 4·quads channels
+// registers returns a variant of conv.wgsl, whose invocations compute 4·quads channels
 // at high×wide pixels.
 func registers(kernel, quads, high, wide int) *variant {
 	v := &variant{kernel: kernel, run: (*Device).conv3, quads: quads, size: [2]int{high, wide},
@@ -89,7 +89,7 @@ func tiled1(quads, runs, chunk int) *variant {
 		invocations: quads * runs, storage: 4*chunk*8*runs + 16*quads*chunk}
 }
 
-// halved is a tiled variant with tiles of f16.
+// halved returns a tiled variant with tiles of f16.
 func halved(v *variant) *variant {
 	v.half, v.storage = true, v.storage/2
 	return v

@@ -39,7 +39,7 @@ func (w watched) CreatePipeline(label, wgsl, entry string, b []webgpu.Binding) (
 	return w.GPU.CreatePipeline(label, wgsl, entry, b)
 }
 
-// open is a device on Dawn's adapter.
+// open returns a device on Dawn's adapter.
 func open(t *testing.T, o wgsl.Options) (*wgsl.Device, watched) {
 	t.Helper()
 	gpu := watched{browser.New(js.Global().Get("gpuForTests").Call("again")), map[string]bool{}}
@@ -178,7 +178,7 @@ func BenchmarkSums(b *testing.B) {
 	}
 }
 
-// difference is ‖a − b‖/‖a‖.
+// difference returns ‖a − b‖/‖a‖.
 func difference(a, b []float32) float64 {
 	above, below := 0.0, 0.0
 	for i := range a {
@@ -284,7 +284,7 @@ func processor(t *testing.T) compute.Device {
 	return d
 }
 
-// ofProcessor is the processor's picture, made once.
+// ofProcessor returns the processor's picture, made once.
 func ofProcessor(t *testing.T) []float32 {
 	if wanted == nil {
 		wanted = restored(t, processor(t))
@@ -294,7 +294,7 @@ func ofProcessor(t *testing.T) []float32 {
 
 var wanted []float32
 
-// restored is a picture of the trained 16×16 network after 100 steps of DPS.
+// restored returns a picture of the trained 16×16 network after 100 steps of DPS.
 func restored(t *testing.T, d compute.Device) []float32 {
 	t.Helper()
 	s := tiny16(t, d, 100, func(i int) float32 { return float32(math.Sin(float64(i))) })

@@ -40,7 +40,7 @@ type expansion struct {
 	skipped bool // inside another entry point
 }
 
-// expand is the text of one entry point of a kernel: what must come first, and the
+// expand returns the text of one entry point of a kernel: what must come first, and the
 // rest.
 func expand(kernel, entry string, ints map[string]int, arrays map[string]string) (head, body string, err error) {
 	text, err := kernelText(kernel)

@@ -55,7 +55,7 @@ func (p *expression) take(sign string) (ok bool) {
 	return ok
 }
 
-// value is an operand with the operators of at least that level after it.
+// value returns an operand with the operators of at least that level after it.
 func (p *expression) value(level int) (int, error) {
 	a, err := p.operand()
 next:
@@ -78,7 +78,7 @@ next:
 	return a, err
 }
 
-// operand is a number, a name or an expression in parentheses.
+// operand returns a number, a name or an expression in parentheses.
 func (p *expression) operand() (int, error) {
 	if p.take("(") {
 		v, err := p.value(1)

@@ -9,7 +9,7 @@ type matrix struct {
 	head, row, col int
 }
 
-// transposed is the same values as a matrix of columns.
+// transposed returns the same values as a matrix of columns.
 func (m matrix) transposed() matrix {
 	m.row, m.col = m.col, m.row
 	return m
@@ -32,7 +32,7 @@ func (d *Device) gemm(c, a, b matrix, rows, cols, inner, heads int, alpha float3
 	}, tiles, 2*gemmRows*gemmCols*float64(inner))
 }
 
-// temporary is a tensor in scratch memory; it has no buffer after a failure.
+// temporary returns a tensor in scratch memory; it has no buffer after a failure.
 func (d *Device) temporary(slot, n, c, h, w int) compute.Tensor {
 	b := d.scratched(slot, n*c*h*w)
 	if b == nil {

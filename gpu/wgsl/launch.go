@@ -45,7 +45,7 @@ func out(name string, t compute.Tensor) argument {
 	return argument{name: name, tensor: t, writes: true}
 }
 
-// memory is the block that an argument lies in.
+// memory returns the block that an argument lies in.
 func (a *argument) memory() *block {
 	if a.block != nil {
 		return a.block
@@ -107,7 +107,7 @@ func (c *call) key(which []int8) string {
 	return string(k)
 }
 
-// source is the call's WGSL and the kinds of its bindings.
+// source returns the call's WGSL and the kinds of its bindings.
 func (c *call) source(which []int8, blocks int) (string, []webgpu.Binding, error) {
 	var s strings.Builder
 	kinds := make([]webgpu.Binding, blocks, blocks+1)
@@ -153,7 +153,7 @@ func (c *call) source(which []int8, blocks int) (string, []webgpu.Binding, error
 	return head + s.String() + body, kinds, err
 }
 
-// all is the parameters with those of the tensors.
+// all returns the parameters with those of the tensors.
 func (c *call) all() []parameter {
 	all := make([]parameter, 0, len(c.params)+3*len(c.args))
 	all = append(all, c.params...)
@@ -166,7 +166,7 @@ func (c *call) all() []parameter {
 	return all
 }
 
-// pipelineOf is the call's pipeline, compiled when first used.
+// pipelineOf returns the call's pipeline, compiled when first used.
 func (d *Device) pipelineOf(c *call, which []int8, blocks int) (webgpu.Pipeline, error) {
 	key := c.key(which)
 	if p, ok := d.pipelines[key]; ok {

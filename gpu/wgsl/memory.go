@@ -41,7 +41,7 @@ func blockSize(bytes int) int {
 	return ceil(bytes, step) * step
 }
 
-// acquire is a block of at least so many bytes, its contents unspecified.
+// acquire returns a block of at least so many bytes, its contents unspecified.
 func (d *Device) acquire(bytes int) (*block, error) {
 	b, err := d.block(bytes)
 	if err == nil {
@@ -89,7 +89,7 @@ func (d *Device) block(bytes int) (*block, error) {
 	return &block{id: id, bytes: size}, nil
 }
 
-// mebibytes is a size for people.
+// mebibytes returns a size for people.
 func mebibytes(bytes int64) string {
 	if bytes < 1<<20 {
 		return fmt.Sprintf("%d B", bytes)
@@ -142,7 +142,7 @@ func (d *Device) unbind(b *block) {
 	b.bound = nil
 }
 
-// free is the bytes that arrays may still take, whose blocks are up to an eighth
+// free returns the bytes that arrays may still take, whose blocks are up to an eighth
 // larger; 0 where that is unknown.
 func (d *Device) free() int64 {
 	m := &d.memory
@@ -192,7 +192,7 @@ func (d *Device) ConvMemory(prepared compute.Weights, images, height, width int,
 	return lasting, 4 * int64(points*(inputs+outputs)*tiles)
 }
 
-// Memory is the bytes of the device's memory in use and the most that ever were,
+// Memory returns the bytes of the device's memory in use and the most that ever were,
 // prepared weights, scratch and pooled blocks included.
 func (d *Device) Memory() (used, peak int64) { return d.memory.used, d.memory.peak }
 

@@ -21,7 +21,7 @@ import (
 // phaseSteps is how many steps the sampler of phase retrieval takes.
 const phaseSteps = 50
 
-// phaseSolver is a sampler of phase retrieval by DPS on a device.
+// phaseSolver returns a sampler of phase retrieval by DPS on a device.
 func phaseSolver(t *testing.T, d compute.Device, y []float32) (s *sdk.Solver, measured []float32) {
 	t.Helper()
 	file, err := faces64.Open()

@@ -130,7 +130,7 @@ func (d *Device) Dots(pairs ...[2]compute.Tensor) ([][]float64, error) {
 	return dots, nil
 }
 
-// dotPieces is the number of partial sums of an image of so many values.
+// dotPieces returns the number of partial sums of an image of so many values.
 func (d *Device) dotPieces(values int) int {
 	if d.subgroups {
 		return min(ceil(values, subgroupDotSlice), d.limits.MaxWorkgroups)

@@ -14,10 +14,10 @@ const (
 
 var precisions = [...]string{"f32", "f16"}
 
-// rounding is the relative error of a factor, see [compute.Info].
+// rounding returns the relative error of a factor, see [compute.Info].
 func (p Precision) rounding() float64 { return [...]float64{F32: 0, F16: 0x1p-11}[p] }
 
-// String is the name that [ParsePrecision] reads.
+// String returns the name that [ParsePrecision] reads.
 func (p Precision) String() string { return precisions[p] }
 
 // ParsePrecision finds a precision by its name.

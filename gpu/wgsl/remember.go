@@ -83,7 +83,7 @@ func (s *stored) load() {
 	}
 }
 
-// find is the fastest variant of a class, nil where no trial is remembered.
+// find returns the fastest variant of a class, nil where no trial is remembered.
 func (s *stored) find(k class, possible []*variant) *variant {
 	name := s.Fastest[k.String()]
 	for _, v := range possible {

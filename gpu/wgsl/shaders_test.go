@@ -63,7 +63,7 @@ func (l *listing) CreateBindGroup(webgpu.Pipeline, []webgpu.Range) (webgpu.BindG
 
 func (l *listing) DestroyBindGroup(webgpu.BindGroup) {}
 
-// shaders is the text of the kernels as the conformance suite and the embedded prior
+// shaders returns the text of the kernels as the conformance suite and the embedded prior
 // need them, for software and other adapters, every variant of a convolution included,
 // and for drivers that take f16 and subgroups.
 func shaders(t *testing.T) map[string]string {

@@ -14,7 +14,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
 )
 
-// tiny16 is a solver of so many steps of DPS with the trained 16×16 network; value i
+// tiny16 returns a solver of so many steps of DPS with the trained 16×16 network; value i
 // of the measurement is y(i).
 func tiny16(t *testing.T, d compute.Device, steps int, y func(i int) float32) *sdk.Solver {
 	t.Helper()

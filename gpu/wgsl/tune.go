@@ -12,7 +12,7 @@ type class struct {
 	kernel, in, out, height, width, images int
 }
 
-// variant is the fastest variant of a convolution. For one that takes long enough
+// variant returns the fastest variant of a convolution. For one that takes long enough
 // it is found by a trial, once for each class of shapes, see [Device.Remember].
 func (d *Device) variant(c *convolution, kernel int) *variant {
 	possible := d.variants[kernel]
@@ -30,7 +30,7 @@ func (d *Device) variant(c *convolution, kernel int) *variant {
 	return v
 }
 
-// fastest is what a trial finds, or an earlier one has found.
+// fastest returns what a trial finds, or an earlier one has found.
 func (d *Device) fastest(c *convolution, k class, possible []*variant) *variant {
 	if d.trials != nil {
 		if v := d.trials.find(k, possible); v != nil {

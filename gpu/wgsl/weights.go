@@ -68,7 +68,7 @@ func quads(shape compute.ConvShape, weight []float32) []float32 {
 	return q
 }
 
-// directly is the weights for the direct kernels, those of the adjoint made when
+// directly returns the weights for the direct kernels, those of the adjoint made when
 // first used; nil after a failure.
 func (w *weights) directly(adjoint bool) *block {
 	if !adjoint {

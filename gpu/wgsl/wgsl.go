@@ -49,7 +49,7 @@ type Options struct {
 	Precision Precision
 }
 
-// New is a device on an adapter, which it closes when it is closed.
+// New returns a device on an adapter, which it closes when it is closed.
 func New(gpu webgpu.GPU, o Options) (*Device, error) {
 	d := &Device{gpu: gpu, limits: gpu.Info(), precision: o.Precision,
 		pipelines: map[string]webgpu.Pipeline{}, groups: map[binding]webgpu.BindGroup{}}

@@ -15,7 +15,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute/computetest/devicetest"
 )
 
-// open is a device on the machine's adapter, software or not.
+// open returns a device on the machine's adapter, software or not.
 func open(t testing.TB) *wgsl.Device {
 	t.Helper()
 	gpu, err := native.Open()

@@ -17,7 +17,7 @@ func (s scheme) ints() []integer { return []integer{{"SIZE", s.size}, {"POINTS",
 // A value that is read or written costs as much as so many multiplications.
 const softwareTransform, hardwareTransform = 25, 80
 
-// winogradFor is the index of the scheme for a 3×3 convolution of an image, or −1
+// winogradFor returns the index of the scheme for a 3×3 convolution of an image, or −1
 // for the direct sum. It depends on the shape and the kind of adapter alone, not on
 // the number of images or on a trial, so that an image's result does not.
 func (d *Device) winogradFor(in, out, h, w int) int {
@@ -38,7 +38,7 @@ func (d *Device) winogradFor(in, out, h, w int) int {
 	return best
 }
 
-// transformed is the weights at the points, [points²][out/4][in] vectors of four
+// transformed returns the weights at the points, [points²][out/4][in] vectors of four
 // output channels, made when first used; nil after a failure.
 func (w *weights) transformed(kind int, adjoint bool) *block {
 	made := &w.tiled[kind][0]

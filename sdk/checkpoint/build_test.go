@@ -45,15 +45,15 @@ func pStorage(class, key string, count int64) string {
 	return pTuple(pString("storage"), "ctorch\n"+class+"\n", pString(key), pString("cpu"), pInt(count)) + "Q"
 }
 
-// pTensor is a view of a storage.
+// pTensor returns a view of a storage.
 func pTensor(storage string, offset int64, shape, strides string) string {
 	return rebuild + pTuple(storage, pInt(offset), shape, strides, "\x89", orderedHook) + "R"
 }
 
-// pState is a whole state dict with the single tensor "w".
+// pState returns a whole state dict with the single tensor "w".
 func pState(tensor string) string { return proto + pDict(pString("w"), tensor) + "." }
 
-// zipped is an archive of torch.save's layout.
+// zipped returns an archive of torch.save's layout.
 func zipped(t testing.TB, method uint16, state string, records map[string]string) []byte {
 	var out bytes.Buffer
 	w := zip.NewWriter(&out)
@@ -71,18 +71,18 @@ func zipped(t testing.TB, method uint16, state string, records map[string]string
 	return out.Bytes()
 }
 
-// zip4 is an archive with the storage "0" of four float32 values.
+// zip4 returns an archive with the storage "0" of four float32 values.
 func zip4(t testing.TB, state string) []byte {
 	return zipped(t, zip.Store, state, map[string]string{"data/0": strings.Repeat("\x00\x00\x80\x3f", 4)})
 }
 
-// legacy is a legacy stream whose keys and storages are given as they stand.
+// legacy returns a legacy stream whose keys and storages are given as they stand.
 func legacy(state, keys, storages string) []byte {
 	system := proto + pDict(pString("little_endian"), "\x88") + "."
 	return []byte(magicPickle + proto + pInt(1001) + "." + system + state + keys + storages)
 }
 
-// safe is a safetensors file of a header and a buffer.
+// safe returns a safetensors file of a header and a buffer.
 func safe(header, buffer string) []byte {
 	return append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header+buffer...)
 }

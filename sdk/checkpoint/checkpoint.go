@@ -28,7 +28,7 @@ type Tensor struct {
 	Shape []int // outermost dimension first; empty for a scalar
 }
 
-// Len is the number of values: the product of the dimensions, 1 for a scalar.
+// Len returns the number of values: the product of the dimensions, 1 for a scalar.
 func (t Tensor) Len() int {
 	n := 1
 	for _, d := range t.Shape {
@@ -46,7 +46,7 @@ type Source interface {
 	// Floats returns a tensor's values in row-major order, after checking that it
 	// has the wanted shape. Without a shape, any is taken.
 	Floats(name string, shape ...int) ([]float32, error)
-	// Metadata is what the file says about itself; empty if it says nothing.
+	// Metadata returns what the file says about itself; empty if it says nothing.
 	Metadata() map[string]string
 }
 
@@ -201,5 +201,5 @@ func (f *File) Info(name string) (Tensor, bool) {
 	return e.Tensor, ok
 }
 
-// Metadata is the __metadata__ table of a safetensors file, empty for other formats.
+// Metadata returns the __metadata__ table of a safetensors file, empty for other formats.
 func (f *File) Metadata() map[string]string { return maps.Clone(f.metadata) }

@@ -63,7 +63,7 @@ func (f *File) parseZip() error {
 	})
 }
 
-// stored is the byte range of an archive's entry, which must not be compressed.
+// stored returns the byte range of an archive's entry, which must not be compressed.
 func (f *File) stored(record *zip.File) (at, n int64, err error) {
 	if record.Method != zip.Store || record.Flags&1 != 0 || record.CompressedSize64 != record.UncompressedSize64 {
 		return 0, 0, fmt.Errorf("PyTorch zip: entry %q is compressed or encrypted; save it again with torch.save", record.Name)

@@ -70,7 +70,7 @@ func FormulaValues[F int | float64](name string, count int, fanIn F) []float32 {
 	return out
 }
 
-// splitmix64 is one output of the generator whose state is s.
+// splitmix64 returns one output of the generator whose state is s.
 func splitmix64(s uint64) uint64 {
 	s += 0x9E3779B97F4A7C15
 	s = (s ^ s>>30) * 0xBF58476D1CE4E5B9

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hostile are the files that must be refused, each with a part of the wanted error.
+// hostile returns the files that must be refused, each with a part of the wanted error.
 func hostile(t testing.TB) map[string]struct {
 	data []byte
 	want string

@@ -139,7 +139,7 @@ func (m *machine) push(v any) {
 	}
 }
 
-// floor is the height below which values belong to an open mark.
+// floor returns the height below which values belong to an open mark.
 func (m *machine) floor() int {
 	if len(m.marks) == 0 {
 		return 0
@@ -182,7 +182,7 @@ func (m *machine) mark() {
 	m.marks = append(m.marks, len(m.stack))
 }
 
-// top is the uppermost value, which stays.
+// top returns the uppermost value, which stays.
 func (m *machine) top() any {
 	v := m.pop()
 	m.push(v)

@@ -153,7 +153,7 @@ func load[T float32 | float64 | int64](f *File, name string, shape []int, decode
 	return out, nil
 }
 
-// find is the tensor of that name if it has the wanted shape.
+// find returns the tensor of that name if it has the wanted shape.
 func (f *File) find(name string, shape []int) (entry, error) {
 	e, ok := f.tensors[name]
 	if !ok {
@@ -173,7 +173,7 @@ func (f *File) find(name string, shape []int) (entry, error) {
 	return e, nil
 }
 
-// nearest is the name that shares the longest start and end with the wanted one, if
+// nearest returns the name that shares the longest start and end with the wanted one, if
 // they make up half of it: it finds misspellings and names with a prefix too many.
 func nearest(want string, names []string) (string, bool) {
 	best, shared := "", len(want)/2

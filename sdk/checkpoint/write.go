@@ -42,7 +42,7 @@ func WriteSafetensors(w io.Writer, tensors []Content, metadata map[string]string
 	return out.Flush()
 }
 
-// safetensorsHeader is the JSON table, padded with blanks so that the buffer is
+// safetensorsHeader returns the JSON table, padded with blanks so that the buffer is
 // aligned to 8 bytes.
 func safetensorsHeader(tensors []Content, metadata map[string]string) ([]byte, error) {
 	var out bytes.Buffer

@@ -109,7 +109,7 @@ func (o Options) Weight(beta float64) float64 {
 	return o.Eta * beta
 }
 
-// Radius is the largest ‖w_t ∇I‖ allowed for an image, from the norms of the
+// Radius returns the largest ‖w_t ∇I‖ allowed for an image, from the norms of the
 // step's standard deviation and of its data guidance: +Inf where nothing limits.
 func (o Options) Radius(std, guidance float64) float64 {
 	r := math.Inf(1)

@@ -188,7 +188,7 @@ func TestBiasShrinksWithDepth(t *testing.T) {
 	assert.LessOrEqual(t, bias[rows], 2e-4)
 }
 
-// differences is the comparison form of the jet: D²x̂0[v, v] as the central
+// differences returns the comparison form of the jet: D²x̂0[v, v] as the central
 // difference of Jacobian-vector products, (J(x + hv) − J(x − hv)) v/2h, with an
 // error of order h²‖v‖⁴. It costs two passes more than a jet and loses half of the
 // digits, which is why the product takes the jet; it shares no formula with it.

@@ -16,7 +16,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 )
 
-// linear is a denoiser with any matrix for its Jacobian, symmetric or not, and
+// linear returns a denoiser with any matrix for its Jacobian, symmetric or not, and
 // D²x̂0[v, w] = v ⊙ w, so that a gradient is ½ c v².
 func linear(t testing.TB, dev compute.Device, j mat.Matrix, images int) *host {
 	h := newHost(t, dev, images)

@@ -129,7 +129,7 @@ func (p *problem) add(t testing.TB, x []float64) {
 	p.points, p.locals = append(p.points, x), append(p.locals, l)
 }
 
-// denoiser is the exact Tweedie mean at the given points, all of them for none.
+// denoiser returns the exact Tweedie mean at the given points, all of them for none.
 func (p *problem) denoiser(t testing.TB, at ...int) *host {
 	if at == nil {
 		for i := range p.locals {
@@ -151,7 +151,7 @@ func (p *problem) exact(t testing.TB, image int) (information float64, gradient 
 	return information, gradient
 }
 
-// options is the term as it is judged: everywhere, without a radius.
+// options returns the term as it is judged: everywhere, without a radius.
 func options(e cmi.Estimator, lanczos, probes int) cmi.Options {
 	return cmi.Options{Eta: 1, Weighting: cmi.Beta, Estimator: e, Probes: probes, Lanczos: lanczos, MaxAlphaBar: 1, Every: 1}
 }
@@ -235,7 +235,7 @@ func narrow(v []float64) []float32 {
 	return out
 }
 
-// relative is ‖got − want‖/‖want‖.
+// relative returns ‖got − want‖/‖want‖.
 func relative(got, want []float64) float64 {
 	e := floats.Distance(got, want, 2) / floats.Norm(want, 2)
 	if math.IsNaN(e) {

@@ -153,7 +153,7 @@ const (
 	ZeroInsert2                   // even rows and columns from src, zero elsewhere
 )
 
-// Adjoint is the kind that transposes k.
+// Adjoint returns the kind that transposes k.
 func (k Resampling) Adjoint() Resampling {
 	return [...]Resampling{SumDown2, Up2, ZeroInsert2, Subsample2}[k]
 }
@@ -238,5 +238,5 @@ type Term struct {
 	Coef []float64
 }
 
-// Times is the term c·x.
+// Times returns the term c·x.
 func Times(c float64, x Tensor) Term { return Term{x, []float64{c}} }

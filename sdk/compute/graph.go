@@ -34,7 +34,7 @@ type node struct {
 	active  bool // depends on x
 }
 
-// NewGraph is a graph with two inputs: x, with c×h×w values an image, to which
+// NewGraph returns a graph with two inputs: x, with c×h×w values an image, to which
 // derivatives are taken, and aux, with auxLen values an image, which is held
 // constant.
 func NewGraph(c, h, w, auxLen int) (g *Graph, x, aux Node) {
@@ -45,7 +45,7 @@ func NewGraph(c, h, w, auxLen int) (g *Graph, x, aux Node) {
 	return g, g.input, g.aux
 }
 
-// Shape is the number of channels, rows and columns of a node.
+// Shape returns the number of channels, rows and columns of a node.
 func (g *Graph) Shape(n Node) (c, h, w int) { return g.nodes[n].c, g.nodes[n].h, g.nodes[n].w }
 
 func (g *Graph) add(op operation, c, h, w int, in ...Node) Node {
@@ -70,7 +70,7 @@ type Layer struct {
 	Rank   int // dimensions of the stored weight [Out, in, Kernel, Kernel]: 2, 3 or 4 (0 means 4)
 }
 
-// Conv is the convolution of x.
+// Conv returns the convolution of x.
 func (g *Graph) Conv(x Node, l Layer) Node {
 	n := g.nodes[x]
 	return g.add(&convOp{Layer: l, inputs: n.c}, l.Out, n.h, n.w, x)
@@ -108,7 +108,7 @@ func (g *Graph) GroupNorm(x, scaleShift Node, l NormLayer) Node {
 	return g.add(&normOp{NormLayer: l, channels: n.c}, n.c, n.h, n.w, in...)
 }
 
-// Map is a pointwise map of x: a value that has two derivatives.
+// Map returns a pointwise map of x: a value that has two derivatives.
 func (g *Graph) Map(x Node, m Map) Node {
 	n := g.nodes[x]
 	return g.add(mapOp{Map: m}, n.c, n.h, n.w, x)

@@ -256,7 +256,7 @@ func (g *Guard) DotsFit(pairs [][2]Tensor) bool {
 	return g.err == nil
 }
 
-// Larger is the tensor of a pair that has more images: as many as the pair has inner products.
+// Larger returns the tensor of a pair that has more images: as many as the pair has inner products.
 func Larger(pair [2]Tensor) Tensor {
 	if pair[1].N > pair[0].N {
 		return pair[1]

@@ -2,7 +2,7 @@ package compute
 
 import "golang.org/x/sys/unix"
 
-// hostFree is all that the machine has: what is free changes too fast there to tell.
+// hostFree returns all that the machine has: what is free changes too fast there to tell.
 func hostFree() int64 {
 	all, err := unix.SysctlUint64("hw.memsize")
 	if err != nil {

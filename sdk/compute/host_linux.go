@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// hostFree is the least of what the machine has, what the process's control groups
+// hostFree returns the least of what the machine has, what the process's control groups
 // leave and what its address space has room for.
 func hostFree() int64 {
 	unused := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
@@ -31,7 +31,7 @@ func hostFree() int64 {
 	return max(free, 4)
 }
 
-// availableMemory is what the machine can give without swapping.
+// availableMemory returns what the machine can give without swapping.
 func availableMemory(root fs.FS) int64 {
 	return entry(text(root, "proc/meminfo"), "MemAvailable:") << 10
 }
@@ -66,13 +66,13 @@ func groupsFree(root fs.FS, free int64) int64 {
 	return free
 }
 
-// text is a file's, or nothing.
+// text returns a file's, or nothing.
 func text(root fs.FS, name string) string {
 	data, _ := fs.ReadFile(root, name) // what is not there bounds nothing
 	return string(data)
 }
 
-// entry is the number that follows a name in a list, or 0.
+// entry returns the number that follows a name in a list, or 0.
 func entry(list, name string) int64 {
 	for line := range strings.Lines(list) {
 		if f := strings.Fields(line); len(f) > 1 && f[0] == name {

@@ -105,19 +105,19 @@ func (m Map) Second() Map {
 	return m
 }
 
-// Scalar is the derivative of f that order names, 0 for f itself, in float64; nil where
+// Scalar returns the derivative of f that order names, 0 for f itself, in float64; nil where
 // the function has none.
 func (f MapFunc) Scalar(order int) func(x float64, p *[3]float32) float64 { return scalars[f].f[order] }
 
-// String is the function's name: "silu".
+// String returns the function's name: "silu".
 func (f MapFunc) String() string { return scalars[f].name }
 
-// Kernel is the name of the map's kernel: "map_silu", "jvp_map_silu", "jet2_map_silu".
+// Kernel returns the name of the map's kernel: "map_silu", "jvp_map_silu", "jet2_map_silu".
 func (m Map) Kernel() string {
 	return [...]string{"", "jvp_", "jet2_"}[m.Order] + "map_" + m.Func.String()
 }
 
-// sources is how many sources the map has.
+// sources returns how many sources the map has.
 func (m Map) sources() int { return [...]int{1, 2, 4}[m.Order] }
 
 // valid says whether f is known and has the derivatives that the map needs.

@@ -11,14 +11,14 @@ type Passes struct {
 // Reserver is a [Device] whose convolutions take memory of their own when they first
 // run: further layouts of the weights, scratch.
 type Reserver interface {
-	// ConvMemory is the bytes that a convolution of so many images of height×width takes:
+	// ConvMemory returns the bytes that a convolution of a batch of images of height×width takes:
 	// lasting ones beyond those that it has, and scratch that all convolutions share, which
 	// [Info].Memory counts as free.
 	ConvMemory(w Weights, images, height, width int, adjoint bool) (lasting, scratch int64)
 }
 
 // EstimateMemory returns the bytes of memory that the network takes, beyond what it has
-// now, when those passes have run in that order for so many images: what
+// now, when those passes have run in that order for a batch of images: what
 // [Network.Memory] grows by and what a [Reserver] adds. It is negative where memory is
 // freed. largest is the bytes of the largest array.
 func (n *Network) EstimateMemory(images int, p Passes) (total, largest int64) {
@@ -50,7 +50,7 @@ func (n *Network) EstimateMemory(images int, p Passes) (total, largest int64) {
 	return total - n.Memory(), largest
 }
 
-// reserved is what the device takes for the convolutions.
+// reserved returns what the device takes for the convolutions.
 func (n *Network) reserved(d Reserver, images int, adjoint bool) (bytes int64) {
 	shared := int64(0)
 	for _, nd := range n.graph.nodes {

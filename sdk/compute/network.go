@@ -73,7 +73,7 @@ func (n *Network) Close() {
 	}
 }
 
-// Memory is the number of bytes that activations, coefficients and gradients of
+// Memory returns the number of bytes that activations, coefficients and gradients of
 // the passes run so far take on the device.
 func (n *Network) Memory() int64 {
 	total := int64(0)
@@ -142,7 +142,7 @@ func (n *Network) allocate() error {
 	return nil
 }
 
-// at is the tensor of node i in a plan, for so many images.
+// at returns the tensor of node i in a plan, for a batch of images.
 func (n *Network) at(where []place, i Node, images int) Tensor {
 	nd, p := n.graph.nodes[i], where[i]
 	px := nd.h * nd.w

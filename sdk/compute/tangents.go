@@ -82,7 +82,7 @@ func (g *Graph) nonlinearInput(nd node) (Node, bool) {
 	return nd.in[0], true
 }
 
-// maxNonlinearInput returns the length, in float32 values for so many images, of the
+// maxNonlinearInput returns the length, in float32 values for a batch of images, of the
 // largest tensor that a nonlinear operation reads.
 func (g *Graph) maxNonlinearInput(images int) (floats int) {
 	for _, nd := range g.nodes {

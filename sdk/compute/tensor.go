@@ -15,22 +15,22 @@ type Tensor struct {
 	Pitch      int
 }
 
-// Dense is the view of a whole array as dense NCHW images.
+// Dense returns the view of a whole array as dense NCHW images.
 func Dense(b Buffer, n, c, h, w int) Tensor {
 	return Tensor{Buf: b, N: n, C: c, H: h, W: w, Pitch: c * h * w}
 }
 
-// Len is the number of values of one image.
+// Len returns the number of values of one image.
 func (t Tensor) Len() int { return t.C * t.H * t.W }
 
-// Images is the view of images [from, to).
+// Images returns the view of images [from, to).
 func (t Tensor) Images(from, to int) Tensor {
 	t.Off += from * t.Pitch
 	t.N = to - from
 	return t
 }
 
-// Channels is the view of channels [from, to) of every image.
+// Channels returns the view of channels [from, to) of every image.
 func (t Tensor) Channels(from, to int) Tensor {
 	t.Off += from * t.H * t.W
 	t.C = to - from
@@ -131,7 +131,7 @@ type scratchKey struct {
 	shape [4]int
 }
 
-// NewWorkspace is an empty workspace on a device.
+// NewWorkspace returns an empty workspace on a device.
 func NewWorkspace(d Device) *Workspace {
 	return &Workspace{dev: d, scratch: map[scratchKey]Tensor{}}
 }
@@ -145,7 +145,7 @@ func (w *Workspace) New(n, c, h, wd int) Tensor {
 	return w.keep(t, err)
 }
 
-// Like is a new dense tensor of t's shape.
+// Like returns a new dense tensor of t's shape.
 func (w *Workspace) Like(t Tensor) Tensor { return w.New(t.N, t.C, t.H, t.W) }
 
 // Scratch returns the dense tensor of that name and shape. The first call allocates it;
@@ -189,7 +189,7 @@ type missing struct{ reason error }
 // Len implements [Buffer].
 func (missing) Len() int { return 0 }
 
-// Err is the first failed allocation.
+// Err returns the first failed allocation.
 func (w *Workspace) Err() error { return w.err }
 
 // Free releases every tensor made here.

@@ -14,7 +14,7 @@ var families = map[string]func(steps int) ([]float64, error){
 	"cosine": Cosine,
 }
 
-// Betas is the noise schedule of that name, "linear" or "cosine", over a number
+// Betas returns the noise schedule of that name, "linear" or "cosine", over a number
 // of training steps.
 func Betas(name string, steps int) ([]float64, error) {
 	family, ok := families[name]
@@ -29,7 +29,7 @@ func Betas(name string, steps int) ([]float64, error) {
 	return family(steps)
 }
 
-// Linear is the schedule of DDPM (Ho et al. 2020): β from 1e-4 to 0.02 over 1000
+// Linear returns the schedule of DDPM (Ho et al. 2020): β from 1e-4 to 0.02 over 1000
 // steps, both scaled by 1000/T for T training steps, so T > 20.
 func Linear(steps int) ([]float64, error) {
 	scale := 1000 / float64(steps)
@@ -52,7 +52,7 @@ func LinearBetas(steps int, first, last float64) ([]float64, error) {
 	return betas, checkBetas(betas)
 }
 
-// Cosine is the schedule of improved DDPM (Nichol & Dhariwal 2021, eq. 17):
+// Cosine returns the schedule of improved DDPM (Nichol & Dhariwal 2021, eq. 17):
 // β_i = min(1 − f((i+1)/T)/f(i/T), 0.999), f(u) = cos²((u + 0.008)/1.008 · π/2).
 func Cosine(steps int) ([]float64, error) {
 	if steps < 1 {

@@ -36,7 +36,7 @@ func naturalLog(u float64) float64 {
 	return times(k, ln2Hi) - ((half - (correction + times(k, ln2Lo))) - f)
 }
 
-// turn is the cosine and sine of 2π((w + ½)/2³² − ⅛): a quarter turn from the
+// turn returns the cosine and sine of 2π((w + ½)/2³² − ⅛): a quarter turn from the
 // upper two bits, and from the others an angle within ±π/4, where the Taylor
 // series to order 17 is exact to rounding. The fraction of a turn has 31 bits, so
 // that it is exact however it is computed.
@@ -65,7 +65,7 @@ var (
 		1.0 / 479001600, -1.0 / 87178291200, 1.0 / 20922789888000}
 )
 
-// horner is Σ c_n x^n.
+// horner returns Σ c_n x^n.
 func horner(x float64, c []float64) float64 {
 	sum := 0.0
 	for i := len(c) - 1; i >= 0; i-- {

@@ -2,7 +2,7 @@ package diffusion
 
 import "math/bits"
 
-// Philox is the Philox 4×32-10 counter-based generator (Salmon et al. 2011,
+// Philox returns the Philox 4×32-10 counter-based generator (Salmon et al. 2011,
 // "Parallel random numbers: as easy as 1, 2, 3"): ten rounds of a keyed bijection
 // of a 128-bit counter. Any device computes the same words for the same counter,
 // in any order.

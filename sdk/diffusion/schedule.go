@@ -70,10 +70,10 @@ func respace(steps, n int) []int {
 	return kept
 }
 
-// Len is the number N of sampling steps.
+// Len returns the number N of sampling steps.
 func (s *Schedule) Len() int { return len(s.beta) }
 
-// Timestep is the training timestep t that the network sees at step i.
+// Timestep returns the training timestep t that the network sees at step i.
 func (s *Schedule) Timestep(i int) int { return s.timesteps[i] }
 
 // Beta is β of the respaced schedule.
@@ -94,7 +94,7 @@ func (s *Schedule) AlphaBarPrev(i int) float64 {
 // q(x_prev | x_t, x0); 0 at i = 0.
 func (s *Schedule) PosteriorVariance(i int) float64 { return s.variance[i] }
 
-// PosteriorLogVariance is log β̃, entry 0 taken from entry 1 so that it is finite
+// PosteriorLogVariance returns log β̃, entry 0 taken from entry 1 so that it is finite
 // (from β where there is one step only).
 func (s *Schedule) PosteriorLogVariance(i int) float64 { return s.logVar[i] }
 

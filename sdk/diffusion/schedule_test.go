@@ -57,7 +57,7 @@ func TestScheduleGolden(t *testing.T) {
 	}
 }
 
-// relative is ‖got − want‖/‖want‖.
+// relative returns ‖got − want‖/‖want‖.
 func relative(got, want []float64) float64 {
 	var diff, norm float64
 	for i := range want {

@@ -51,7 +51,7 @@ func within(b int) {
 	}
 }
 
-// block is the b-th four words of the stream.
+// block returns the b-th four words of the stream.
 func (s Stream) block(b int) [4]uint32 {
 	within(b)
 	counter, key := s.First()
@@ -59,7 +59,7 @@ func (s Stream) block(b int) [4]uint32 {
 	return Philox(counter, key)
 }
 
-// First is the counter and the key of the stream's first block, for devices that
+// First returns the counter and the key of the stream's first block, for devices that
 // draw the numbers themselves.
 func (s Stream) First() (counter [4]uint32, key [2]uint32) {
 	return [4]uint32{uint32(s.Purpose) << 24, uint32(s.Image), uint32(s.Image >> 32), uint32(s.Step) | uint32(s.Draw)<<16},
@@ -109,7 +109,7 @@ func (s Stream) Uniform(dst []float32) {
 	}
 }
 
-// Rand is the stream as a standard generator, for permutations and the like.
+// Rand returns the stream as a standard generator, for permutations and the like.
 // Word 2k is the low half of its k-th 64-bit value.
 func (s Stream) Rand() *rand.Rand { return rand.New(&source{stream: s}) }
 

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// csv is every number of the summary, and the paper's.
+// csv returns every number of the summary, and the paper's.
 func (s *Summary) csv(p Preset) (string, error) {
 	head := []string{"source", "task", "method", "cmi", "pictures"}
 	triple := func(name string) []string { return []string{name, name + "_low", name + "_high"} }

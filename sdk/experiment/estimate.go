@@ -61,7 +61,7 @@ func Estimate(ctx context.Context, m prior.Model, tasks, methods []string, spec 
 	return costs, nil
 }
 
-// middle is the index of a guided step a third from the end, or of any step there
+// middle returns the index of a guided step a third from the end, or of any step there
 // where none is guided.
 func middle(o sdk.Options) int {
 	third := o.Schedule.Len() / 3
@@ -73,7 +73,7 @@ func middle(o sdk.Options) int {
 	return third
 }
 
-// timeStep is the shortest of a few equal steps on a random picture, in the middle of
+// timeStep returns the shortest of a few equal steps on a random picture, in the middle of
 // where the information term acts, with its passes, and those of it that the method takes.
 func timeStep(ctx context.Context, m prior.Model, spec job.Spec) (shortest time.Duration, passes, base int, err error) {
 	c, h, w := m.Image()

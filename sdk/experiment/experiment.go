@@ -25,7 +25,7 @@ type Cell struct {
 	CMI    bool   `json:"cmi"` // with the information term
 }
 
-// Arm is the method with its information term: "dps", "dps+cmi".
+// Arm returns the method with its information term: "dps", "dps+cmi".
 func (c Cell) Arm() string {
 	if c.CMI {
 		return c.Method + "+cmi"
@@ -36,7 +36,7 @@ func (c Cell) Arm() string {
 // methodTitles are the methods' names as the literature writes them.
 var methodTitles = map[string]string{"dps": "DPS", "pigdm": "ΠGDM", "mcg": "MCG", "dsg": "DSG"}
 
-// Title is the arm as the paper writes it: "CMI+DPS".
+// Title returns the arm as the paper writes it: "CMI+DPS".
 func (c Cell) Title() string {
 	title, ok := methodTitles[c.Method]
 	if !ok {
@@ -48,13 +48,13 @@ func (c Cell) Title() string {
 	return title
 }
 
-// Spec is how a job of the cell is restored, the rest being that of s.
+// Spec returns how a job of the cell is restored, the rest being that of s.
 func (c Cell) Spec(s job.Spec) job.Spec {
 	s.Task, s.Method, s.CMI.On = c.Task, c.Method, c.CMI
 	return s
 }
 
-// base is the cell that this one is compared with.
+// base returns the cell that this one is compared with.
 func (c Cell) base() Cell { return Cell{Task: c.Task, Method: c.Method} }
 
 // Grid is every cell on every picture.
@@ -86,12 +86,12 @@ func (g Grid) Cells() []Cell {
 	return out
 }
 
-// Len is the number of jobs.
+// Len returns the number of jobs.
 func (g Grid) Len() int {
 	return len(g.Names) * len(g.Tasks) * len(g.Methods) * len(g.CMI) * g.Samples
 }
 
-// Job is the k-th job. Pictures are the outermost loop, so that what is finished
+// Job returns the k-th job. Pictures are the outermost loop, so that what is finished
 // is always a whole experiment on fewer pictures.
 func (g Grid) Job(k int) Job {
 	digit := func(n int) int { d := k % n; k /= n; return d }
@@ -100,7 +100,7 @@ func (g Grid) Job(k int) Job {
 	return Job{Cell{g.Tasks[task], g.Methods[method], g.CMI[withCMI]}, k, g.Names[k], sample + 1}
 }
 
-// batches are the jobs from the done-th on, cut into what is sampled together: one
+// batches returns the jobs from the done-th on, cut into what is sampled together: one
 // cell of up to size neighbouring pictures. The cells of these pictures come in the
 // grid's order, before those of the next pictures.
 func (g Grid) batches(done, size int) (cut [][]Job) {

@@ -68,7 +68,7 @@ func Open(dir string, s Settings, g Grid) (_ *Folder, err error) {
 			f.Close()
 		}
 	}()
-	if err := f.settle(s); err != nil {
+	if err := f.checkSettings(s); err != nil {
 		return nil, err
 	}
 	if err := f.sweep(); err != nil {
@@ -104,14 +104,14 @@ func OpenFinished(dir string, s Settings, g Grid) (*Folder, error) {
 	if _, err := os.Stat(f.path("settings.json")); err != nil {
 		return nil, fmt.Errorf("%s holds no results: %w", dir, err)
 	}
-	if err := f.settle(s); err != nil {
+	if err := f.checkSettings(s); err != nil {
 		return nil, err
 	}
 	_, err := f.read(func(*Result) error { f.done++; return nil })
 	return f, err
 }
 
-// Done is the number of finished jobs; they are the grid's first.
+// Done returns the number of finished jobs; they are the grid's first.
 func (f *Folder) Done() int { return f.done }
 
 // Close lets another process continue.
@@ -128,8 +128,8 @@ func (f *Folder) Close() error {
 
 func (f *Folder) path(name string) string { return filepath.Join(f.dir, name) }
 
-// settle compares the settings with the folder's, or makes them the folder's.
-func (f *Folder) settle(s Settings) error {
+// checkSettings compares the settings with the folder's, or makes them the folder's.
+func (f *Folder) checkSettings(s Settings) error {
 	data, err := os.ReadFile(f.path("settings.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(f.path("results.jsonl")); err == nil {
@@ -233,7 +233,7 @@ func (f *Folder) read(yield func(*Result) error) (length int64, err error) {
 	}
 }
 
-// wholeLines is the length of a file's lines that end.
+// wholeLines returns the length of a file's lines that end.
 func wholeLines(path string) (int64, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -63,5 +63,5 @@ func (f *Folder) Frechet(ctx context.Context, s *Summary, name string, features 
 	return nil
 }
 
-// FrechetPictures is the number of pictures that [Folder.Frechet] reads.
+// FrechetPictures returns the number of pictures that [Folder.Frechet] reads.
 func (s *Summary) FrechetPictures() int { return (len(s.Cells) + 1) * s.Cells[0].Pictures }

@@ -19,7 +19,7 @@ import (
 // Ito 2008).
 var palette = []color.RGBA{{0, 114, 178, 255}, {213, 94, 0, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}, {230, 159, 0, 255}, {86, 180, 233, 255}}
 
-// inks are the methods' colours in the summary's order.
+// inks returns the methods' colours in the summary's order.
 func (s *Summary) inks() map[string]color.RGBA {
 	inks := map[string]color.RGBA{}
 	for _, c := range s.Cells {
@@ -35,7 +35,7 @@ var (
 	faint = color.Gray{226}
 )
 
-// newPlot is an empty plot in the report's style.
+// newPlot returns an empty plot in the report's style.
 func newPlot(title, x string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text = title, x
@@ -75,7 +75,7 @@ func (d divider) Plot(c draw.Canvas, p *plot.Plot) {
 	c.StrokeLine2(draw.LineStyle{Color: faint, Width: 0.7}, x, c.Min.Y, x, c.Max.Y)
 }
 
-// ticks are about five round numbers.
+// ticks returns about five round numbers.
 func ticks(low, high float64) []plot.Tick {
 	if !(high-low > 1e-9*max(math.Abs(low), math.Abs(high))) { // steps would be lost in rounding
 		return []plot.Tick{{Value: low, Label: fixed(low, 2)}}
@@ -161,8 +161,8 @@ func (s *Summary) intervals(title string, reference float64, of func(c *CellSumm
 	for i := 1; i < len(tasks); i++ {
 		p.Add(divider(float64(i) - 0.5))
 	}
-	room := 0.05 * (p.Y.Max - p.Y.Min)
-	p.Y.Min, p.Y.Max = p.Y.Min-room, p.Y.Max+room
+	margin := 0.05 * (p.Y.Max - p.Y.Min)
+	p.Y.Min, p.Y.Max = p.Y.Min-margin, p.Y.Max+margin
 	return svg(p, 520, 230)
 }
 
@@ -209,7 +209,7 @@ func (s *Summary) curves(task, title string, of func(c *CellSummary) Curve) ([]b
 	return svg(p, 520, 250)
 }
 
-// plots are the report's, by file name, in the order in which they are shown:
+// plots returns the report's, by file name, in the order in which they are shown:
 // first those of all tasks, then two for each task.
 func (s *Summary) plots() (names []string, files map[string][]byte, err error) {
 	files = map[string][]byte{}

@@ -45,7 +45,7 @@ var Presets = []Preset{
 		Images: 1000, Paper: paperRows(paperImageNet), shapes: imagenetShapes, config: imagenetConfig},
 }
 
-// PresetNames are the presets' names in order.
+// PresetNames returns the presets' names in order.
 func PresetNames() []string {
 	names := make([]string, len(Presets))
 	for i, p := range Presets {
@@ -64,7 +64,7 @@ func FindPreset(name string) (Preset, error) {
 	return Preset{}, fmt.Errorf("unknown preset %q: known are %s", name, strings.Join(PresetNames(), ", "))
 }
 
-// Formula is a stand-in for the preset's network: its shapes, with values by
+// Formula returns a stand-in for the preset's network: its shapes, with values by
 // formula, and the configuration that shapes can't tell. It takes as long as the
 // real one and restores nothing. Presets with an embedded network have none.
 func (p Preset) Formula() (weights checkpoint.Formula, config []byte, err error) {

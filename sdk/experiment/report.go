@@ -65,7 +65,7 @@ func (r Report) Write(f *Folder, s *Summary) error {
 
 const title = "Diffusion posterior sampling with and without mutual-information guidance"
 
-// progress is how many pictures are in the summary, and what is not finished.
+// progress returns how many pictures are in the summary, and what is not finished.
 func (f *Folder) progress(s *Summary) string {
 	n := s.Cells[0].Pictures
 	if n == len(f.grid.Names) {
@@ -92,7 +92,7 @@ func (r Report) notes(s *Summary) []string {
 			"posterior, below 1 over-confident, above 1 too diffuse. Plain noise raises it in squared error and not in the perceptual distance.")
 	}
 	return append(notes, "A sample of the exact posterior has twice the squared error of the posterior's mean: PSNR alone does not judge a sampler.",
-		"Passes are network passes of one run, in units of one forward. Limited are the steps, of those where the information term acted, in which the trust radius shortened it.")
+		"Passes are network passes of one run, in units of one forward. Limited: steps in which the trust radius shortened the information term, of the steps in which it was active.")
 }
 
 // section is the part of the page on one task.

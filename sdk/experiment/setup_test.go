@@ -44,7 +44,7 @@ func (brightness) Features(x []float32, n, c, h, w int) ([]float32, int, error) 
 	return []float32{mean, x[0]}, 2, nil
 }
 
-// tiny is the trained 16×16 network of the golden vectors.
+// tiny returns the trained 16×16 network of the golden vectors.
 func tiny(t testing.TB) *unet.Model {
 	t.Helper()
 	const folder = "../../testdata/golden/tiny16/"
@@ -61,7 +61,7 @@ func tiny(t testing.TB) *unet.Model {
 	return m
 }
 
-// runner is one on that network, two steps a run.
+// runner returns one on that network, two steps a run.
 func runner(t testing.TB) *Runner {
 	t.Helper()
 	m := tiny(t)
@@ -107,7 +107,7 @@ func same(t testing.TB, want, got map[string]string) {
 	}
 }
 
-// passes is how many network passes a run of a cell takes.
+// passes returns how many network passes a run of a cell takes.
 func passes(t testing.TB, r *Runner, c Cell) int {
 	t.Helper()
 	plan, err := c.Spec(r.Spec).Plan(r.Place.Prior(), 1)

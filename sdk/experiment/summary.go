@@ -71,7 +71,8 @@ type Summary struct {
 	Done      int           // finished jobs
 }
 
-// Resamples of every bootstrap: its ends are settled to about 2 % of the width.
+// resamples is the number of resamples of every bootstrap, which fixes the interval's ends
+// to about 2 % of its width.
 const resamples = 2000
 
 // gathered are a cell's results while they are read.
@@ -198,7 +199,7 @@ func (c *gathered) summarise(seed uint64) (*CellSummary, error) {
 	return s, nil
 }
 
-// difference is a's measures less b's, picture by picture.
+// difference returns a's measures less b's, picture by picture.
 func difference(a, b *gathered, seed uint64) (*[3]Interval, error) {
 	var out [3]Interval
 	for m := range out {
@@ -210,7 +211,7 @@ func difference(a, b *gathered, seed uint64) (*[3]Interval, error) {
 	return &out, nil
 }
 
-// paired is the mean of a − b with its interval, over the pictures where both are
+// paired returns the mean of a − b with its interval, over the pictures where both are
 // finite: PSNR is infinite where a picture equals the truth. NaN where there is none.
 func paired(a, b []float64, seed uint64) (Interval, error) {
 	if len(a) != len(b) {

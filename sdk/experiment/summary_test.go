@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// made is a folder of made-up results: PSNR 20 + 2 i for picture i at a base, and as
+// made returns a folder of made-up results: PSNR 20 + 2 i for picture i at a base, and as
 // much as change says more with the information term.
 func made(t *testing.T, names []string, results int, change func(image int) float64) *Folder {
 	t.Helper()

@@ -59,7 +59,7 @@ func signed(v float64, digits int) string {
 	}
 }
 
-// change is a difference with its interval, marked where that is decided.
+// change returns a difference with its interval, marked where that is decided.
 func change(d Interval, digits int) entry {
 	if math.IsNaN(d.Value) {
 		return entry{Text: none}
@@ -76,16 +76,16 @@ func within(d Interval, print func(float64) string) string {
 	return fmt.Sprintf(" (%s … %s)", print(d.Low), print(d.High))
 }
 
-// short is a distance's name without the network that it runs on: "lpips-like".
+// short returns a distance's name without the network that it runs on: "lpips-like".
 func short(name string) string {
 	before, _, _ := strings.Cut(name, " (")
 	return before
 }
 
-// labels are what the three measures are called in headings.
+// labels returns what the three measures are called in headings.
 func (s *Summary) labels() [3]string { return [3]string{"PSNR", "SSIM", short(s.LPIPSName)} }
 
-// head is a measure's heading: name, unit and which way is better.
+// head returns a measure's heading: name, unit and which way is better.
 func (s *Summary) head(m int) string {
 	name := s.labels()[m]
 	if measures[m].unit != "" {
@@ -107,7 +107,7 @@ func (s *Summary) frechetName() string {
 // frechet prints a Fréchet distance, which is large on features other than FID's.
 func frechet(v float64) string { return fixed(v, min(2, max(0, 4-int(math.Log10(math.Abs(v)+1))))) }
 
-// tasks are the summary's, in order.
+// tasks returns the summary's, in order.
 func (s *Summary) tasks() []string {
 	var out []string
 	for _, c := range s.Cells {
@@ -118,7 +118,7 @@ func (s *Summary) tasks() []string {
 	return out
 }
 
-// overview is the paper's Table I: a column for each task, a row for each arm.
+// overview returns the paper's Table I: a column for each task, a row for each arm.
 func (s *Summary) overview(p Preset) table {
 	tasks := s.tasks()
 	t := table{Title: "Overview", Head: append([]string{"method"}, tasks...),
@@ -197,7 +197,7 @@ func (s *Summary) quality(p Preset, task string) table {
 	return t
 }
 
-// Text is the overview and the changes by the information term, as Markdown.
+// Text returns the overview and the changes by the information term, as Markdown.
 func (s *Summary) Text(p Preset) string {
 	var out strings.Builder
 	s.overview(p).markdown(&out)
@@ -207,7 +207,7 @@ func (s *Summary) Text(p Preset) string {
 	return strings.TrimPrefix(out.String(), "\n")
 }
 
-// changes are the paired differences of all cells with the information term.
+// changes returns the paired differences of all cells with the information term.
 func (s *Summary) changes() table {
 	t := table{Title: "What the information term changes", Head: []string{"task", "method"},
 		Note: fmt.Sprintf("Means of the paired differences, with the term less without it, same pictures, measurements and random numbers, and 95 %% bootstrap "+

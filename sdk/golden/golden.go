@@ -115,7 +115,7 @@ func (v *vectors) load(ws *compute.Workspace, name string) (compute.Tensor, erro
 	return ws.FromHost(values, s[0], s[1], s[2], s[3]), ws.Err()
 }
 
-// compare is the relative error of a device tensor against a vector.
+// compare returns the relative error of a device tensor against a vector.
 func (v *vectors) compare(dev compute.Device, got compute.Tensor, name string) (float64, error) {
 	host, err := compute.ToHost(dev, got)
 	if err != nil {
@@ -124,7 +124,7 @@ func (v *vectors) compare(dev compute.Device, got compute.Tensor, name string) (
 	return v.error(host, name)
 }
 
-// error is the relative error of values against a vector.
+// error returns the relative error of values against a vector.
 func (v *vectors) error(got []float32, name string) (float64, error) {
 	want, err := v.values(name)
 	if err != nil {
@@ -145,12 +145,12 @@ func widen[F float32 | float64](v []F) []float64 {
 	return out
 }
 
-// check is a case that needs a device.
+// check returns a case that needs a device.
 func check(group, name string, bound float64, run func(ctx context.Context, dev compute.Device) (float64, error)) computetest.Case {
 	return computetest.Case{Group: group, Name: name, Bound: bound, Run: run}
 }
 
-// unjudged is a case of vectors that nothing here can be compared with: a failure, as
+// unjudged returns a case of vectors that nothing here can be compared with: a failure, as
 // they were made to be judged by.
 func unjudged(group, name, why string) computetest.Case {
 	return check(group, name, 0, func(context.Context, compute.Device) (float64, error) { return 0, errors.New(why) })

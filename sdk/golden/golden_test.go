@@ -91,7 +91,7 @@ func TestQuickIsPart(t *testing.T) {
 	assert.Less(t, len(quick), len(all))
 }
 
-// part is a copy in memory of some files and folders of the vectors.
+// part returns a copy in memory of some files and folders of the vectors.
 func part(t *testing.T, names ...string) fstest.MapFS {
 	t.Helper()
 	out := fstest.MapFS{}

@@ -67,7 +67,7 @@ func (v *vectors) pairs() (x, y []float32, s [4]int, err error) {
 	return x, y, s, err
 }
 
-// against is the error of one value an image. Vectors may have fewer: PSNR has none
+// against returns the error of one value an image. Vectors may have fewer: PSNR has none
 // for images that are equal.
 func (v *vectors) against(name string, got []float64) (float64, error) {
 	want, err := v.values(name)
@@ -80,7 +80,7 @@ func (v *vectors) against(name string, got []float64) (float64, error) {
 	return relative(got[:len(want)], want), nil
 }
 
-// images is the error of a metric of pairs.
+// images returns the error of a metric of pairs.
 func images(f metric.Distance) func(compute.Device, *vectors, string) (float64, error) {
 	return func(_ compute.Device, v *vectors, name string) (float64, error) {
 		x, y, s, err := v.pairs()
@@ -95,7 +95,7 @@ func images(f metric.Distance) func(compute.Device, *vectors, string) (float64, 
 	}
 }
 
-// perceptual is the error of LPIPS on the network after lpips_.
+// perceptual returns the error of LPIPS on the network after lpips_.
 func perceptual(dev compute.Device, v *vectors, name string) (float64, error) {
 	m, err := lpips.Load(dev, strings.TrimPrefix(name, "lpips_"), backbone{})
 	if err != nil {
@@ -105,7 +105,7 @@ func perceptual(dev compute.Device, v *vectors, name string) (float64, error) {
 	return images(m.Distance)(dev, v, name)
 }
 
-// inception is the error of the FID's features. The reference computes them in
+// inception returns the error of the FID's features. The reference computes them in
 // training mode, by the statistics of its two images; a reference in evaluation
 // mode, as the FID has it, is taken as well. The note says which it was.
 func inception(dev compute.Device, v *vectors, name string) (float64, error) {
@@ -142,7 +142,7 @@ func inception(dev compute.Device, v *vectors, name string) (float64, error) {
 	return e, nil
 }
 
-// frechet is the error of the distance between two sets of features.
+// frechet returns the error of the distance between two sets of features.
 func frechet(_ compute.Device, v *vectors, name string) (float64, error) {
 	var sets [2]*fid.Statistics
 	for i, set := range []string{"frechet_a", "frechet_b"} {

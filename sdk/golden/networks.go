@@ -215,7 +215,7 @@ func loadFull(dir fs.FS, name string, dev compute.Device) (*fullPoint, error) {
 	return p, nil
 }
 
-// summarise is every eighth pixel, and each channel's mean and (sample) standard deviation.
+// summarise returns every eighth pixel, and each channel's mean and (sample) standard deviation.
 func summarise(v []float32, t compute.Tensor) (sparse, stats []float32) {
 	var means, deviations []float32
 	for c := range t.C {

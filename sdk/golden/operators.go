@@ -75,7 +75,7 @@ func operatorNamed(v *vectors, name string, circular bool, dev compute.Device) (
 	return measure.NewBlur(dev, s[1], s[2], s[3], kernel, border)
 }
 
-// kernel is a blur kernel of the file.
+// kernel returns a blur kernel of the file.
 func (v *vectors) kernel(name string) (measure.Kernel, error) {
 	values, err := v.values(name)
 	if err != nil {

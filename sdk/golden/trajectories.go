@@ -140,7 +140,7 @@ func replay(dir fs.FS, v *vectors, task, run string, dev compute.Device, judge f
 	return judge(&trajectory{solver, wrapped, want, len(r.initial), r.initial, s})
 }
 
-// before is the recorded state before step k, the first being 0.
+// before returns the recorded state before step k, the first being 0.
 func (t *trajectory) before(k int) []float32 {
 	if k == 0 {
 		return t.start
@@ -160,7 +160,7 @@ func (t *trajectory) step(k int, x []float32) (next []float32, e float64, err er
 	return next, relative(next, t.want[k*t.size:(k+1)*t.size]), err
 }
 
-// stepByStep is the largest error of a step that starts at the recorded state.
+// stepByStep returns the largest error of a step that starts at the recorded state.
 func (t *trajectory) stepByStep(ctx context.Context) (float64, error) {
 	worst := 0.0
 	for k := range steps {
@@ -208,7 +208,7 @@ func (t *trajectory) eitherSlope(k int, x []float32, e float64) (next []float32,
 	return t.step(k, x)
 }
 
-// free is the error of the last state of a run that starts at x_T. A run that misses its
+// free returns the error of the last state of a run that starts at x_T. A run that misses its
 // bound is taken once more with the slopes of the clamp at the recorded states: what
 // differs by rounding may lie on the other side of ±1.
 func (t *trajectory) free(ctx context.Context) (e float64, err error) {

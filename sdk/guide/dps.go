@@ -23,7 +23,7 @@ type DPS struct {
 	// of that norm. At 1 the bound is Polyak's step, where the linearised residual
 	// vanishes. 0 is the published method, without a bound; see [DPSFor].
 	Limit float64
-	// Copies > 0 is DPS+: the norm is averaged over so many copies of x̂0 with
+	// Copies > 0 is DPS+: the norm is averaged over this number of copies of x̂0 with
 	// 0.05·U[0, 1) added to every value. The published code takes 5.
 	Copies int
 	// Weights multiply ζ for each image; nil is 1. Under Poisson noise they are
@@ -31,7 +31,7 @@ type DPS struct {
 	Weights []float64
 }
 
-// DPSScale is the published ζ for 1000 steps, 0.5 for inpainting, 1 for phase retrieval
+// DPSScale returns the published ζ for 1000 steps, 0.5 for inpainting, 1 for phase retrieval
 // and 0.3 for everything else, carried over to another number of steps: ζ·1000/steps keeps the
 // guidance summed over a whole run the same.
 func DPSScale(task string, steps int) float64 {
@@ -111,7 +111,7 @@ func residualGradient(s *Step) (g compute.Tensor, norm []float64, err error) {
 	return g, norm, err
 }
 
-// averagedGradient is the gradient of ‖y − A x̂0‖₂, its norm, and the residual's, of
+// averagedGradient returns the gradient of ‖y − A x̂0‖₂, its norm, and the residual's, of
 // each image; averaged over noisy copies of x̂0, or without noise where copies is 0.
 // The copies' cotangents are summed before the one adjoint pass.
 func averagedGradient(s *Step, copies int) (g compute.Tensor, norm, residual []float64, err error) {

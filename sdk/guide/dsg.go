@@ -15,11 +15,11 @@ import (
 //
 // with DPS's g. The last step has no noise and stays unguided. On DDIM it needs η > 0.
 type DSG struct {
-	Interval int     // guide every so many steps, ≥ 1
+	Interval int     // guide every Interval-th step, ≥ 1
 	Rate     float64 // 0 (unguided) to 1 (steepest descent)
 }
 
-// DSGFor is the published interval and rate for a task and number of steps, those
+// DSGFor returns the published interval and rate for a task and number of steps, those
 // of the nearest count of 1000, 100 and 50.
 func DSGFor(task string, steps int) DSG {
 	sr := isSuperResolution(task)

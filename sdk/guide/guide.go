@@ -14,7 +14,7 @@ import (
 type Method interface {
 	// Name is short and stable: "dps".
 	Name() string
-	// Cost is what the step of that index asks of the network beyond its value.
+	// Cost returns what the step of that index asks of the network beyond its value.
 	Cost(s *diffusion.Schedule, index int) Cost
 	// Step writes s.Next, and the norm of the data guidance it added, per image, to
 	// s.Guidance.
@@ -31,7 +31,7 @@ type Cost struct {
 	Jet        bool // takes D²x̂0[w, w], w a combination of the Directions where there are any
 }
 
-// Passes is the cost in forwards.
+// Passes returns the cost in forwards.
 func (c Cost) Passes() int {
 	passes := c.Directions
 	if c.Adjoint {
@@ -99,7 +99,7 @@ type Step struct {
 	space *krylov.Space // of [Evidence], made at its first step
 }
 
-// Tensor is a scratch tensor of the method, made at the first call with that name
+// Tensor returns a scratch tensor of the method, made at the first call with that name
 // and shaped like like.
 func (s *Step) Tensor(name string, like compute.Tensor) compute.Tensor {
 	return s.Work.ScratchLike(name, like)

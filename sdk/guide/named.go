@@ -50,7 +50,7 @@ var Named = map[string]func(Settings) Method{
 	"unconditional": func(Settings) Method { return Unconditional{} },
 }
 
-// PublishedDDIM is the η of DDIM that a method was published on, nil for DDPM's chain.
+// PublishedDDIM returns the η of DDIM that a method was published on, nil for DDPM's chain.
 func PublishedDDIM(m Method) *float64 {
 	if p, ok := m.(PiGDM); ok && !p.GuidedMean {
 		one := 1.0

@@ -24,7 +24,7 @@ type PiGDM struct {
 	Curvature  Curvature
 }
 
-// PiGDMFor is the published form with the floor on σ_y that suits a task.
+// PiGDMFor returns the published form with the floor on σ_y that suits a task.
 func PiGDMFor(task string) PiGDM {
 	m := PiGDM{Scale: 1, MinSigmaY: 0.001}
 	if isSuperResolution(task) {

@@ -153,7 +153,7 @@ func (tr *trial) read(t testing.TB, x compute.Tensor) [][]float64 {
 	return out
 }
 
-// slope is the gradient at an image's x_t of a function of the exact p(x0|x_t), by
+// slope returns the gradient at an image's x_t of a function of the exact p(x0|x_t), by
 // central differences of order four.
 func (tr *trial) slope(t testing.TB, image int, f func(l *mixture.Local) float64) []float64 {
 	t.Helper()

@@ -131,7 +131,7 @@ func (j *Job) measure(m prior.Model, operators []measure.Operator) error {
 	return nil
 }
 
-// spaced is a name and a space, or nothing.
+// spaced returns a name and a space, or nothing.
 func spaced(name string) string {
 	if name == "" {
 		return ""
@@ -175,7 +175,7 @@ func (j *Job) Problem(m prior.Model) (p sdk.Problem, free func(), err error) {
 	return p, func() { release(operators) }, err
 }
 
-// problem is that of the images' operators.
+// problem returns that of the images' operators.
 func (j *Job) problem(m prior.Model, operators []measure.Operator) (p sdk.Problem, err error) {
 	p = sdk.Problem{Prior: m, N: len(j.Images)}
 	if len(operators) == 0 {

@@ -38,7 +38,7 @@ func (c *counter) Free(b compute.Buffer) {
 	c.Device.Free(b)
 }
 
-// network is the trained 16×16 network of the golden vectors.
+// network returns the trained 16×16 network of the golden vectors.
 func network(t testing.TB) (prior.Model, *counter) {
 	t.Helper()
 	const folder = "../../testdata/golden/tiny16/"
@@ -63,7 +63,7 @@ func image(number int) job.Image {
 	return i
 }
 
-// short is a spec of few steps.
+// short returns a spec of few steps.
 func short(task, method string) job.Spec {
 	s := job.Default()
 	s.Task, s.Method, s.Steps = task, method, 3

@@ -107,10 +107,10 @@ func wrong(field, format string, args ...any) error {
 	return &FieldError{field, fmt.Sprintf(format, args...)}
 }
 
-// Methods are the names of the methods, sorted.
+// Methods returns the names of the methods, sorted.
 func Methods() []string { return slices.Sorted(maps.Keys(guide.Named)) }
 
-// Options are the sampler's, for a model. Errors are a [FieldError] where a field is to
+// Options returns the sampler's, for a model. Errors are a [FieldError] where a field is to
 // blame.
 func (s Spec) Options(m prior.Model) (o sdk.Options, err error) {
 	if err := s.check(); err != nil {
@@ -180,7 +180,7 @@ func (s Spec) border() (compute.Border, error) {
 	return 0, fmt.Errorf("unknown border %q: reflect or circular", s.Border)
 }
 
-// Plan is what a run of n images takes, see [sdk.NewPlan].
+// Plan returns what a run of n images takes, see [sdk.NewPlan].
 func (s Spec) Plan(m prior.Model, n int) (sdk.Plan, error) {
 	o, err := s.Options(m)
 	if err != nil {
@@ -189,7 +189,7 @@ func (s Spec) Plan(m prior.Model, n int) (sdk.Plan, error) {
 	return sdk.NewPlan(m, o, n), nil
 }
 
-// Shape is that of the images that a job of the spec takes: the model's, or where they are
+// Shape returns that of the images that a job of the spec takes: the model's, or where they are
 // measurements the operator's.
 func (s Spec) Shape(m prior.Model) (c, h, w int, err error) {
 	c, h, w = m.Image()

@@ -23,16 +23,16 @@ type Level struct {
 	SigmaY   float64 // σ_y > 0, on images in [−1, 1]
 }
 
-// C is σ_t²/√ᾱ_t, the factor between J and the posterior covariance.
+// C returns σ_t²/√ᾱ_t, the factor between J and the posterior covariance.
 func (l Level) C() float64 { return (1 - l.AlphaBar) / math.Sqrt(l.AlphaBar) }
 
-// R2 is r² = 1 − ᾱ_t: the variance of the isotropic covariance that preconditions.
+// R2 returns r² = 1 − ᾱ_t: the variance of the isotropic covariance that preconditions.
 func (l Level) R2() float64 { return 1 - l.AlphaBar }
 
-// S2 is σ_y².
+// S2 returns σ_y².
 func (l Level) S2() float64 { return l.SigmaY * l.SigmaY }
 
-// floor is the eigenvalue of Ŝ that a direction without any posterior variance has. A
+// floor returns the eigenvalue of Ŝ that a direction without any posterior variance has. A
 // learned J is not positive, so an eigenvalue at or below it tells nothing and gets
 // weight zero.
 func (l Level) floor(op measure.Linear, image int) float64 {

@@ -6,7 +6,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-// NewBlur is the correlation of each channel of c×h×w images with a kernel; a
+// NewBlur returns the correlation of each channel of c×h×w images with a kernel; a
 // measurement has the image's shape. Power is exact for a kernel that is the
 // product of a column and a row (a Gaussian) with either border, and for any
 // kernel with a circular border. Otherwise it is the bound of [Power].

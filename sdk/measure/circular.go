@@ -44,7 +44,7 @@ func newCircular(b blur, kernel Kernel) *circular {
 	return o
 }
 
-// cosines are the n×n matrices of cos(2πij/n)/√n and sin(2πij/n)/√n.
+// cosines returns the n×n matrices of cos(2πij/n)/√n and sin(2πij/n)/√n.
 func cosines(n int) (c, s *mat.Dense) {
 	c, s = mat.NewDense(n, n, nil), mat.NewDense(n, n, nil)
 	for i := range n {

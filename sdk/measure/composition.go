@@ -79,7 +79,7 @@ func (o *composition) findMeasured() error {
 	return o.ws.Err()
 }
 
-// between is the scratch for n images after the inner operator.
+// between returns the scratch for n images after the inner operator.
 func (o *composition) between(n int) compute.Tensor {
 	c, h, w := o.inner.Out()
 	return o.ws.Scratch("between", n, c, h, w)

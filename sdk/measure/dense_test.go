@@ -25,7 +25,7 @@ func device(t *testing.T) compute.Device {
 
 func seeded() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
 
-// lopsided is a kernel that no product of a column and a row makes.
+// lopsided returns a kernel that no product of a column and a row makes.
 func lopsided(size int) measure.Kernel {
 	k := measure.Kernel{H: size, W: size, Weights: make([]float64, size*size)}
 	for i := range size {
@@ -35,7 +35,7 @@ func lopsided(size int) measure.Kernel {
 	return k
 }
 
-// operators are one of each kind, small enough for dense matrices. circular and
+// operators returns one of each kind, small enough for dense matrices. circular and
 // rectangular sizes, channels, and rows of zeros are among them.
 func operators(t *testing.T, dev compute.Device) map[string]measure.Linear {
 	t.Helper()
@@ -143,7 +143,7 @@ func random(dev compute.Device, rng *rand.Rand, n int, shape func() (c, h, w int
 	return t, values
 }
 
-// poisoned is a destination full of NaN.
+// poisoned returns a destination full of NaN.
 func poisoned(dev compute.Device, n int, shape func() (c, h, w int)) compute.Tensor {
 	c, h, w := shape()
 	values := make([]float32, n*c*h*w)
@@ -230,7 +230,7 @@ func (s spectrum) apply(f func(e float64) float64, z []float64) []float64 {
 	return out
 }
 
-// relative is ‖got − want‖/‖want‖.
+// relative returns ‖got − want‖/‖want‖.
 func relative(got, want []float64) float64 {
 	var diff, norm float64
 	for i := range want {

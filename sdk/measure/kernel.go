@@ -18,7 +18,7 @@ type Kernel struct {
 	Weights []float64
 }
 
-// GaussianKernel is the kernel of the papers' Gaussian blur task: a unit impulse
+// GaussianKernel returns the kernel of the papers' Gaussian blur task: a unit impulse
 // at the centre of size×size zeros, size odd, put through a Gaussian filter of
 // that standard deviation in pixels, truncated at 4 standard deviations. Its
 // weights sum to 1.
@@ -45,7 +45,7 @@ func GaussianKernel(size int, std float64) (Kernel, error) {
 	return kernel, nil
 }
 
-// gaussian is a Gaussian of that standard deviation in samples, truncated at 4
+// gaussian returns a Gaussian of that standard deviation in samples, truncated at 4
 // standard deviations, odd in length and of sum 1.
 func gaussian(std float64) []float64 {
 	radius := int(4*std + 0.5)
@@ -62,7 +62,7 @@ func gaussian(std float64) []float64 {
 	return filter
 }
 
-// NewKernel is a user's kernel of h×w weights, both odd, row-major, divided by
+// NewKernel returns a user's kernel of h×w weights, both odd, row-major, divided by
 // their sum, which must be positive; single weights may be negative.
 func NewKernel(h, w int, weights []float64) (Kernel, error) {
 	k := Kernel{H: h, W: w, Weights: slices.Clone(weights)}
@@ -143,7 +143,7 @@ func (k Kernel) factor() (column, row []float64, ok bool) {
 	return column, row, true
 }
 
-// correlation1D is the [n × n] matrix that correlates n samples with weights.
+// correlation1D returns the [n × n] matrix that correlates n samples with weights.
 func correlation1D(weights []float64, n int, border compute.Border) *mat.Dense {
 	m := mat.NewDense(n, n, nil)
 	for i := range n {

@@ -87,7 +87,7 @@ func (m *mask) LogDet(r2, s2 float64) float64 {
 	return float64(m.measured) * math.Log(bound(m, r2, s2))
 }
 
-// RandomMask is a mask for [NewMask] with ⌊fraction·h·w⌋ missing pixels, drawn
+// RandomMask returns a mask for [NewMask] with ⌊fraction·h·w⌋ missing pixels, drawn
 // without replacement. fraction is in [0, 1); 0.9 in the paper.
 func RandomMask(h, w int, fraction float64, rng *rand.Rand) ([]float32, error) {
 	if err := checkImage(1, h, w); err != nil {
@@ -105,7 +105,7 @@ func RandomMask(h, w int, fraction float64, rng *rand.Rand) ([]float32, error) {
 	return keep, nil
 }
 
-// BoxMask is a mask for [NewMask] that misses a box of size×size pixels, at a
+// BoxMask returns a mask for [NewMask] that misses a box of size×size pixels, at a
 // place uniform within a margin of 1/16 of the image: for 128 of 256 pixels, top
 // and left are in [16, 112).
 func BoxMask(h, w, size int, rng *rand.Rand) ([]float32, error) {

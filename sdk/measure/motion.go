@@ -12,7 +12,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-// MotionKernel is a random kernel of the papers' motion blur task: the trace of a
+// MotionKernel returns a random kernel of the papers' motion blur task: the trace of a
 // point that moves over size×size pixels, size odd. intensity is in [0, 1]: 0 is a
 // straight line, 1 the most winding, 0.5 the papers'. The weights are not negative
 // and sum to 1; they depend on what rng draws alone.
@@ -32,10 +32,10 @@ func MotionKernel(size int, intensity float64, rng *rand.Rand) (Kernel, error) {
 
 const maxMotion = 511
 
-// diagonal is that of the canvas, 2·size × 2·size, which lengths are relative to.
+// diagonal returns that of the canvas, 2·size × 2·size, which lengths are relative to.
 func diagonal(size int) float64 { return 2 * math.Sqrt2 * float64(size) }
 
-// motionPath is the path on the canvas, x + iy, in pixels.
+// motionPath returns the path on the canvas, x + iy, in pixels.
 func motionPath(size int, intensity float64, rng *rand.Rand) []complex128 {
 	const slack = 0.1 // keeps steps and turns from vanishing at either end of the intensities
 	uniform := func(a, b float64) float64 { return a + (b-a)*rng.Float64() }
@@ -94,7 +94,7 @@ func betaBelow(limit float64, rng *rand.Rand) float64 {
 	return -math.Expm1(math.Log1p(-(1-rng.Float64())*most) / 30)
 }
 
-// exposure is the kernel of a path on the canvas: a line without anti-aliasing,
+// exposure returns the kernel of a path on the canvas: a line without anti-aliasing,
 // int(diagonal/150) pixels wide and at least one (Pillow draws none of width 0), a
 // Gaussian blur of standard deviation int(diagonal/100), which is none below 36
 // pixels, a reduction by two with the Lanczos kernel of support 3, limited and
@@ -147,7 +147,7 @@ func draw(canvas *mat.Dense, path []complex128, width int) {
 
 func whole(p complex128) complex128 { return complex(math.Trunc(real(p)), math.Trunc(imag(p))) }
 
-// distance is that of a point from the segment ab.
+// distance returns that of a point from the segment ab.
 func distance(p, a, b complex128) float64 {
 	if a == b {
 		return cmplx.Abs(p - a)

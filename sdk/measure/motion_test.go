@@ -18,7 +18,7 @@ func motion(t *testing.T, size int, intensity float64, seed uint64) measure.Kern
 	return k
 }
 
-// largestPiece is the part of a kernel's weight that is connected, 8-neighbours,
+// largestPiece returns the part of a kernel's weight that is connected, 8-neighbours,
 // to its largest.
 func largestPiece(k measure.Kernel) float64 {
 	peak := 0
@@ -44,7 +44,7 @@ func largestPiece(k measure.Kernel) float64 {
 	return sum
 }
 
-// moments are a kernel's variances along its principal axes, the larger first.
+// moments returns a kernel's variances along its principal axes, the larger first.
 func moments(k measure.Kernel) (long, short float64) {
 	var mx, my, xx, xy, yy float64
 	for i, v := range k.Weights {

@@ -26,9 +26,9 @@ import (
 type Operator interface {
 	// Name is short and stable: "sr4".
 	Name() string
-	// In is the shape of an image.
+	// In returns the shape of an image.
 	In() (c, h, w int)
-	// Out is the shape of a measurement.
+	// Out returns the shape of a measurement.
 	Out() (c, h, w int)
 	// Apply computes dst = f(x). dst and x must not overlap.
 	Apply(dst, x compute.Tensor)
@@ -55,9 +55,9 @@ type Linear interface {
 	// Scale computes dst = factor·z on the measured coordinates and 0 elsewhere; dst may
 	// be z. A factor of 1 changes no measured value.
 	Scale(dst, z compute.Tensor, factor float64)
-	// Measured is the number m of measured coordinates, at most c·h·w of Out.
+	// Measured returns the number m of measured coordinates, at most c·h·w of Out.
 	Measured() int
-	// LargestEigenvalue is λ_max(A Aᵀ).
+	// LargestEigenvalue returns λ_max(A Aᵀ).
 	LargestEigenvalue() float64
 }
 
@@ -67,7 +67,7 @@ type Spectral interface {
 	Linear
 	// Power computes dst = P^p z as the function [Power] does, with A Aᵀ itself.
 	Power(dst, z compute.Tensor, r2, s2, p float64)
-	// LogDet is log det P on the measured coordinates of one image.
+	// LogDet returns log det P on the measured coordinates of one image.
 	LogDet(r2, s2 float64) float64
 }
 
@@ -103,7 +103,7 @@ func Power(op Linear, dst, z compute.Tensor, r2, s2, p float64) {
 	op.Scale(dst, z, math.Pow(bound(op, r2, s2), p))
 }
 
-// LogDet is log det P on the measured coordinates of one image, P as in [Power]. For the
+// LogDet returns log det P on the measured coordinates of one image, P as in [Power]. For the
 // images of a [NewPerImage] operator take [Of].
 func LogDet(op Linear, r2, s2 float64) float64 {
 	if a, ok := op.(Spectral); ok {
@@ -140,7 +140,7 @@ func Lift(op Linear, dst, y compute.Tensor) bool {
 	return ok
 }
 
-// bound is the eigenvalue of (r² λ_max + s²) I.
+// bound returns the eigenvalue of (r² λ_max + s²) I.
 func bound(op Linear, r2, s2 float64) float64 {
 	largest := op.LargestEigenvalue()
 	return r2*largest + floor(r2, s2, largest)
@@ -159,14 +159,14 @@ func (s *shape) Name() string       { return s.name }
 func (s *shape) In() (c, h, w int)  { return s.in[0], s.in[1], s.in[2] }
 func (s *shape) Out() (c, h, w int) { return s.out[0], s.out[1], s.out[2] }
 
-// shapesOf are an operator's In and Out.
+// shapesOf returns an operator's In and Out.
 func shapesOf(op Operator) (in, out [3]int) {
 	in[0], in[1], in[2] = op.In()
 	out[0], out[1], out[2] = op.Out()
 	return in, out
 }
 
-// checkImage is an error where c×h×w is no shape of an image.
+// checkImage returns an error where c×h×w is no shape of an image.
 func checkImage(c, h, w int) error {
 	if c < 1 || h < 1 || w < 1 {
 		return fmt.Errorf("images of %d×%d×%d, at least 1×1×1 is wanted", c, h, w)

@@ -6,7 +6,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-// NewPerImage is an operator for batches whose images were measured differently,
+// NewPerImage returns an operator for batches whose images were measured differently,
 // each with its own mask or kernel: image n of a batch has operators[n mod B].
 // The operators take images of one shape to measurements of one shape; all are linear or
 // all are differentiable. Closing it closes them; so does a failure.

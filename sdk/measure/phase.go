@@ -27,7 +27,7 @@ type phase struct {
 // fourierAxis are the matrices of one axis: cos, sin and −sin, and their transposes.
 type fourierAxis struct{ cos, sin, minus, cosT, sinT, minusT compute.Tensor }
 
-// NewPhaseRetrieval is the Fourier magnitude of c×h×w images padded with zeros on
+// NewPhaseRetrieval returns the Fourier magnitude of c×h×w images padded with zeros on
 // every side to oversample/8 of their size: f(x) = |F(pad x)| of each channel, F
 // orthonormal with the zero frequency at the centre. oversample is above 0 and at
 // most 8, 2 in the DPS paper (Chung et al. 2023): 256 pixels are padded to 384.
@@ -51,7 +51,7 @@ func NewPhaseRetrieval(dev compute.Device, c, h, w int, oversample float64) (Dif
 	return p, nil
 }
 
-// padded is the length of n samples and the zeros on both sides.
+// padded returns the length of n samples and the zeros on both sides.
 func padded(n int, oversample float64) int { return n + 2*int(oversample/8*float64(n)) }
 
 // axis makes the matrices of n frequencies of samples.

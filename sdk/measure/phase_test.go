@@ -13,7 +13,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 )
 
-// magnitudes is the reference's way, in float64: pad with zeros, shift, transform,
+// magnitudes returns the reference's way, in float64: pad with zeros, shift, transform,
 // shift back, orthonormal, absolute value; of images h×w with pads at each side.
 func magnitudes(x []float64, h, w, padY, padX int) []float64 {
 	outH, outW := h+2*padY, w+2*padX

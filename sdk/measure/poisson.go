@@ -53,7 +53,7 @@ func PoissonMeasure(dev compute.Device, op Linear, x []float32, rate float64, rn
 	return compute.ToHost(dev, y)
 }
 
-// PoissonWeight is what the gradient of DPS is multiplied by under Poisson noise.
+// PoissonWeight returns what the gradient of DPS is multiplied by under Poisson noise.
 // Its misfit is then mean_i(‖r‖/|y_i|) = ‖r‖·mean_i(1/|y_i|) with r = y − A x̂0, one
 // norm over all of an image and y given, so that the gradient is that of ‖r‖ times
 // the mean of 1/|y_i|, returned here for the measurement y of one image.

@@ -159,7 +159,7 @@ func (s *separable) LogDet(r2, s2 float64) float64 {
 	return logDet(s.in[0], s.values, r2, floor(r2, s2, s.largest))
 }
 
-// logDet is Σ log(r² e + s²) over the eigenvalues of each of the channels.
+// logDet returns Σ log(r² e + s²) over the eigenvalues of each of the channels.
 func logDet(channels int, eigen []float64, r2, s2 float64) float64 {
 	sum := 0.0
 	for _, e := range eigen {

@@ -103,7 +103,7 @@ func conjugateGradients(ws *compute.Workspace, op Linear, dst, y compute.Tensor,
 	return nil
 }
 
-// relativeResidual is the largest ‖r‖/‖y‖ of the images, from the squares.
+// relativeResidual returns the largest ‖r‖/‖y‖ of the images, from the squares.
 func relativeResidual(rr, start []float64) float64 {
 	worst := 0.0
 	for i, v := range rr {
@@ -114,7 +114,7 @@ func relativeResidual(rr, start []float64) float64 {
 	return worst
 }
 
-// powerIteration is λ_max(A Aᵀ) to about 1e-3 and from below, from one image and
+// powerIteration returns λ_max(A Aᵀ) to about 1e-3 and from below, from one image and
 // one measurement of those shapes: the operator's, or with one channel where it
 // treats all alike.
 func powerIteration(op Linear, ws *compute.Workspace, in, out [3]int) (float64, error) {

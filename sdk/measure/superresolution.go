@@ -15,14 +15,14 @@ type reduced struct {
 	upY, upX compute.Tensor // nearest neighbour: 1 where row/factor is the column
 }
 
-// NewSuperResolution is the reduction of c×h×w images by a factor ≥ 2 that divides
+// NewSuperResolution returns the reduction of c×h×w images by a factor ≥ 2 that divides
 // h and w: bicubic (a = −½) with anti-aliasing and a symmetric border, as MATLAB's
 // imresize and the papers' super-resolution task.
 func NewSuperResolution(dev compute.Device, c, h, w, factor int) (Linear, error) {
 	return newReduced("sr", dev, c, h, w, factor, bicubic)
 }
 
-// NewPool is the reduction of c×h×w images by a factor ≥ 2 that divides h and w,
+// NewPool returns the reduction of c×h×w images by a factor ≥ 2 that divides h and w,
 // each value the mean of factor×factor pixels. A Aᵀ is I/factor².
 func NewPool(dev compute.Device, c, h, w, factor int) (Linear, error) {
 	return newReduced("pool", dev, c, h, w, factor, means)
@@ -48,13 +48,13 @@ func (s *reduced) Lift(dst, y compute.Tensor) {
 	s.dev.Separable(dst, y, s.upY, s.upX, false)
 }
 
-// bicubic is the [n/f × n] matrix of the bicubic reduction by f.
+// bicubic returns the [n/f × n] matrix of the bicubic reduction by f.
 func bicubic(n, f int) *mat.Dense { return reduction(n, f, 2, keys) }
 
-// means is the [n/f × n] matrix of the means of f values.
+// means returns the [n/f × n] matrix of the means of f values.
 func means(n, f int) *mat.Dense { return reduction(n, f, 1, box) }
 
-// reduction is the [n/f × n] matrix of the reduction by f. Output o is centred at
+// reduction returns the [n/f × n] matrix of the reduction by f. Output o is centred at
 // (o + ½)f − ½ and weighs the inputs around it by a kernel, zero beyond ±support,
 // stretched f times; beyond its edge the image is mirrored between samples
 // (−1 → 0, −2 → 1).
@@ -85,7 +85,7 @@ func box(x float64) float64 {
 	return 0
 }
 
-// keys is the cubic convolution kernel with a = −½ (Keys 1981).
+// keys returns the cubic convolution kernel with a = −½ (Keys 1981).
 func keys(x float64) float64 {
 	x = math.Abs(x)
 	switch {
@@ -97,7 +97,7 @@ func keys(x float64) float64 {
 	return 0
 }
 
-// mirrored is the index that half-sample symmetry puts at i: −1 is 0, n is n − 1.
+// mirrored returns the index that half-sample symmetry puts at i: −1 is 0, n is n − 1.
 func mirrored(i, n int) int {
 	i = ((i % (2 * n)) + 2*n) % (2 * n)
 	if i >= n {
@@ -106,7 +106,7 @@ func mirrored(i, n int) int {
 	return i
 }
 
-// nearest is the [n × n/f] matrix that repeats every sample f times.
+// nearest returns the [n × n/f] matrix that repeats every sample f times.
 func nearest(n, f int) *mat.Dense {
 	m := mat.NewDense(n, n/f, nil)
 	for i := range n {

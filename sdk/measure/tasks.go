@@ -97,7 +97,7 @@ var Tasks = []Task{
 		}},
 }
 
-// TaskNames are the names of Tasks, in their order.
+// TaskNames returns the names of Tasks, in their order.
 func TaskNames() []string {
 	names := make([]string, len(Tasks))
 	for i, t := range Tasks {

@@ -20,7 +20,7 @@ const FewestImages = 6
 // It returns the mean of a−b and the 95 % percentile bootstrap interval of that
 // mean (Efron & Tibshirani 1993, ch. 13), images being resampled. Positive means
 // that a is larger; an interval that holds 0 means that the difference may be
-// chance. 10 000 resamples settle the interval's ends to about 1 % of its width.
+// chance. 10 000 resamples fix the interval's ends to about 1 % of its width.
 //
 // The same seed gives the same interval. One pair has no interval: its ends are NaN.
 // An interval of fewer than [FewestImages] can leave 0 out by chance alone. An infinite value (PSNR of identical images) is an error.
@@ -48,7 +48,7 @@ func PairedBootstrap(a, b []float64, resamples int, seed uint64) (mean, lo, hi f
 	return stat.Mean(diff, nil), lo, hi, nil
 }
 
-// bootstrap is the 95 % percentile interval of a statistic of n images. statistic
+// bootstrap returns the 95 % percentile interval of a statistic of n images. statistic
 // computes it on a resample, of which it draws n images with image. One image has no
 // interval: all its resamples are alike.
 func bootstrap(n, resamples int, seed uint64, statistic func(image func() int) float64) (lo, hi float64, err error) {

@@ -9,7 +9,7 @@ import (
 // equal images, larger for less similar ones. [SquaredError] and LPIPS are such.
 type Distance func(x, y []float32, n, c, h, w int) ([]float64, error)
 
-// SquaredError is the mean squared error of each image of x against y, both
+// SquaredError returns the mean squared error of each image of x against y, both
 // [N,C,H,W] on [0, 1].
 func SquaredError[F Float](x, y []F, n, c, h, w int) ([]float64, error) {
 	size, err := batch("squared error", x, y, n, c, h, w)

@@ -42,7 +42,7 @@ func batch[F Float](what string, x, y []F, n, c, h, w int) (int, error) {
 	return size, nil
 }
 
-// PSNR is the peak signal-to-noise ratio in dB of each image of x against y, both
+// PSNR returns the peak signal-to-noise ratio in dB of each image of x against y, both
 // [N,C,H,W] on [0, 1]: 10 log₁₀(1/MSE), the mean squared error taken over C, H, W.
 //
 // Identical images have PSNR +Inf. Print it as "∞", and note that JSON cannot

@@ -28,7 +28,7 @@ var ssimTaps = func() (taps [ssimWindow]float64) {
 	return taps
 }()
 
-// SSIM is the structural similarity of each image of x to y, both [N,C,H,W] on
+// SSIM returns the structural similarity of each image of x to y, both [N,C,H,W] on
 // [0, 1] (Wang et al. 2004, eq. 13): Gaussian window 11×11 with σ 1.5, K₁ 0.01, K₂
 // 0.03, data range 1, over the positions where the window lies within the image,
 // mean over positions and channels. It is 1 for identical images and can be
@@ -66,7 +66,7 @@ func newMoments(h, w int) (m moments) {
 	return m
 }
 
-// ssimPlane is the mean SSIM of one channel.
+// ssimPlane returns the mean SSIM of one channel.
 func ssimPlane[F Float](rows moments, x, y []F, h, w int) float64 {
 	vw, vh := w-ssimWindow+1, h-ssimWindow+1 // the valid region
 	for r := range h {

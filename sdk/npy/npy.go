@@ -51,7 +51,7 @@ var numbers = map[string]number{
 	"b1": {1, func(p []byte, _ binary.ByteOrder) float64 { return float64(p[0]) }},
 }
 
-// half is the value of an IEEE 754 half-precision number.
+// half returns the value of an IEEE 754 half-precision number.
 func half(bits uint16) float64 {
 	sign, exponent, fraction := 1-2*float64(bits>>15), int(bits>>10&31), float64(bits&1023)
 	switch {

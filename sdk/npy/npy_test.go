@@ -12,7 +12,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/npy"
 )
 
-// file is an array file of that type, order and shape.
+// file returns an array file of that type, order and shape.
 func file(kind, fortran, shape string, data any, order binary.ByteOrder) []byte {
 	header := fmt.Sprintf("{'descr': '%s', 'fortran_order': %s, 'shape': %s, }\n", kind, fortran, shape)
 	var out bytes.Buffer

@@ -74,7 +74,7 @@ func Decode(r io.Reader, name string) (Image, error) {
 	return m, nil
 }
 
-// unreadable is the error for a picture with a known format and a fault within.
+// unreadable returns the error for a picture with a known format and a fault within.
 func unreadable(name, format string, err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		err = errors.New("cut short")

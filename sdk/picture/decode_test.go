@@ -42,7 +42,7 @@ func quadrants() *image.RGBA {
 	return p
 }
 
-// corners are the colours of the four quadrants, as three letters of 0 and 1.
+// corners returns the colours of the four quadrants, as three letters of 0 and 1.
 func corners(m picture.Image) (out [4]string) {
 	for k, at := range [4][2]int{{1, 1}, {1, m.W - 2}, {m.H - 2, 1}, {m.H - 2, m.W - 2}} {
 		for c := range 3 {
@@ -62,7 +62,7 @@ func encoded(t *testing.T, encode func(io.Writer, image.Image) error) []byte {
 	return b.Bytes()
 }
 
-// files is the same picture in every format that can be written here.
+// files returns the same picture in every format that can be written here.
 func files(t *testing.T) map[string][]byte {
 	return map[string][]byte{
 		"a.png":  encoded(t, png.Encode),

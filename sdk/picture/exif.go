@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 )
 
-// orientation is the EXIF orientation, 1 … 8, of a JPEG file's beginning; 1, as
+// orientation returns the EXIF orientation, 1 … 8, of a JPEG file's beginning; 1, as
 // stored, where it says nothing that can be understood.
 func orientation(jpeg []byte) int {
 	const app1, startOfScan = 0xe1, 0xda

@@ -97,7 +97,7 @@ func (g Grid) Draw() (*image.RGBA, error) {
 	return out, nil
 }
 
-// after is a size with a gap after it, or nothing.
+// after returns a size with a gap after it, or nothing.
 func after(size, gap int) int {
 	if size == 0 {
 		return 0

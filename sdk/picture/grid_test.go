@@ -25,7 +25,7 @@ func find(p *image.RGBA, c color.RGBA) (count int, box image.Rectangle) {
 	return count, box
 }
 
-// cellColour is one that text does not have.
+// cellColour returns one that text does not have.
 func cellColour(i, j int) color.RGBA { return color.RGBA{uint8(60 + 40*i), 20, uint8(80 + 40*j), 255} }
 
 func colourImage(h, w int, c color.RGBA) picture.Image {

@@ -50,7 +50,7 @@ func level(x float32, top float64) float64 {
 	return min(max(math.Floor((float64(x)+1)*top/2+.5), 0), top)
 }
 
-// RGBA is the image as an 8-bit picture, rounded to the nearest and clamped. A
+// RGBA returns the image as an 8-bit picture, rounded to the nearest and clamped. A
 // value that is not finite is an error.
 func (m Image) RGBA() (*image.RGBA, error) {
 	if err := m.check(); err != nil {

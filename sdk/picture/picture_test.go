@@ -26,7 +26,7 @@ func randomImage(seed uint64, c, h, w int) picture.Image {
 	return m
 }
 
-// flat is an image of one colour.
+// flat returns an image of one colour.
 func flat(h, w int, rgb ...float32) picture.Image {
 	m := picture.Image{C: len(rgb), H: h, W: w}
 	for _, v := range rgb {

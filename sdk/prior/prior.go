@@ -10,13 +10,13 @@ import "github.com/cmi-diffusion/cmi/sdk/compute"
 
 // Model predicts the noise in x_t = √ᾱ_t x0 + √(1−ᾱ_t) n.
 type Model interface {
-	// Image is the size of the images that the model describes.
+	// Image returns the size of the images that the model describes.
 	Image() (channels, height, width int)
 	// LearnedVariance says whether the output holds, after the channels of ε, as
 	// many channels that interpolate the reverse step's log-variance (Nichol &
 	// Dhariwal 2021).
 	LearnedVariance() bool
-	// Steps is the number of training steps T; timesteps are 0 … T−1.
+	// Steps returns the number of training steps T; timesteps are 0 … T−1.
 	Steps() int
 	// Device is where tensors passed to the model live.
 	Device() compute.Device
@@ -30,7 +30,7 @@ type Model interface {
 // MemoryEstimator is a [Model] that knows its memory before it runs.
 type MemoryEstimator interface {
 	// EstimateMemory returns the bytes of device memory that the model takes, beyond what
-	// it has now, for those passes at a batch of so many images, negative where it frees
+	// it has now, for those passes at a batch of images, negative where it frees
 	// some; largest is those of one array.
 	EstimateMemory(images int, p compute.Passes) (total, largest int64)
 }
@@ -39,7 +39,7 @@ type MemoryEstimator interface {
 // Directions hold D·N images: image i is a direction at the point's image i mod N.
 // Results are owned by the point and valid until its next call of the same method.
 type Point interface {
-	// Out is the output [N,C',H,W]: ε, then variance channels if there are any.
+	// Out returns the output [N,C',H,W]: ε, then variance channels if there are any.
 	Out() compute.Tensor
 	// VJP is Jᵀu with u [N,C',H,W] over all output channels. Cost 1 F.
 	VJP(u compute.Tensor) (compute.Tensor, error)

@@ -23,9 +23,9 @@ type Denoiser interface {
 	SecondAlong(v compute.Tensor, coef [][]float64) (compute.Tensor, error)
 }
 
-// SecondPasses is the cost, in forwards, of the second derivative along a combination of
-// so many directions of [Denoiser.JVPCached] with a model that has a [TangentCache], or
-// along a direction of its own where directions is 0.
+// SecondPasses returns the cost, in forwards, of the second derivative along a combination
+// of directions of [Denoiser.JVPCached] with a model that has a [TangentCache], or along a
+// direction of its own where directions is 0.
 func SecondPasses(directions int) int {
 	if directions > 0 {
 		return 1
@@ -48,7 +48,7 @@ type Tweedie struct {
 	results   *compute.Workspace
 }
 
-// NewTweedie is the Tweedie mean of a model. The model stays the caller's.
+// NewTweedie returns the Tweedie mean of a model. The model stays the caller's.
 func NewTweedie(m Model) *Tweedie {
 	return &Tweedie{model: m, results: compute.NewWorkspace(m.Device())}
 }

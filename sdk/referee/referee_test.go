@@ -24,7 +24,7 @@ func device(t testing.TB) compute.Device {
 	return dev
 }
 
-// small is the setting in which the depth of the solver is judged, with fewer
+// small returns the setting in which the depth of the solver is judged, with fewer
 // problems and samples.
 func small(problems, samples int) referee.Setting {
 	s := referee.Depths().Setting
@@ -41,7 +41,7 @@ func judge(t *testing.T, s referee.Setting, arms ...referee.Arm) []referee.Verdi
 	return v
 }
 
-// helps is the claim of this repository, in small: with the term, the samples are at
+// helps returns the claim of this repository, in small: with the term, the samples are at
 // least 20 % nearer to the posterior, and to the truth.
 func helps(without, with referee.Verdict) bool {
 	return referee.Mean(with.Distance) < 0.8*referee.Mean(without.Distance) &&
@@ -77,7 +77,7 @@ func TestWholeEvidence(t *testing.T) {
 	assert.Less(t, d, 0.3*referee.Mean(v[0].Distance))
 }
 
-// self is the distance between two sets of exact posterior samples: what a perfect
+// self returns the distance between two sets of exact posterior samples: what a perfect
 // sampler would get.
 func self(t *testing.T, s referee.Setting) float64 {
 	t.Helper()

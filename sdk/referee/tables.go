@@ -15,12 +15,12 @@ type Table struct {
 	Arms []Arm
 }
 
-// Term is the information term as it is judged: no window, no trust radius.
+// Term returns the information term as it is judged: no window, no trust radius.
 func Term(eta float64, w cmi.Weighting, e cmi.Estimator, k int) *cmi.Options {
 	return &cmi.Options{Eta: eta, Weighting: w, Estimator: e, Probes: 1, Lanczos: k, MaxAlphaBar: 1, Every: 1}
 }
 
-// trace is the term by the exact trace, β weighting.
+// trace returns the term by the exact trace, β weighting.
 func trace(eta float64) *cmi.Options { return Term(eta, cmi.Beta, cmi.Trace, 0) }
 
 var dps = guide.DPS{Scale: 0.3}

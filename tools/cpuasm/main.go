@@ -70,14 +70,14 @@ func (v *isa) zero() reg.VecVirtual {
 	return r
 }
 
-// broadcast is a parameter or other 32-bit value in all lanes.
+// broadcast returns a parameter or other 32-bit value in all lanes.
 func (v *isa) broadcast(m Op) reg.VecVirtual {
 	r := v.vec()
 	VBROADCASTSS(m, r)
 	return r
 }
 
-// param is a scalar parameter in all lanes.
+// param returns a scalar parameter in all lanes.
 func (v *isa) param(name string) reg.VecVirtual {
 	x := XMM()
 	Load(Param(name), x)
@@ -87,7 +87,7 @@ func (v *isa) param(name string) reg.VecVirtual {
 // mask selects the first lanes; nil selects all.
 type mask struct{ r reg.Register }
 
-// rest is the mask of n lanes, n below the width.
+// rest returns the mask of n lanes, n below the width.
 func (v *isa) rest(n reg.GPVirtual) *mask {
 	if v.wide() {
 		ones, k := GP32(), K()

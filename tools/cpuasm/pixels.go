@@ -8,7 +8,7 @@ import (
 
 // How rows of pixels become vectors of tiles' columns, and back.
 
-// runs is how many runs of 4·size pixels make a vector of tiles.
+// runs returns how many runs of 4·size pixels make a vector of tiles.
 func (v *isa) runs() int { return v.lanes / 4 }
 
 // pieces gives the operands of the four vectors of pixels of tiles of size 4.

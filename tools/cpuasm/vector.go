@@ -134,7 +134,7 @@ func (v *isa) panel() {
 	finish()
 }
 
-// horizontal is the sum of all lanes.
+// horizontal returns the sum of all lanes.
 func (v *isa) horizontal(r reg.VecVirtual) reg.VecVirtual {
 	y := YMM()
 	if v.wide() {

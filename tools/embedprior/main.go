@@ -59,7 +59,7 @@ func run(in, out string) error {
 	return nil
 }
 
-// convert is the F16 file of a checkpoint. A configuration that the checkpoint
+// convert returns the F16 file of a checkpoint. A configuration that the checkpoint
 // contradicts is an error.
 func convert(from checkpoint.Source) ([]byte, error) {
 	metadata := from.Metadata()

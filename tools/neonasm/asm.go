@@ -116,11 +116,11 @@ func (a *asm) label(name string) { fmt.Fprintf(&a.text, "%s:\n", name) }
 
 func (a *asm) ret() { a.text.WriteString("\tRET\n") }
 
-// imm is an immediate operand, mem an address, post one that is advanced after use.
+// imm returns an immediate operand, mem an address, post one that is advanced after use.
 func imm(n int) string          { return fmt.Sprintf("$%d", n) }
 func mem(base gp, d int) string { return fmt.Sprintf("%d(%v)", d, base) }
 
-// scaled is a register times 4, as an offset of float32 values.
+// scaled returns a register times 4, as an offset of float32 values.
 func scaled(r gp) string { return fmt.Sprintf("%v<<2", r) }
 
 func (a *asm) gp() gp {
@@ -129,7 +129,7 @@ func (a *asm) gp() gp {
 	return r
 }
 
-// arg is a parameter in a register.
+// arg returns a parameter in a register.
 func (a *asm) arg(name string) gp {
 	p, ok := a.params[name]
 	if !ok {

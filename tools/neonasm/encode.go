@@ -57,7 +57,7 @@ func (a *asm) fmlsLane(d, x vecs, l lane) { a.byLane(0x4f805000, "fmls", d, x, l
 // fone is 1 in all lanes.
 func (a *asm) fone(d vec) { a.word(0x4f03f600|uint32(d), "fmov v%d.4s, #1.0", d) }
 
-// faddp is the sums of neighbours, of x and then of y.
+// faddp returns the sums of neighbours, of x and then of y.
 func (a *asm) faddp(d, x, y vec) { a.binary(0x6e20d400, "faddp", vecs{d}, vecs{x}, vecs{y}) }
 
 // first keeps the first lane and zeroes the others.
@@ -69,7 +69,7 @@ func (a *asm) first(d vec) { a.op("FMOVS", d.f(), d.f()) }
 func (a *asm) fmla(d, x, y vecs) { a.lanes("VFMLA", d, x, y) }
 func (a *asm) fmls(d, x, y vecs) { a.lanes("VFMLS", d, x, y) }
 
-// add is the sum of integers.
+// add returns the sum of integers.
 func (a *asm) add(d, x, y vecs) { a.lanes("VADD", d, x, y) }
 
 func (a *asm) lanes(name string, d, x, y vecs) {

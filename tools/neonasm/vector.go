@@ -39,7 +39,7 @@ func (a *asm) reductions() {
 	})
 }
 
-// broadcast is a float32 parameter in all lanes.
+// broadcast returns a float32 parameter in all lanes.
 func (a *asm) broadcast(name string) vec {
 	v := a.vec()
 	a.op("FMOVS", fmt.Sprintf("%s+%d(FP)", name, a.params[name].offset), v.f())

@@ -126,7 +126,7 @@ func (a *asm) interleaved(v vecs, p gp, store bool) {
 	}
 }
 
-// cut is the side columns of a row of pixels of a run: size of them by their
+// cut returns the side columns of a row of pixels of a run: size of them by their
 // place in a tile, then the first two of the next tile.
 func (a *asm) cut(f transform, p gp) []vecs {
 	v, next := a.vecs(f.size), a.vecs(3)
@@ -138,7 +138,7 @@ func (a *asm) cut(f transform, p gp) []vecs {
 	return append(split(v), split(next[:2])...)
 }
 
-// fetch is the values of a tile's row or column in the scratch of a run.
+// fetch returns the values of a tile's row or column in the scratch of a run.
 func (a *asm) fetch(tmp gp, n, first, step int) []vecs {
 	v := a.vecs(n)
 	for i, r := range v {

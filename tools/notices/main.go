@@ -59,7 +59,7 @@ func modules(builds [][2]string) ([][3]string, error) {
 
 var licenceFile = regexp.MustCompile(`(?i)^((third_party_)?licen[cs]es?|copying|notice|patents)([-.].*)?$|^ftl\.txt$`)
 
-// text is what a module's folder says of its licence, folders of licences included.
+// text returns what a module's folder says of its licence, folders of licences included.
 func text(dir string) (string, error) {
 	var all strings.Builder
 	err := filepath.WalkDir(dir, func(path string, f fs.DirEntry, err error) error {

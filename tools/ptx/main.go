@@ -78,7 +78,7 @@ func compileAll(o options) (map[string]string, error) {
 	return all, nil
 }
 
-// existing are the PTX files that are there.
+// existing returns the PTX files that are there.
 func existing(o options) ([]string, error) { return fs.Glob(os.DirFS(o.out), "*"+ptx.Suffix) }
 
 func build(o options) error {

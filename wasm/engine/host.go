@@ -47,7 +47,7 @@ func (h host) breathe() {
 	<-h.woken
 }
 
-// openDevice is the GPU that the page has opened, or the processor.
+// openDevice returns the GPU that the page has opened, or the processor.
 func (h host) openDevice() (compute.Device, error) {
 	if gpu := h.Get("gpu"); gpu.Truthy() {
 		precision, err := wgsl.ParsePrecision(gpu.Get("info").Get("precision").String())
@@ -101,7 +101,7 @@ func floatsOf(array js.Value) []float32 {
 	return out
 }
 
-// float32Array is a copy of values for JavaScript.
+// float32Array returns a copy of values for JavaScript.
 func float32Array(values []float32) js.Value {
 	out := js.Global().Get("Float32Array").New(len(values))
 	if len(values) > 0 {
@@ -111,7 +111,7 @@ func float32Array(values []float32) js.Value {
 	return out
 }
 
-// uint8Array is a copy of bytes for JavaScript.
+// uint8Array returns a copy of bytes for JavaScript.
 func uint8Array(values []byte) js.Value {
 	out := js.Global().Get("Uint8Array").New(len(values))
 	js.CopyBytesToJS(out, values)

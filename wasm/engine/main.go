@@ -59,13 +59,13 @@ func main() {
 	select {}
 }
 
-// about is a device as engine.ts reads it.
+// about returns a device as engine.ts reads it.
 func about(d compute.Device) map[string]any {
 	info := d.Info()
 	return map[string]any{"device": info.Name, "description": info.Description, "software": info.Software}
 }
 
-// answer runs a call and settles its promise.
+// answer runs a call and resolves or rejects its promise.
 func (e *engine) answer(f func(context.Context, *engine, []js.Value) (any, error), resolve, reject js.Value, args []js.Value) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -114,7 +114,7 @@ type (
 func (e badInput) Unwrap() error { return e.error }
 func (e badModel) Unwrap() error { return e.error }
 
-// failure is an error as engine.ts reads it.
+// failure returns an error as engine.ts reads it.
 func failure(err error) map[string]any {
 	return map[string]any{"code": code(err), "message": err.Error()}
 }

@@ -43,7 +43,7 @@ func loadModel(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	}, e.dev.Sync()
 }
 
-// open is the [sdk.Opener] of the model's place.
+// open returns the [sdk.Opener] of the model's place.
 func (m *model) open(_ context.Context, loss sdk.Loss) (prior.Model, func(), error) {
 	if loss.Cause != nil {
 		if err := m.e.move(loss); err != nil {
@@ -83,7 +83,7 @@ func (e *engine) loaded(ctx context.Context) (*sdk.Place, error) {
 	return m.place, err
 }
 
-// refused is an error as bad input, unless it is of another kind or the device has
+// refused returns an error as bad input, unless it is of another kind or the device has
 // failed.
 func (e *engine) refused(err error) error {
 	if err == nil || code(err) != "INTERNAL" || e.dev.Sync() != nil {

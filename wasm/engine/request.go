@@ -62,7 +62,7 @@ func (r *request) arrays(mask, kernel js.Value) error {
 	return nil
 }
 
-// image is the request's pixels.
+// image returns the request's pixels.
 func (r *request) image(m prior.Model, pixels js.Value) (job.Image, error) {
 	c, h, w, err := r.Shape(m)
 	if err != nil {
@@ -111,5 +111,5 @@ func planes(pixels js.Value, c, plane int) ([]float32, error) {
 	return x, nil
 }
 
-// level is a byte's value as package picture has it.
+// level returns a byte's value as package picture has it.
 func level(v float64) float32 { return float32(v/127.5 - 1) }

@@ -65,7 +65,7 @@ func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	return result, nil
 }
 
-// step is a step's report for JavaScript.
+// step returns a step's report for JavaScript.
 func step(p sdk.Progress, total, previewEvery int) map[string]any {
 	out := map[string]any{
 		"step": p.Step, "steps": p.Steps, "passes": p.Passes, "totalPasses": max(total, p.Passes),

@@ -18,7 +18,7 @@ var schemes = [2]scheme{
 	{size: 2, points: 16, run: 8, cell: 64, most: 2048, cost: 100},
 }
 
-// schemeFor is the fastest scheme for one image: it does not depend on their
+// schemeFor returns the fastest scheme for one image: it does not depend on their
 // number, so that an image's result does not.
 func schemeFor(in, out, h, w int) int {
 	out = ceil(out, 8) * 8
@@ -88,7 +88,7 @@ func (d *Device) PrepareConv(shape compute.ConvShape, weight, bias []float32) (c
 	return w, d.Err()
 }
 
-// panels is the values of panels of that shape.
+// panels returns the values of panels of that shape.
 func panels(out, in, kernel int) int { return ceil(out, 4) * 4 * in * kernel * kernel }
 
 // now runs a command before those that are queued.

@@ -45,7 +45,7 @@ type address uint32
 // queueWords bounds the commands that are queued.
 const queueWords = 1 << 14
 
-// New is the device; description says how many threads the host has started, limit
+// New returns the device; description says how many threads the host has started, limit
 // how many bytes the module's memory may grow to.
 func New(description string, limit int64) (*Device, error) {
 	d := &Device{

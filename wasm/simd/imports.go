@@ -20,7 +20,7 @@ func allocBytes(bytes uint32) uint32
 //go:wasmimport cmi free
 func freeBytes(at address) int32
 
-// heldBytes is what is allocated.
+// heldBytes returns what is allocated.
 //
 //go:wasmimport cmi held
 func heldBytes() uint32

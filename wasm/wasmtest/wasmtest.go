@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Root is a path in the repository, as seen from the package under test.
+// Root returns a path in the repository, as seen from the package under test.
 func Root(t testing.TB, path string) string {
 	for up := "."; ; up = filepath.Join(up, "..") {
 		if _, err := os.Stat(filepath.Join(up, "go.mod")); err == nil {
@@ -51,7 +51,7 @@ func NeedsChromium(t testing.TB) {
 	}
 }
 
-// browser is the same choice as in wasm/test/support/browser.mjs.
+// browser returns the same choice as in wasm/test/support/browser.mjs.
 func browser() string {
 	for _, path := range []string{os.Getenv("CHROMIUM"), "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"} {
 		if _, err := os.Stat(path); path != "" && err == nil {
@@ -61,7 +61,7 @@ func browser() string {
 	return ""
 }
 
-// Binary is the tests of the package under test, compiled to WebAssembly.
+// Binary returns the tests of the package under test, compiled to WebAssembly.
 func Binary(t testing.TB) string {
 	binary := filepath.Join(t.TempDir(), "package.test")
 	build := exec.Command("go", "test", "-c", "-o", binary, ".")

@@ -133,7 +133,7 @@ func findCompiler() (path, version string, err error) {
 	return "", "", ErrNoCompiler
 }
 
-// sum is a hash of texts and of files with their names.
+// sum returns a hash of texts and of files with their names.
 func sum(texts, files []string) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q", texts)

@@ -41,13 +41,13 @@ func Open(path string) (*Control, error) {
 // Fail lets the n-th call from now fail with a CUresult; 0 takes that back.
 func (c *Control) Fail(n, result int) { c.fail(int64(n), int32(result)) }
 
-// Calls is how often a function was called, of all of them for "".
+// Calls returns how often a function was called, of all of them for "".
 func (c *Control) Calls(name string) int { return int(c.calls(name)) }
 
-// Live is how many contexts, handles and pieces of memory there are.
+// Live returns how many contexts, handles and pieces of memory there are.
 func (c *Control) Live() int { return int(c.live()) }
 
-// Violations are the things that no correct program does, since it was last asked.
+// Violations returns the things that no correct program does, since it was last asked.
 func (c *Control) Violations() []string {
 	text := make([]byte, 64<<10)
 	if c.violations(&text[0], int32(len(text))) == 0 {

@@ -100,7 +100,7 @@ func load(path string) (*api, error) {
 	return a, nil
 }
 
-// names are those of all functions, as the library exports them.
+// names returns those of all functions, as the library exports them.
 func (*api) names() (all []string) {
 	for field := range reflect.TypeFor[api]().Fields() {
 		if field.Type.Kind() == reflect.Func {

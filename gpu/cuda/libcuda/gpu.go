@@ -35,7 +35,7 @@ var _ cuda.Driver = (*GPU)(nil)
 // minimal is the driver's CUDA version that the PTX needs.
 const minimal = 11080
 
-// Count is the number of GPUs that the driver shows.
+// Count returns the number of GPUs that the driver shows.
 func Count() (int, error) {
 	a, err := find()
 	if err != nil {

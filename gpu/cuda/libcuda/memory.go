@@ -97,7 +97,7 @@ func (s *staging) release(a *api, try func(call string, r Result)) {
 	}
 }
 
-// free is the next slot, once its last copy has ended.
+// free returns the next slot, once its last copy has ended.
 func (s *staging) free(a *api) (*slot, error) {
 	now := &s.slots[s.next]
 	s.next = (s.next + 1) % len(s.slots)

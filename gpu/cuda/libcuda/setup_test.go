@@ -98,7 +98,7 @@ func ramp(n int) []byte {
 	return b
 }
 
-// modulesWith are the modules that hold a kernel, not yet loaded.
+// modulesWith returns the modules that hold a kernel, not yet loaded.
 func modulesWith(t *testing.T, kernel string) (found []*module) {
 	t.Helper()
 	all, err := ptx.Modules(8, 0)

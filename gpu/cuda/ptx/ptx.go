@@ -31,7 +31,7 @@ type Kernel struct {
 	Parameters int // the structure's size in bytes
 }
 
-// Modules are the embedded ones for a GPU of that compute capability.
+// Modules returns the embedded ones for a GPU of that compute capability.
 func Modules(major, minor int) ([]Module, error) { return choose(embedded, major, minor) }
 
 // Suffix ends the name of a PTX file.

@@ -101,7 +101,7 @@ func TestChoiceByCapability(t *testing.T) {
 	}
 }
 
-// kernel is the head of one as NVRTC writes it.
+// kernel returns the head of one as NVRTC writes it.
 func kernel(name string, size int) string {
 	return fmt.Sprintf(".visible .entry %s(\n\t.param .align 8 .b8 %s_param_0[%d]\n)\n", name, name, size)
 }

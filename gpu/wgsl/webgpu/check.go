@@ -69,7 +69,7 @@ func Bound(ranges []Range, bindings []Binding, size func(Buffer) (int, error)) (
 	return dynamic, nil
 }
 
-// Next is the first command of a stream, and the others.
+// Next returns the first command of a stream, and the others.
 func Next(stream []int32) (code int32, operands, rest []int32, err error) {
 	code = stream[0]
 	if code != CmdDispatch && code != CmdCopy || len(stream) <= Operands(code) {

@@ -96,5 +96,5 @@ const (
 	CmdCopy
 )
 
-// Operands is the number of operands of a command.
+// Operands returns the number of operands of a command.
 func Operands(code int32) int { return [...]int{6, 5}[code] }

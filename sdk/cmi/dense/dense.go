@@ -194,7 +194,7 @@ func (est *Estimator) Gradient(d prior.Denoiser, l krylov.Level, probe func(k in
 	return est.grad, info, nil
 }
 
-// trace is the exact trace: v_i = Aᵀ q_i/√(max(e_i, 0) + σ_y²).
+// trace returns the exact trace: v_i = Aᵀ q_i/√(max(e_i, 0) + σ_y²).
 func (est *Estimator) trace(d prior.Denoiser, l krylov.Level, at [][]int, spectra []spectrum) ([][]float64, error) {
 	back, err := est.adjointRows(at)
 	if err != nil {
@@ -237,7 +237,7 @@ func (est *Estimator) twoDirection(d prior.Denoiser, l krylov.Level, at [][]int,
 	})
 }
 
-// draw draws all probes, of so many values.
+// draw draws all probes, of values numbers each.
 func (est *Estimator) draw(probe func(k int, z []float32), values int) [][]float32 {
 	z := make([][]float32, est.probes)
 	for k := range z {
@@ -247,7 +247,7 @@ func (est *Estimator) draw(probe func(k int, z []float32), values int) [][]float
 	return z
 }
 
-// adjointRows are the rows of each image's A on its measured coordinates: Aᵀe of each.
+// adjointRows returns the rows of each image's A on its measured coordinates: Aᵀe of each.
 func (est *Estimator) adjointRows(at [][]int) ([][][]float64, error) {
 	rows, err := est.columns(most(at), est.z, unit(at), est.grad, func(dst, dirs compute.Tensor) error {
 		est.each(dst, dirs, est.op.Adjoint)

@@ -18,7 +18,7 @@ func unit(at [][]int) fill {
 	}
 }
 
-// most is the number of coordinates of the image with the most.
+// most returns the number of coordinates of the image with the most.
 func most(at [][]int) (n int) {
 	for _, a := range at {
 		n = max(n, len(a))

@@ -11,7 +11,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
-// twoTrace is the paper's literal form (eqs. 20-22): with
+// twoTrace returns the paper's literal form (eqs. 20-22): with
 // Σ1 = c J, Σ2 = (Σ1⁻¹ + AᵀR⁻¹A)⁻¹ and a probe z in image space,
 // ½ [zᵀΣ1⁻¹∇Σ1 z − zᵀΣ1⁻¹Σ2Σ1⁻¹∇Σ1 z]. Σ1⁻¹ is n × n and ill-conditioned, which
 // is why the product uses the other form.

@@ -11,12 +11,12 @@ type Array struct {
 	V          []float64
 }
 
-// NewArray is an array of zeros.
+// NewArray returns an array of zeros.
 func NewArray(n, c, h, w int) Array {
 	return Array{n, c, h, w, make([]float64, n*c*h*w)}
 }
 
-// FromFloat32 is an array of values read from a device.
+// FromFloat32 returns an array of values read from a device.
 func FromFloat32(v []float32, n, c, h, w int) Array {
 	a := NewArray(n, c, h, w)
 	for i := range a.V {
@@ -25,7 +25,7 @@ func FromFloat32(v []float32, n, c, h, w int) Array {
 	return a
 }
 
-// Float32 is the values rounded for a device.
+// Float32 returns the values rounded for a device.
 func (a Array) Float32() []float32 {
 	out := make([]float32, len(a.V))
 	for i, v := range a.V {
@@ -34,29 +34,29 @@ func (a Array) Float32() []float32 {
 	return out
 }
 
-// Like is an array of zeros of a's shape.
+// Like returns an array of zeros of a's shape.
 func (a Array) Like() Array { return NewArray(a.N, a.C, a.H, a.W) }
 
-// Clone is a copy.
+// Clone returns a copy.
 func (a Array) Clone() Array {
 	a.V = slices.Clone(a.V)
 	return a
 }
 
-// Image is the values of image n mod N.
+// Image returns the values of image n mod N.
 func (a Array) Image(n int) []float64 {
 	size := a.C * a.H * a.W
 	n %= a.N
 	return a.V[n*size : (n+1)*size]
 }
 
-// Plane is the values of one channel of image n mod N.
+// Plane returns the values of one channel of image n mod N.
 func (a Array) Plane(n, c int) []float64 {
 	size := a.H * a.W
 	return a.Image(n)[c*size : (c+1)*size]
 }
 
-// Repeat is an array of n images, image i a copy of image i mod N.
+// Repeat returns an array of n images, image i a copy of image i mod N.
 func (a Array) Repeat(n int) Array {
 	out := NewArray(n, a.C, a.H, a.W)
 	for i := range n {
@@ -74,7 +74,7 @@ func (a Array) Map(f func(float64) float64) Array {
 	return out
 }
 
-// plus is a + c·b, b's images repeated.
+// plus returns a + c·b, b's images repeated.
 func (a Array) plus(c float64, b Array) Array {
 	out := a.Clone()
 	for n := range a.N {

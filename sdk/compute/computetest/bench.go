@@ -81,7 +81,7 @@ func (b *bench) fail(err error) {
 	}
 }
 
-// guard is the word at index i outside of all tensors: NaN spoils what is
+// guard returns the word at index i outside of all tensors: NaN spoils what is
 // computed from it, a number shows where a NaN was written.
 func guard(i int) float32 {
 	if i%2 == 0 {
@@ -167,7 +167,7 @@ func (b *bench) store(t compute.Tensor, a *array, v Array, free bool) {
 	b.dev.Write(t, host)
 }
 
-// read is the values of a tensor now.
+// read returns the values of a tensor now.
 func (b *bench) read(t compute.Tensor) Array {
 	v, err := compute.ToHost(b.dev, t)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-// Errors is the suite of wrong calls, as a user of a device may make them: each
+// Errors returns the suite of wrong calls, as a user of a device may make them: each
 // must become an error of one line that Read, Dot and Sync return from then on,
 // and not a panic. A device that has failed stays failed, so open makes one for
 // each case, which closes it; Run may be given no device for these cases.
@@ -108,14 +108,14 @@ func oneLine(err error) error {
 	return nil
 }
 
-// narrow is a tensor with a channel less, low with a row less.
+// narrow returns a tensor with a channel less, low with a row less.
 func narrow(t compute.Tensor) compute.Tensor { return t.Channels(0, t.C-1) }
 func low(t compute.Tensor) compute.Tensor    { t.H--; return t }
 
-// beyond is a tensor that ends after its array.
+// beyond returns a tensor that ends after its array.
 func beyond(t compute.Tensor) compute.Tensor { t.Off += 1 << 20; return t }
 
-// triple is a tensor of three images where the others have two.
+// triple returns a tensor of three images where the others have two.
 func triple(t compute.Tensor) compute.Tensor { t.N, t.Pitch = 3, 0; return t }
 
 var wrongCalls = []struct {

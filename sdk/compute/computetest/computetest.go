@@ -56,7 +56,7 @@ type Result struct {
 	Duration time.Duration
 }
 
-// String is one line for people.
+// String returns one line for people.
 func (r Result) String() string {
 	name := r.Group + ": " + r.Name
 	switch {
@@ -77,14 +77,14 @@ type skip string
 
 func (s skip) Error() string { return string(s) }
 
-// Skip is the error that a case returns where it does not apply to a device.
+// Skip returns the error that a case returns where it does not apply to a device.
 func Skip(reason string) error { return skip(reason) }
 
 type note string
 
 func (n note) Error() string { return string(n) }
 
-// Note is the error that a case returns where all is well but for its relative error,
+// Note returns the error that a case returns where all is well but for its relative error,
 // to have something said with the result.
 func Note(text string) error { return note(text) }
 
@@ -136,7 +136,7 @@ func one(ctx context.Context, dev compute.Device, c Case) (r Result) {
 	return r
 }
 
-// RelativeError is ‖got − ref‖₂/‖ref‖₂, or ‖got‖₂ where ref is zero. It is +Inf
+// RelativeError returns ‖got − ref‖₂/‖ref‖₂, or ‖got‖₂ where ref is zero. It is +Inf
 // where lengths differ or got is not finite.
 func RelativeError(got, ref []float64) float64 {
 	if len(got) != len(ref) {
@@ -158,7 +158,7 @@ func RelativeError(got, ref []float64) float64 {
 	return e
 }
 
-// Ops is the suite of all kernels: each in value, adjoint, tangent and second
+// Ops returns the suite of all kernels: each in value, adjoint, tangent and second
 // coefficient where it has them, over odd shapes, views and aliasing. quick is
 // about a tenth of the work, for slow devices; its cases are among the others.
 func Ops(quick bool) []Case {

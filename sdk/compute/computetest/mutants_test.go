@@ -87,7 +87,7 @@ var kernels = []string{
 	"combine", "addchannel", "mul", "clamp", "clamp-tangent", "exp", "pow",
 }
 
-// element is the view of one value of a tensor's image.
+// element returns the view of one value of a tensor's image.
 func element(t tensor, image, i int) tensor {
 	return tensor{Buf: t.Buf, Off: t.Off + image*t.Pitch + i, N: 1, C: 1, H: 1, W: 1, Pitch: 1}
 }

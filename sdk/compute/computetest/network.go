@@ -9,7 +9,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
-// Networks is the suite of a whole network: value, VJP, JVP, second-order jets
+// Networks returns the suite of a whole network: value, VJP, JVP, second-order jets
 // and several directions at once, on a small graph that has every operation and
 // every way in which values are shared, against float64 differences of the same
 // graph's value on the oracle.
@@ -192,7 +192,7 @@ func newNetworkTrial(dev compute.Device, name string) (*networkTrial, error) {
 	return t, nil
 }
 
-// specimen is a small network with every operation, with a value used twice, a
+// specimen returns a small network with every operation, with a value used twice, a
 // residual sum, a skip that crosses levels, and concatenations of fresh and old values.
 func specimen(channels, side, embedding int) *compute.Graph {
 	g, x, aux := compute.NewGraph(channels, side, side, embedding)
@@ -268,7 +268,7 @@ func (t *networkTrial) compareWith(got compute.Tensor, err error, want Array) (f
 	return RelativeError(a.V, want.V), err
 }
 
-// value is the graph's value in float64. Images beyond the point's repeat its
+// value returns the graph's value in float64. Images beyond the point's repeat its
 // second input.
 func (t *networkTrial) value(x Array) Array {
 	each := len(t.aux) / t.x.N

@@ -2,7 +2,7 @@ package computetest
 
 import "github.com/cmi-diffusion/cmi/sdk/compute"
 
-// RefConv is the k×k convolution with stride 1 and zero padding k/2:
+// RefConv returns the k×k convolution with stride 1 and zero padding k/2:
 // weight is [out, x.C, k, k], bias [out] or nil.
 func RefConv(x Array, weight, bias []float64, out, k int) Array {
 	y := NewArray(x.N, out, x.H, x.W)
@@ -24,7 +24,7 @@ func RefConv(x Array, weight, bias []float64, out, k int) Array {
 	return y
 }
 
-// RefConvAdjoint is the transpose of [RefConv] without bias: y has the
+// RefConvAdjoint returns the transpose of [RefConv] without bias: y has the
 // convolution's output channels, the result has in channels.
 func RefConvAdjoint(y Array, weight []float64, in, k int) Array {
 	x := NewArray(y.N, in, y.H, y.W)
@@ -123,14 +123,14 @@ func RefTranspose(x Array) Array {
 	return y
 }
 
-// RefCorrelate is the depthwise cross-correlation with one kernel [1,1,kh,kw].
+// RefCorrelate returns the depthwise cross-correlation with one kernel [1,1,kh,kw].
 func RefCorrelate(x, kernel Array, border compute.Border) Array {
 	y := x.Like()
 	eachPair(x, kernel, border, func(out, in int, w float64) { y.V[out] += w * x.V[in] })
 	return y
 }
 
-// RefCorrelateAdjoint is the transpose of [RefCorrelate].
+// RefCorrelateAdjoint returns the transpose of [RefCorrelate].
 func RefCorrelateAdjoint(y, kernel Array, border compute.Border) Array {
 	x := y.Like()
 	eachPair(y, kernel, border, func(out, in int, w float64) { x.V[in] += w * y.V[out] })

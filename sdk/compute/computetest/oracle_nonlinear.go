@@ -24,7 +24,7 @@ type RefNorm struct {
 	SiLU         bool
 }
 
-// RefGroupNorm is the normalisation described at [compute.Norm], and the groups'
+// RefGroupNorm returns the normalisation described at [compute.Norm], and the groups'
 // means, then their 1/√(var + eps), as [N, 2·Groups, 1, 1].
 func RefGroupNorm(x Array, p RefNorm) (y, stats Array) {
 	y, stats = x.Like(), NewArray(x.N, 2*p.Groups, 1, 1)

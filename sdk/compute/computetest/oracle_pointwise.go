@@ -42,7 +42,7 @@ func RefAddChannel(x, e Array) Array {
 	return zip(x, e, func(x, e float64) float64 { return x + e })
 }
 
-// RefMul is a ⊙ b; b may have one channel for all of a's.
+// RefMul returns a ⊙ b; b may have one channel for all of a's.
 func RefMul(a, b Array) Array {
 	return zip(a, b, func(a, b float64) float64 { return a * b })
 }

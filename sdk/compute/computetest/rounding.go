@@ -21,7 +21,7 @@ func Rounded(cases []Case, info compute.Info) []Case {
 	return out
 }
 
-// units is how far a case may be off, in roundings of a factor.
+// units returns how far a case may be off, in roundings of a factor.
 func units(c Case) float64 {
 	switch c.Group {
 	case "conv", "conv-adjoint", "conv-identity":

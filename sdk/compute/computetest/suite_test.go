@@ -83,7 +83,7 @@ func TestRelativeError(t *testing.T) {
 	assert.Equal(t, math.Inf(1), computetest.RelativeError([]float64{1}, []float64{1, 2}))
 }
 
-// quickOf is the quick cases of one group.
+// quickOf returns the quick cases of one group.
 func quickOf(t *testing.T, group string) (cases []computetest.Case) {
 	t.Helper()
 	for _, c := range computetest.Ops(true) {

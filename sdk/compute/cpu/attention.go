@@ -15,14 +15,14 @@ type heads struct {
 	scale  float32
 }
 
-// headsOf is the layout of a block with the output out.
+// headsOf returns the layout of a block with the output out.
 func headsOf(out compute.Tensor, h compute.Heads) heads {
 	t, ch := out.H*out.W, out.C/h.Count
 	return heads{Heads: h, ch: ch, t: t, tp: ceil(t, 16) * 16, t8: ceil(t, 8) * 8, c8: ceil(ch, 8) * 8,
 		scale: float32(1 / math.Sqrt(float64(ch)))}
 }
 
-// qkv is the parts of an image that belong to one head, each [ch][t].
+// qkv returns the parts of an image that belong to one head, each [ch][t].
 func (h *heads) qkv(x compute.Tensor, n, head int) (q, k, v []float32) {
 	step, gap := 3*h.ch, h.ch
 	if h.Split {
@@ -33,7 +33,7 @@ func (h *heads) qkv(x compute.Tensor, n, head int) (q, k, v []float32) {
 	return at(head * step), at(head*step + gap), at(head*step + 2*gap)
 }
 
-// width is the columns of a task: at most 48, the blocks of about equal width.
+// width returns the columns of a task: at most 48, the blocks of about equal width.
 func (h *heads) width() int {
 	units := h.tp / 16
 	return ceil(units, ceil(units, 3)) * 16
@@ -112,7 +112,7 @@ func (d *Device) attend(c attentionCall, layout compute.Heads) {
 	d.parallel(c.dst.N*c.Count*c.blocks, (*Device).attendBlock)
 }
 
-// part is the packed K, V and Q of input u of a head.
+// part returns the packed K, V and Q of input u of a head.
 func (c *attentionCall) part(head, u int) (k, v, q []float32) {
 	kSize, vSize := c.t8*c.ch, c.c8*c.t
 	s := c.stage[(head*c.inputs+u)*c.each:][:c.each]

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// jetAttention is the definition for one image of qkv.
+// jetAttention returns the definition for one image of qkv.
 func jetAttention(x []jet, c, hw int, h compute.Heads) []jet {
 	ch := c / h.Count
 	out := make([]jet, c*hw)

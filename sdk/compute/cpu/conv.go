@@ -91,7 +91,7 @@ func (d *Device) conv3(c *convolution) {
 	}
 }
 
-// strips is the rows of a strip, the distance between its planes, and how many strips
+// strips returns the rows of a strip, the distance between its planes, and how many strips
 // are staged at a time.
 func strips(in, h, pitch int) (rows, stride, batch int) {
 	rows = min(h, max(4, stageFloats/(in*pitch)-2))
@@ -260,7 +260,7 @@ func (d *Device) convVector(c *convolution) {
 	})
 }
 
-// panel is the weights of a group of 8 output channels of a 1×1 convolution.
+// panel returns the weights of a group of 8 output channels of a 1×1 convolution.
 func (c *convolution) panel(g int) []float32 { return c.panels[g*8*c.in : (g+1)*8*c.in] }
 
 // store writes a group of an image's single pixel, its channels ld apart.

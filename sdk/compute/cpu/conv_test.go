@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// naiveConv is the definition, in float64.
+// naiveConv returns the definition, in float64.
 func naiveConv(x, weight []float32, s compute.ConvShape, n, h, w int) []float64 {
 	out := make([]float64, n*s.Out*h*w)
 	k, half := s.Kernel, s.Kernel/2
@@ -84,7 +84,7 @@ func checkConv(t *testing.T, d *Device, s compute.ConvShape, n, h, w int, bound 
 	near(t, naiveConv(u, transposed(weight, s), compute.ConvShape{Out: s.In, In: s.Out, Kernel: s.Kernel}, n, h, w), values(t, d, back), bound, name)
 }
 
-// transposed is the weights of the adjoint convolution.
+// transposed returns the weights of the adjoint convolution.
 func transposed(weight []float32, s compute.ConvShape) []float32 {
 	taps := s.Kernel * s.Kernel
 	out := make([]float32, len(weight))

@@ -43,7 +43,7 @@ var (
 	_ compute.Reserver = (*Device)(nil)
 )
 
-// New is a device with so many threads, 0 for all processors, and the best
+// New returns a device with that number of threads, 0 for one for each processor, and the best
 // kernels that the processor can run. The environment variable CMI_CPU
 // (generic, avx2, avx512 or neon) chooses others where they can be had; [Open] says
 // why they can't.
@@ -64,7 +64,7 @@ func Open(threads int) (*Device, error) {
 	return New(threads), nil
 }
 
-// choose is the named set of kernels, or the best.
+// choose returns the named set of kernels, or the best.
 func choose() *kernels {
 	if k, err := named(os.Getenv("CMI_CPU")); err == nil {
 		return k
@@ -171,7 +171,7 @@ func (d *Device) Read(dst []float32, src compute.Tensor) error {
 // Sync implements [compute.Memory].
 func (d *Device) Sync() error { return d.Err() }
 
-// image is the values of image n, repeated beyond the last.
+// image returns the values of image n, repeated beyond the last.
 func image(t compute.Tensor, n int) []float32 {
 	from := t.Off + n%t.N*t.Pitch
 	return t.Buf.(*buffer).data[from : from+t.Len() : from+t.Len()]

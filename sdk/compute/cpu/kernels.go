@@ -87,7 +87,7 @@ func (k *kernels) gemm(c []float32, ldc int, a []float32, m int, b []float32, ld
 	}
 }
 
-// vectors is the width of the next tile where so many columns are left: narrow
+// vectors returns the width of the next tile where so many columns are left: narrow
 // tiles are slow, so that 4 vectors are 2 + 2.
 func vectors(columns int) int {
 	if columns > 48 && columns <= 64 {
@@ -96,7 +96,7 @@ func vectors(columns int) int {
 	return min(3, ceil(columns, 16))
 }
 
-// total is Σ x in float64 over pieces short enough for float32.
+// total returns Σ x in float64 over pieces short enough for float32.
 func (k *kernels) total(x []float32) (s float64) {
 	for len(x) > 1024 {
 		s += float64(k.sum(x[:1024]))
@@ -105,7 +105,7 @@ func (k *kernels) total(x []float32) (s float64) {
 	return s + float64(k.sum(x))
 }
 
-// covariance is Σ (x − mx)(y − my), summed like total.
+// covariance returns Σ (x − mx)(y − my), summed like total.
 func (k *kernels) covariance(x, y []float32, mx, my float32) (s float64) {
 	for len(x) > 1024 {
 		s += float64(k.cdot(x[:1024], y[:1024], mx, my))
@@ -114,7 +114,7 @@ func (k *kernels) covariance(x, y []float32, mx, my float32) (s float64) {
 	return s + float64(k.cdot(x, y, mx, my))
 }
 
-// totals is the sums of a and of b, each summed like total.
+// totals returns the sums of a and of b, each summed like total.
 func (k *kernels) totals(w *worker, a, b []float32) (s [3]float64) {
 	for len(a) > 0 {
 		n := min(1024, len(a))

@@ -196,7 +196,7 @@ func TestThreadsDoNotChangeResults(t *testing.T) {
 	}
 }
 
-// everything is the results of one call of the kernels that sum.
+// everything returns the results of one call of the kernels that sum.
 func everything(t *testing.T, d *Device) (results [][]float32) {
 	const c, h, w = 12, 20, 13
 	x, a := view(t, d, random(1, 2*c*h*w), 2, c, h, w), view(t, d, random(2, 2*c*h*w), 2, c, h, w)

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What convolutions are foretold to take is what they take, once.
+// What convolutions are estimated to take is what they take, once.
 func TestConvMemory(t *testing.T) {
 	type caseOf struct {
 		shape   compute.ConvShape

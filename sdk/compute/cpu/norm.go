@@ -23,7 +23,7 @@ type group struct {
 	from, to     int     // their range in an image
 }
 
-// of is the group's values in a tensor.
+// of returns the group's values in a tensor.
 func (g *group) of(t compute.Tensor) []float32 { return image(t, g.image)[g.from:g.to] }
 
 // normalise runs a call: its function for every group, which is the worker's.
@@ -46,7 +46,7 @@ type channel struct {
 	from, to int
 }
 
-// channels is how many a group has.
+// channels returns how many a group has.
 func (c *normCall) channels() int { return c.x.C / c.Groups }
 
 // channel is channel k of a group.
@@ -136,7 +136,7 @@ func (g *group) direction(mean, product float64) direction {
 	return direction{mean, dvar, -0.5 * g.rstd * g.rstd * g.rstd * dvar}
 }
 
-// along is the direction of values a.
+// along returns the direction of values a.
 func (d *Device) along(x, a []float32, g *group) direction {
 	mean := d.k.total(a) / g.n
 	return g.direction(mean, d.k.covariance(x, a, float32(g.mean), float32(mean))/g.n)
@@ -215,7 +215,7 @@ func (d *Device) normSecond(w *worker) {
 	}
 }
 
-// directions is the statistics of a, b and ab in a group, and V_ab. The usual b = a
+// directions returns the statistics of a, b and ab in a group, and V_ab. The usual b = a
 // takes two sweeps over the values.
 func (d *Device) directions(w *worker, g *group) (da, db, dab direction, dvar float64) {
 	c := &d.norm

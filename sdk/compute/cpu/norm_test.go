@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// jetNorm is the definition of GroupNorm for one image.
+// jetNorm returns the definition of GroupNorm for one image.
 func jetNorm(x []jet, groups int, eps float64, gamma, beta, scale, shift []float32, silu bool) []jet {
 	channels := len(gamma)
 	per, hw := len(x)/groups, len(x)/channels

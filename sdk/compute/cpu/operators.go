@@ -43,7 +43,7 @@ func (d *Device) Separable(dst, src, l, r compute.Tensor, accumulate bool) {
 	})
 }
 
-// extend is the index that the border puts at i, for i not further outside than
+// extend returns the index that the border puts at i, for i not further outside than
 // the image is large.
 func extend(i, size int, border compute.Border) int {
 	switch {

@@ -46,7 +46,7 @@ func view(t *testing.T, d *Device, values []float32, n, c, h, w int) compute.Ten
 	return part
 }
 
-// empty is a view full of NaN.
+// empty returns a view full of NaN.
 func empty(t *testing.T, d *Device, n, c, h, w int) compute.Tensor {
 	nan := make([]float32, n*c*h*w)
 	for i := range nan {

@@ -30,7 +30,7 @@ func (d *Device) PrepareConv(shape compute.ConvShape, weight, bias []float32) (c
 	return w, nil
 }
 
-// adjoint is the panels of the transposed map: channels swapped, taps reversed.
+// adjoint returns the panels of the transposed map: channels swapped, taps reversed.
 func (w *weights) adjoint() []float32 {
 	if w.backward != nil {
 		return w.backward

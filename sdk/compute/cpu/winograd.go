@@ -51,7 +51,7 @@ var schemes = [2]scheme{
 // cache, or as much as the weights that every stage reads again.
 func (s *scheme) stageOf(in, out int) int { return max(3<<16, min(2*s.points*in*out, 3<<19)) }
 
-// sizes is the least size, in·out·pixels of an image, of a convolution in tiles
+// sizes returns the least size, in·out·pixels of an image, of a convolution in tiles
 // of each scheme. F(2×2) is more exact than the direct sum, F(4×4) less: the
 // small convolutions of small networks gain too little from it.
 // CMI_WINOGRAD=off turns tiles off, to compare.
@@ -62,7 +62,7 @@ func sizes() [len(schemes)]int {
 	return [...]int{1<<20 + 1, 0}
 }
 
-// winogradFor is the scheme's index that is fastest for a convolution of an
+// winogradFor returns the scheme's index that is fastest for a convolution of an
 // image, or −1 for the direct sum. It does not depend on the number of images,
 // so that an image's result does not.
 func (d *Device) winogradFor(in, out, h, w int) int {
@@ -81,7 +81,7 @@ func (d *Device) winogradFor(in, out, h, w int) int {
 	return best
 }
 
-// tiled is the transformed weights in panels, [out/8][points][in][8], made when
+// tiled returns the transformed weights in panels, [out/8][points][in][8], made when
 // first used: a task reads those of its output channels in one direction.
 func (d *Device) tiled(w *weights, kind int, adjoint bool) []float32 {
 	made := &w.tiled[kind][0]
@@ -158,7 +158,7 @@ type tiling struct {
 // are three vectors of 16.
 const blockGroups = 3
 
-// start is the first group of block b, counted from the stage's first.
+// start returns the first group of block b, counted from the stage's first.
 func (t *tiling) start(b int) int { return b * t.groups / t.blocks }
 
 func (d *Device) convTiled(c *convolution, kind int, weights []float32) {
@@ -200,17 +200,17 @@ func (d *Device) convTiled(c *convolution, kind int, weights []float32) {
 	}
 }
 
-// staging is the groups of a stage, of so many in all, and the values that it stages.
+// staging returns the number of groups of a stage and the values that it stages.
 func (s *scheme) staging(in, out, all int) (perStage, floats int) {
 	stages := ceil(all, max(blockGroups, s.stageOf(in, out)/(s.points*tileGroup*in)))
 	perStage = ceil(all, stages)
 	return perStage, max(1, ceil(perStage, blockGroups)) * s.points * s.vPoint(in)
 }
 
-// vPoint is the values of a point in a block.
+// vPoint returns the values of a point in a block.
 func (s *scheme) vPoint(in int) int { return in*(blockGroups+1)*tileGroup + 16 } // off powers of two
 
-// padding is the pitch of an image's rows between zeros.
+// padding returns the pitch of an image's rows between zeros.
 func (t *tiling) padding(width int) int { return width + 16 }
 
 // runs lists where the runs of an image's groups of tiles start.

@@ -45,7 +45,7 @@ func (b *batchNorm) fold(weight []float32) []float32 {
 	return weight
 }
 
-// bias is what the normalisation adds to a convolution with folded weights.
+// bias returns what the normalisation adds to a convolution with folded weights.
 func (b *batchNorm) bias() []float32 {
 	out := make([]float32, len(b.scale))
 	for o, scale := range b.scale {

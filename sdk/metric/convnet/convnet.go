@@ -23,7 +23,7 @@ type Maps struct {
 // New are maps of zeros.
 func New(n, c, h, w int) Maps { return Maps{n, c, h, w, make([]float32, n*c*h*w)} }
 
-// Image is the values of image n.
+// Image returns the values of image n.
 func (m Maps) Image(n int) []float32 {
 	size := m.C * m.H * m.W
 	return m.Values[n*size : (n+1)*size]
@@ -32,7 +32,7 @@ func (m Maps) Image(n int) []float32 {
 // String shows the shape: 2×3×64×64.
 func (m Maps) String() string { return fmt.Sprintf("%d×%d×%d×%d", m.N, m.C, m.H, m.W) }
 
-// Mean is the mean of each channel over its pixels, [N, C].
+// Mean returns the mean of each channel over its pixels, [N, C].
 func (m Maps) Mean() []float32 {
 	out := make([]float32, m.N*m.C)
 	hw := m.H * m.W

@@ -46,7 +46,7 @@ func random(n, c, h, w int) convnet.Maps {
 	return x
 }
 
-// at is a value of maps, 0 outside.
+// at returns a value of maps, 0 outside.
 func at(x convnet.Maps, n, c, i, j int) float64 {
 	if i < 0 || j < 0 || i >= x.H || j >= x.W {
 		return 0

@@ -32,7 +32,7 @@ type Statistics struct {
 	factor *mat.Dense
 }
 
-// NewStatistics are the statistics of features, dim values an image, of at least
+// NewStatistics returns the statistics of features, dim values an image, of at least
 // two images. The covariance is the unbiased one (over n − 1).
 func NewStatistics(features []float32, dim int) (*Statistics, error) {
 	if dim < 1 || len(features)%dim != 0 {
@@ -95,7 +95,7 @@ func FromMoments(mean, covariance []float64) (*Statistics, error) {
 	return s, nil
 }
 
-// Dim is the number of features.
+// Dim returns the number of features.
 func (s *Statistics) Dim() int { return len(s.mean) }
 
 // Mean of the features; not to be changed.
@@ -104,7 +104,7 @@ func (s *Statistics) Mean() []float64 { return s.mean }
 // Covariance of the features; not to be changed.
 func (s *Statistics) Covariance() mat.Symmetric { return s.covariance }
 
-// Distance is the Fréchet distance ‖μ_a − μ_b‖² + Tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½),
+// Distance returns the Fréchet distance ‖μ_a − μ_b‖² + Tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½),
 // ≥ 0 (Dowson & Landau 1982).
 //
 // The trace of the root is the sum of the roots of the eigenvalues of F Σ_b Fᵀ with

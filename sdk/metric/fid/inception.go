@@ -28,7 +28,7 @@ func LoadInception(dev compute.Device, weights checkpoint.Source) (*Inception, e
 	return loadInception(convnet.Load, dev, weights, 1)
 }
 
-// LoadTrainingInception is the network in training mode, which normalises by the
+// LoadTrainingInception returns the network in training mode, which normalises by the
 // statistics of the images it is given together. Its features are not those of the
 // FID; it is here to compare with references that were computed so.
 func LoadTrainingInception(dev compute.Device, weights checkpoint.Source) (*Inception, error) {
@@ -43,13 +43,13 @@ func loadInception(load func(compute.Device, checkpoint.Source, convnet.Node, in
 	return &Inception{net, batch}, nil
 }
 
-// Backbone is the network's name.
+// Backbone returns the network's name.
 func (*Inception) Backbone() string { return "Inception v3" }
 
 // Close releases the network's memory on the device, not the device.
 func (m *Inception) Close() { m.net.Close() }
 
-// Features are the pool3 features of images [N,3,H,W], RGB on [0, 1], dim = [Dim]
+// Features returns the pool3 features of images [N,3,H,W], RGB on [0, 1], dim = [Dim]
 // values an image. Images are first resized to 299×299 as the PyTorch port does it:
 // bilinear, corners not aligned, without antialiasing.
 func (m *Inception) Features(x []float32, n, c, h, w int) (features []float32, dim int, err error) {

@@ -36,7 +36,7 @@ var (
 	mean   = convnet.AvgPool{Kernel: 3, Stride: 1, Pad: 1}
 )
 
-// conv is a convolution with batch normalisation (ε = 0.001), padded to keep the
+// conv returns a convolution with batch normalisation (ε = 0.001), padded to keep the
 // size or not at all.
 func conv(name string, out, kh, kw, stride int, keep bool) convnet.Conv {
 	c := convnet.Conv{Name: name, Out: out, Kernel: [2]int{kh, kw}, Stride: stride, BatchNorm: .001}
@@ -48,7 +48,7 @@ func conv(name string, out, kh, kw, stride int, keep bool) convnet.Conv {
 
 func same(name string, out, kh, kw int) convnet.Conv { return conv(name, out, kh, kw, 1, true) }
 
-// mixedA is a block on 35×35 pixels.
+// mixedA returns a block on 35×35 pixels.
 func mixedA(name string, pooled int) convnet.Node {
 	return convnet.Branches{
 		same(name+"branch1x1", 64, 1, 1),
@@ -58,7 +58,7 @@ func mixedA(name string, pooled int) convnet.Node {
 	}
 }
 
-// mixedB is a block on 17×17 pixels, its branches inner channels wide.
+// mixedB returns a block on 17×17 pixels, its branches inner channels wide.
 func mixedB(name string, inner int) convnet.Node {
 	return convnet.Branches{
 		same(name+"branch1x1", 192, 1, 1),
@@ -71,7 +71,7 @@ func mixedB(name string, inner int) convnet.Node {
 	}
 }
 
-// mixedC is a block on 8×8 pixels.
+// mixedC returns a block on 8×8 pixels.
 func mixedC(name string, pool convnet.Node) convnet.Node {
 	return convnet.Branches{
 		same(name+"branch1x1", 320, 1, 1),

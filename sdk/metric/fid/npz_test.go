@@ -46,7 +46,7 @@ func TestFilesOfNumPy(t *testing.T) {
 	}
 }
 
-// npy is an array file with the given header.
+// npy returns an array file with the given header.
 func npy(header string, values ...float64) []byte {
 	out := []byte("\x93NUMPY\x01\x00")
 	out = binary.LittleEndian.AppendUint16(out, uint16(len(header)))

@@ -71,7 +71,7 @@ func Load(dev compute.Device, network string, backbone checkpoint.Source) (*Metr
 	return m, nil
 }
 
-// Like is a distance like LPIPS on the embedded original SqueezeNet v1.1.
+// Like returns a distance like LPIPS on the embedded original SqueezeNet v1.1.
 //
 // LPIPS's weights were learned for the channels of torchvision's network, and this
 // one's channels stand in another order for other things. So every layer has one
@@ -122,10 +122,10 @@ func linear(network string) ([][]float32, error) {
 	return lin, nil
 }
 
-// Name is what to call the distance: "LPIPS (AlexNet)", "lpips-like (SqueezeNet v1.1)".
+// Name returns what to call the distance: "LPIPS (AlexNet)", "lpips-like (SqueezeNet v1.1)".
 func (m *Metric) Name() string { return m.name }
 
-// Backbone is the network's name.
+// Backbone returns the network's name.
 func (m *Metric) Backbone() string { return m.backbone }
 
 // Close releases the network's memory on the device, not the device.
@@ -135,7 +135,7 @@ func (m *Metric) Close() { m.net.Close() }
 // images go faster in company, large ones would only take memory.
 const chunkPixels = 1 << 16
 
-// Distance is the distance between each image of x and of y, both [N,3,H,W], RGB on
+// Distance returns the distance between each image of x and of y, both [N,3,H,W], RGB on
 // [0, 1] (as floats that [metric.Unit] makes of the solver's). It is 0 for equal
 // images, symmetric, and not bounded above; LPIPS proper rarely exceeds 1.
 //
@@ -173,7 +173,7 @@ func (m *Metric) Distance(x, y []float32, n, c, h, w int) ([]float64, error) {
 	return out, nil
 }
 
-// Features are the last tap's maps averaged over the pixels, dim values an image:
+// Features returns the last tap's maps averaged over the pixels, dim values an image:
 // what the Fréchet distance needs where no Inception network is there. Images are
 // as for [Metric.Distance].
 func (m *Metric) Features(x []float32, n, c, h, w int) (features []float32, dim int, err error) {
@@ -225,7 +225,7 @@ func (in input) prepare(dst, x []float32, pixels int) {
 	}
 }
 
-// difference is one tap's part of the distance: Σ_c w_c (f̂_c − ĝ_c)² averaged over
+// difference returns one tap's part of the distance: Σ_c w_c (f̂_c − ĝ_c)² averaged over
 // pixels, f̂ = f/(‖f‖ + 10⁻¹⁰) along the channels.
 func difference(f, g, lin []float32) float64 {
 	pixels := len(f) / len(lin)

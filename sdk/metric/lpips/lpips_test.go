@@ -73,7 +73,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// truth are the example faces on [0, 1] with their shape.
+// truth returns the example faces on [0, 1] with their shape.
 func truth(t testing.TB, n int) (x []float32, h, w int) {
 	t.Helper()
 	pictures, err := faces.Load(n)

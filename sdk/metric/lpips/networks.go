@@ -56,7 +56,7 @@ var (
 	halve    = convnet.MaxPool{Kernel: 2, Stride: 2}
 )
 
-// conv is the square convolution “features.index” and the ReLU after it.
+// conv returns the square convolution “features.index” and the ReLU after it.
 func conv(index, out, kernel, stride, pad int) convnet.Conv {
 	return convnet.Conv{Name: fmt.Sprintf("features.%d", index), Out: out, Kernel: [2]int{kernel, kernel}, Stride: stride, Pad: [2]int{pad, pad}}
 }

@@ -6,7 +6,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// Information is the conditional mutual information, in nats,
+// Information returns the conditional mutual information, in nats,
 //
 //	I(x0; y | x_t) = ½ log det(I + R⁻¹ A Σ Aᵀ),   R = σ_y² I,
 //

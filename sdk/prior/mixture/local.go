@@ -94,7 +94,7 @@ func (l *Local) evaluate(p *Marginal) error {
 	return nil
 }
 
-// LogDensity is log p_t(x), in nats.
+// LogDensity returns log p_t(x), in nats.
 func (l *Local) LogDensity() float64 { return l.logDensity }
 
 // Responsibilities are p(k | x_t = x). The slice is l's own: do not modify it.
@@ -115,7 +115,7 @@ func (l *Local) HessianVec(dst, v []float64) []float64 {
 	return l.linear(l.dst(dst), -1/l.p.variance, g*g, v)
 }
 
-// Third is the vector ∇³ log p_t(x)[v, w].
+// Third returns the vector ∇³ log p_t(x)[v, w].
 func (l *Local) Third(dst, v, w []float64) []float64 {
 	g := l.p.root / l.p.variance
 	return l.bilinear(l.dst(dst), g*g*g, v, w)
@@ -153,7 +153,7 @@ func (l *Local) Hessian() *mat.SymDense {
 // Jacobian is J of [Local.TweedieJVP], n × n.
 func (l *Local) Jacobian() *mat.SymDense { return l.dense(l.jacobian()) }
 
-// Covariance is Σ = Cov[x0 | x_t = x] = (σ_t²/√ᾱ) J, n × n.
+// Covariance returns Σ = Cov[x0 | x_t = x] = (σ_t²/√ᾱ) J, n × n.
 func (l *Local) Covariance() *mat.SymDense { return l.dense(l.covariance()) }
 
 // jacobian and covariance are J and Σ as multiples of I and of C.

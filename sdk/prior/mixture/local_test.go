@@ -15,7 +15,7 @@ import (
 // alphaBars reach from nearly clean to nearly pure noise.
 var alphaBars = []float64{0.9995, 0.9, 0.5, 0.1, 1e-3, 4e-5}
 
-// between is a prior and a point x_t between two of its components, where
+// between returns a prior and a point x_t between two of its components, where
 // responsibilities are shared and all cumulants differ from zero.
 func between(t testing.TB, seed uint64, alphaBar float64) (*Mixture, []float64) {
 	t.Helper()

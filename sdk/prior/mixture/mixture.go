@@ -39,7 +39,7 @@ type Mixture struct {
 	Std     float64     // σ0 > 0, the same for all components and directions
 }
 
-// Dim is the length n of the vectors described.
+// Dim returns the length n of the vectors described.
 func (m *Mixture) Dim() int {
 	if len(m.Means) == 0 {
 		return 0

@@ -36,7 +36,7 @@ const (
 
 var methodNames = [...]string{"At", "VJP", "JVP", "Second"}
 
-// NewModel is the noise predictor of m with T = len(alphaBar) timesteps, ᾱ_t in
+// NewModel returns the noise predictor of m with T = len(alphaBar) timesteps, ᾱ_t in
 // [0, 1]. The mixture must not change afterwards. The caller keeps the device
 // and closes it after the model.
 func NewModel(m *Mixture, alphaBar []float64, dev compute.Device) (*Model, error) {
@@ -63,10 +63,10 @@ func (m *Model) Image() (channels, height, width int) { return 1, 1, m.width }
 // LearnedVariance is false.
 func (m *Model) LearnedVariance() bool { return false }
 
-// Steps is the length of the ᾱ table.
+// Steps returns the length of the ᾱ table.
 func (m *Model) Steps() int { return len(m.marginals) }
 
-// Device is the one given to [NewModel].
+// Device returns the one given to [NewModel].
 func (m *Model) Device() compute.Device { return m.dev }
 
 // Close frees the results' memory. The last point ends with it.

@@ -16,7 +16,7 @@ type Posterior struct {
 	Factor  *mat.TriDense // U, n × n upper triangular: the covariance is U Uᵀ
 }
 
-// Posterior is the exact distribution of x0 given y = A x0 + σ_y n, n ~ N(0, I):
+// Posterior returns the exact distribution of x0 given y = A x0 + σ_y n, n ~ N(0, I):
 //
 //	weights ∝ π_k N(y; A μ_k, G),   G = σ0² A Aᵀ + σ_y² I
 //	means     μ_k + σ0² Aᵀ G⁻¹ (y − A μ_k)

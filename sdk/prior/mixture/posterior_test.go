@@ -11,7 +11,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// logNormal is log N(d; 0, u uᵀ).
+// logNormal returns log N(d; 0, u uᵀ).
 func logNormal(t *testing.T, u mat.Matrix, d []float64) float64 {
 	t.Helper()
 	var z mat.VecDense
@@ -153,7 +153,7 @@ func meanOf(samples [][]float64) []float64 {
 	return mean
 }
 
-// moments are the weighted mean and covariance.
+// moments returns the weighted mean and covariance.
 func moments(samples [][]float64, weights []float64) ([]float64, *mat.Dense) {
 	n, total := len(samples[0]), floats.Sum(weights)
 	mean, cov := make([]float64, n), mat.NewDense(n, n, nil)

@@ -80,5 +80,5 @@ func NewProblem(c ProblemConfig) (*Problem, error) {
 	return p, nil
 }
 
-// Posterior is the exact distribution of x0 given the problem's measurement.
+// Posterior returns the exact distribution of x0 given the problem's measurement.
 func (p *Problem) Posterior() (*Posterior, error) { return p.Prior.Posterior(p.A, p.Y, p.SigmaY) }

@@ -9,7 +9,7 @@ import (
 	"gonum.org/v1/gonum/floats"
 )
 
-// SlicedWasserstein is the mean, over random unit directions, of the
+// SlicedWasserstein returns the mean, over random unit directions, of the
 // 1-Wasserstein distance between the projections of two sets of as many samples
 // [N][n]: the mean absolute difference of the sorted projections (Bonneel et
 // al. 2015). The published tables use 200 directions; rng must not be nil.

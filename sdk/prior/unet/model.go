@@ -29,7 +29,7 @@ func Load(d compute.Device, from checkpoint.Source, override []byte) (*Model, er
 	return New(d, from, cfg)
 }
 
-// Configure is the configuration that [Load] uses.
+// Configure returns the configuration that [Load] uses.
 func Configure(from checkpoint.Source, override []byte) (Config, error) {
 	cfg, err := Infer(shapes{from})
 	if err != nil {
@@ -71,7 +71,7 @@ func New(d compute.Device, from checkpoint.Source, cfg Config) (*Model, error) {
 	return &Model{cfg, net}, nil
 }
 
-// Config is the network's configuration.
+// Config returns the network's configuration.
 func (m *Model) Config() Config { return m.cfg }
 
 // Image implements [prior.Model].
@@ -86,7 +86,7 @@ func (m *Model) Steps() int { return 1000 }
 // Device implements [prior.Model].
 func (m *Model) Device() compute.Device { return m.net.Device() }
 
-// Memory is the bytes of activations, coefficients and gradients allocated so far.
+// Memory returns the bytes of activations, coefficients and gradients allocated so far.
 func (m *Model) Memory() int64 { return m.net.Memory() }
 
 // EstimateMemory implements [prior.MemoryEstimator].

@@ -29,7 +29,7 @@ type Recipe struct {
 
 var include = regexp.MustCompile(`(?m)^[ \t]*#[ \t]*include[ \t]*"([^"]+)"`)
 
-// Of is the recipe of a kernel file in the folder of the sources. Headers of
+// Of returns the recipe of a kernel file in the folder of the sources. Headers of
 // the emulator never reach NVRTC and are left out.
 func Of(sources fs.FS, file string) (Recipe, error) {
 	var r Recipe
@@ -57,7 +57,7 @@ func Of(sources fs.FS, file string) (Recipe, error) {
 	return r, nil
 }
 
-// Comment is what stands before the PTX that the recipe makes.
+// Comment returns what stands before the PTX that the recipe makes.
 func (r Recipe) Comment() string {
 	return fmt.Sprintf("// Made by `make ptx` from %s.\n// Recipe %s\n", strings.Join(r.Sources, ", "), r.Sum)
 }

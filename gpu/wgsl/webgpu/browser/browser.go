@@ -23,7 +23,7 @@ type gpu struct {
 	info   webgpu.Info
 }
 
-// New is the adapter behind a bridge.
+// New returns the adapter behind a bridge.
 func New(bridge js.Value) webgpu.GPU {
 	i := bridge.Get("info")
 	number := func(name string) int { return i.Get(name).Int() }
@@ -143,7 +143,7 @@ func (g *gpu) Close() error {
 	return err
 }
 
-// Await blocks until a promise is settled. Its rejection is an error, a [*Failure]
+// Await blocks until a promise is resolved or rejected. Its rejection is an error, a [*Failure]
 // where it says {code, message}.
 func Await(promise js.Value) (js.Value, error) {
 	var value js.Value
@@ -179,7 +179,7 @@ func (f *Failure) Is(target error) bool {
 	return target == compute.ErrLost && f.Code == "DEVICE_LOST" || target == compute.ErrMemory && f.Code == "OUT_OF_MEMORY"
 }
 
-// failure is a rejection as an error.
+// failure returns a rejection as an error.
 func failure(v js.Value) error {
 	if v.Type() != js.TypeObject || v.Get("message").Type() != js.TypeString {
 		return errors.New("the page failed without saying why")

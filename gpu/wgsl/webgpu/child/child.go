@@ -203,7 +203,7 @@ func (l *last) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// String is the text's first lines that say something, as one.
+// String returns the text's first lines that say something, as one.
 func (l *last) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

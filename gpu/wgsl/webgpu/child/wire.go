@@ -164,7 +164,7 @@ func (w *wire) getError() error {
 	return f
 }
 
-// raw is a stream of commands as bytes of this machine; both processes run on it.
+// raw returns a stream of commands as bytes of this machine; both processes run on it.
 func raw(commands []int32) []byte {
 	if len(commands) == 0 {
 		return nil

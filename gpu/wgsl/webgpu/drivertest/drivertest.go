@@ -81,7 +81,7 @@ func (k *kernel) stream(offset int) []int32 {
 	return []int32{webgpu.CmdDispatch, int32(k.pipe), int32(k.group), int32(offset), 16, 1, 1}
 }
 
-// Bytes are the bytes of words as they lie in a buffer.
+// Bytes returns the bytes of words as they lie in a buffer.
 func Bytes(words []uint32) []byte {
 	var b bytes.Buffer
 	if err := binary.Write(&b, binary.LittleEndian, words); err != nil {

@@ -69,7 +69,7 @@ func doesNotGrow(t *testing.T, g webgpu.GPU) {
 	}
 }
 
-// Resident is the memory of the process and its children, without Go's garbage; 0
+// Resident returns the memory of the process and its children, without Go's garbage; 0
 // where nobody says.
 func Resident() int64 {
 	debug.FreeOSMemory()
@@ -84,7 +84,7 @@ func Resident() int64 {
 	return total
 }
 
-// Children are the processes that any thread of a process has started.
+// Children returns the processes that any thread of a process has started.
 func Children(pid int) (out []int) {
 	lists, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/children")
 	for _, list := range lists {

@@ -26,10 +26,10 @@ type Fault struct {
 	Kind error
 }
 
-// New is a driver with a fault.
+// New returns a driver with a fault.
 func New(g webgpu.GPU, f Fault) *GPU { return &GPU{GPU: g, fault: f} }
 
-// Calls is the number of calls so far, of all but Info, Close and the release of
+// Calls returns the number of calls so far, of all but Info, Close and the release of
 // buffers and bind groups.
 func (g *GPU) Calls() int { return g.calls }
 

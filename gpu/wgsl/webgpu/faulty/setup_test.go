@@ -180,7 +180,7 @@ func (j *job) run(f faulty.Fault) ([]float32, error) {
 	return x, err
 }
 
-// newJob is a job with its picture from the processor and, where no fault comes,
+// newJob returns a job with its picture from the processor and, where no fault comes,
 // from the adapter.
 func newJob(t *testing.T) (j *job, processor, undisturbed []float32) {
 	j = &job{adapter: newAdapter(t), y: make([]float32, 3*4*4)}

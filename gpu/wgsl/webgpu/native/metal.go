@@ -6,7 +6,7 @@ import "golang.org/x/sys/unix"
 
 const apple = 0x106b
 
-// adapterMemory is how many bytes of the memory of an adapter may be taken: Apple's
+// adapterMemory returns how many bytes of the memory of an adapter may be taken: Apple's
 // share the machine's, of which Metal recommends about two thirds. It is 0 for others.
 func adapterMemory(vendor, _ uint32) int64 {
 	all, err := unix.SysctlUint64("hw.memsize")

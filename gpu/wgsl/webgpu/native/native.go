@@ -74,7 +74,7 @@ func Open() (webgpu.GPU, error) {
 	return g, nil
 }
 
-// fastest is the adapter of the kind that is usually fastest; nil where there is none.
+// fastest returns the adapter of the kind that is usually fastest; nil where there is none.
 func fastest(i *wgpu.Instance) *wgpu.Adapter {
 	rank := func(a *wgpu.Adapter) int {
 		switch a.GetProperties().AdapterType {
@@ -114,7 +114,7 @@ func describe(p wgpu.AdapterProperties, l wgpu.Limits) webgpu.Info {
 	}
 }
 
-// memory is how many bytes may be allocated; 0 where nobody says.
+// memory returns how many bytes may be allocated; 0 where nobody says.
 func memory(software bool, p wgpu.AdapterProperties) int64 {
 	if software {
 		return compute.HostMemory()

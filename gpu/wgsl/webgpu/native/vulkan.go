@@ -69,7 +69,7 @@ const (
 	mostVkExtensions = 4096
 )
 
-// adapterMemory is how many bytes of the memory of the adapter with these numbers may
+// adapterMemory returns how many bytes of the memory of the adapter with these numbers may
 // be taken; 0 where Vulkan does not say.
 func adapterMemory(vendor, device uint32) (bytes int64) {
 	lookup := openVulkan()
@@ -135,7 +135,7 @@ func offers(all []vkExtension, name string) bool {
 	return false
 }
 
-// free is what may be taken of the adapter's largest heap of its own: nearly all that
+// free returns what may be taken of the adapter's largest heap of its own: nearly all that
 // the driver offers this process, or, where it does not say, four fifths of all, as
 // AMD's Vulkan Memory Allocator reckons.
 func (m *vkMemory) free(b *vkBudget) int64 {
