@@ -2,14 +2,11 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
-	"strings"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/gpu/wgsl"
@@ -74,24 +71,10 @@ func (b bounded) Info() webgpu.Info {
 	return i
 }
 
-var sizePattern = regexp.MustCompile(`^([0-9]{1,9}(?:\.[0-9]{1,6})?)([KMGT])(i?)B$`)
-
-// parseBytes reads a size such as 8GB or 512MiB.
+// parseBytes reads a size such as 8GB or 512MiB, at least 1 MB.
 func parseBytes(s string) (int64, error) {
-	p := sizePattern.FindStringSubmatch(s)
-	if p == nil {
-		return 0, fmt.Errorf("%q: a size such as 8GB or 512MiB is wanted", s)
-	}
-	amount, err := strconv.ParseFloat(p[1], 64)
-	if err != nil {
-		return 0, err
-	}
-	base := 1000.0
-	if p[3] != "" {
-		base = 1024
-	}
-	bytes := amount * math.Pow(base, float64(1+strings.Index("KMGT", p[2])))
-	if !(bytes >= 1 && bytes < 1<<62) {
+	bytes, err := humanize.ParseBytes(s)
+	if err != nil || bytes < 1e6 || bytes > 1<<62 {
 		return 0, fmt.Errorf("%q: a size such as 8GB or 512MiB is wanted", s)
 	}
 	return int64(bytes), nil

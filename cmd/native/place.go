@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"sync"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -108,32 +108,19 @@ func closePlaces(all []*sdk.Place) {
 // k mod len(places), whatever takes longest. The first failure stops the others within
 // a step.
 func share(ctx context.Context, places []*sdk.Place, n int, work func(ctx context.Context, lane, k int) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	failures := make([]error, len(places))
-	var all sync.WaitGroup
+	lanes, ctx := errgroup.WithContext(ctx)
 	for lane := range places {
-		all.Go(func() {
-			for k := lane; k < n && failures[lane] == nil; k += len(places) {
-				if failures[lane] = ctx.Err(); failures[lane] == nil {
-					failures[lane] = work(ctx, lane, k)
+		lanes.Go(func() error {
+			for k := lane; k < n; k += len(places) {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if err := work(ctx, lane, k); err != nil {
+					return err
 				}
 			}
-			if failures[lane] != nil {
-				cancel()
-			}
+			return nil
 		})
 	}
-	all.Wait()
-	stopped := error(nil)
-	for _, err := range failures {
-		if err != nil && !errors.Is(err, context.Canceled) {
-			return err
-		}
-		stopped = errors.Join(stopped, err)
-	}
-	if stopped != nil {
-		return context.Canceled
-	}
-	return nil
+	return lanes.Wait()
 }

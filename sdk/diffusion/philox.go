@@ -2,8 +2,8 @@ package diffusion
 
 import "math/bits"
 
-// Philox returns the Philox 4×32-10 counter-based generator (Salmon et al. 2011,
-// "Parallel random numbers: as easy as 1, 2, 3"): ten rounds of a keyed bijection
+// Philox returns four words of the Philox 4×32-10 counter-based generator (Salmon et al.
+// 2011, "Parallel random numbers: as easy as 1, 2, 3"): ten rounds of a keyed bijection
 // of a 128-bit counter. Any device computes the same words for the same counter,
 // in any order.
 func Philox(counter [4]uint32, key [2]uint32) [4]uint32 {

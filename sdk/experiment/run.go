@@ -47,7 +47,7 @@ func (r *Runner) Run(ctx context.Context, f *Folder) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := r.keep(f, r.sample(ctx, f, jobs), ahead); err != nil {
+		if err := r.store(f, r.sample(ctx, f, jobs), ahead); err != nil {
 			return err
 		}
 	}
@@ -110,9 +110,9 @@ func (r *Runner) sample(ctx context.Context, f *Folder, jobs []Job) (s sampled) 
 	return s
 }
 
-// keep puts jobs' pictures into the folder, and the lines of finished jobs as far as
-// the grid's order allows; ahead holds those that wait for it.
-func (r *Runner) keep(f *Folder, s sampled, ahead map[Job]*Result) error {
+// store writes the pictures of jobs into the folder, and the lines of finished jobs in the
+// grid's order: ahead holds those that wait for the ones before them.
+func (r *Runner) store(f *Folder, s sampled, ahead map[Job]*Result) error {
 	for i, j := range s.jobs {
 		if s.err == nil {
 			restored := s.truths[i]
@@ -166,7 +166,7 @@ func (r *Runner) finish(f *Folder, j Job, restored, truth picture.Image, result 
 	return err
 }
 
-// add takes the progress of a step of this one's run.
+// add appends the progress of a step.
 func (r *Result) add(s sdk.Progress, withCMI bool) {
 	r.Passes = s.Passes
 	r.Residual = append(r.Residual, s.Residual[0])

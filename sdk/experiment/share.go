@@ -2,16 +2,16 @@ package experiment
 
 import (
 	"context"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cmi-diffusion/cmi/sdk"
 )
 
 // runShared runs jobs on several places at once. A picture's runs for one task belong
-// to one place, the next task's to the next; results are kept in the grid's order, so
+// to one place, the next task's to the next; results are written in the grid's order, so
 // that the folder's bytes are those of a run on one place.
 func (r *Runner) runShared(ctx context.Context, f *Folder) error {
-	ctx, cancel := context.WithCancel(ctx)
 	places := append([]*sdk.Place{r.Place}, r.More...)
 	work, order := make([][][]Job, len(places)), []int{}
 	batches := f.grid.batches(f.done, r.Batch)
@@ -22,54 +22,36 @@ func (r *Runner) runShared(ctx context.Context, f *Folder) error {
 		}
 		work[lane], order = append(work[lane], jobs), append(order, lane)
 	}
-	buffer := 2 * f.grid.Len() / max(1, len(f.grid.Tasks)*len(f.grid.Names)) // two problems' runs
+	lanes, ctx := errgroup.WithContext(ctx)
 	done := make([]chan sampled, len(places))
-	var all sync.WaitGroup
-	defer all.Wait()
-	defer cancel()
 	for i, place := range places {
-		done[i] = make(chan sampled, buffer)
+		done[i] = make(chan sampled, 2*f.grid.Len()/max(1, len(f.grid.Tasks)*len(f.grid.Names))) // two pictures' runs of a task
 		one := *r
 		one.Place = place
-		all.Go(func() {
-			defer close(done[i])
-			one.lane(ctx, f, work[i], done[i])
+		lanes.Go(func() error {
+			for _, jobs := range work[i] {
+				select {
+				case done[i] <- one.sample(ctx, f, jobs):
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			return nil
 		})
 	}
-	ahead := map[Job]*Result{}
-	for _, i := range order {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		s, ok := <-done[i]
-		if !ok {
-			return ctx.Err()
-		}
-		if err := r.keep(f, s, ahead); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// lane samples at the runner's place until something fails.
-func (r *Runner) lane(ctx context.Context, f *Folder, work [][]Job, done chan<- sampled) {
-	for _, jobs := range work {
-		s := sampled{jobs: jobs, err: ctx.Err()}
-		if s.err == nil {
-			s = r.sample(ctx, f, jobs)
-		}
-		select {
-		case done <- s:
-		default:
+	lanes.Go(func() error {
+		ahead := map[Job]*Result{}
+		for _, i := range order {
 			select {
-			case done <- s:
+			case s := <-done[i]:
+				if err := r.store(f, s, ahead); err != nil {
+					return err
+				}
 			case <-ctx.Done():
-				return
+				return ctx.Err()
 			}
 		}
-		if s.err != nil {
-			return
-		}
-	}
+		return nil
+	})
+	return lanes.Wait()
 }
