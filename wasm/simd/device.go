@@ -57,9 +57,15 @@ func New(description string, limit int64) (*Device, error) {
 	if d.poisons, err = compute.Poison(); err != nil {
 		return nil, fmt.Errorf("cpu: %w", err)
 	}
+	if d.poisons {
+		copyTo(control, []int32{1})
+	}
 	d.commands, err = d.allocate(4 * queueWords)
 	return d, err
 }
+
+// control is the module's struct control, whose first field is poisons.
+const control address = 1024
 
 // Info implements [compute.Device].
 func (d *Device) Info() compute.Info {
@@ -110,9 +116,9 @@ func (d *Device) allocate(bytes int) (address, error) {
 	return 0, fmt.Errorf("cpu: %d bytes: %w", bytes, compute.ErrMemory)
 }
 
-// poison fills an array with NaN, at most its first 64 MiB.
+// poison fills an array with NaN.
 func (d *Device) poison(at address, bytes int) {
-	values := min(bytes, 64<<20) / 4
+	values := bytes / 4
 	nan := slices.Repeat([]float32{compute.Unwritten}, min(values, 1<<16))
 	for from := 0; from < values; from += len(nan) {
 		copyTo(at+address(4*from), nan[:min(len(nan), values-from)])

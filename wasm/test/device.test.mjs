@@ -36,6 +36,16 @@ for (const [device, threads] of [["cpu", 1], ["cpu", 2], ["webgpu", 1]]) {
   });
 }
 
+for (const device of ["cpu", "webgpu"]) {
+  test(`${device}: a whole run in memory full of NaN gives the same picture`, async () => {
+    const run = (poisoned) => work(page, { options: { device, threads: 2 }, restore: { model: "/pkg/faces64.safetensors", poisoned } });
+    const [want, got] = [await run(false), await run(true)];
+    assert.equal(got.info.device, device);
+    assert.ok(want.image.length === 3 * 64 * 64 && want.image.every(Number.isFinite));
+    assert.deepEqual(got.image, want.image);
+  });
+}
+
 test("a program that has used up its memory says so", async () => {
   // 4.29 GB of numbers: almost what can be addressed, more than is free. None of it is touched.
   const bench = { model: "/pkg/faces64.safetensors", runs: [{ batch: 43600 }] };

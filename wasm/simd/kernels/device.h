@@ -22,6 +22,7 @@ struct block;
 
 // The control block, at a fixed place.
 struct control {
+  int poisons; // the first field, set by the device: memory is full of NaN when it is handed out
   // The job of the pool, see pool.c.
   int left, undone, waiting, sleeping;
   task *task;

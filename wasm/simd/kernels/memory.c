@@ -80,19 +80,29 @@ static int resize(float **p, unsigned floats) {
   return *p != 0;
 }
 
+// unwritten fills memory with NaN where the device does so with arrays.
+static void unwritten(float *p, unsigned floats) {
+  if (CONTROL->poisons)
+    for (unsigned i = 0; i < floats; i++) p[i] = __builtin_nanf("");
+}
+
 int stage_of(unsigned floats) {
-  if (CONTROL->stage_floats >= floats) return 1;
-  CONTROL->stage_floats = 0;
-  if (!resize(&CONTROL->stage, floats)) return 0;
-  CONTROL->stage_floats = floats;
+  if (CONTROL->stage_floats < floats) {
+    CONTROL->stage_floats = 0;
+    if (!resize(&CONTROL->stage, floats)) return 0;
+    CONTROL->stage_floats = floats;
+  }
+  unwritten(CONTROL->stage, floats);
   return 1;
 }
 
 int scratch_of(unsigned floats) {
-  if (CONTROL->scratch_floats >= floats) return 1;
-  CONTROL->scratch_floats = 0;
-  for (int t = 0; t < CONTROL->threads; t++)
-    if (!resize(&CONTROL->scratch[t], floats)) return 0;
-  CONTROL->scratch_floats = floats;
+  if (CONTROL->scratch_floats < floats) {
+    CONTROL->scratch_floats = 0;
+    for (int t = 0; t < CONTROL->threads; t++)
+      if (!resize(&CONTROL->scratch[t], floats)) return 0;
+    CONTROL->scratch_floats = floats;
+  }
+  for (int t = 0; t < CONTROL->threads; t++) unwritten(CONTROL->scratch[t], floats);
   return 1;
 }

@@ -5,6 +5,8 @@ interface Work {
   options: Pick<EngineOptions, "device" | "threads">;
   verify?: { golden: string[]; quick: boolean };
   bench?: { model: string; runs: BenchRequest[] };
+  /** A run of CMI+DPS on the model; poisoned: with memory full of NaN. */
+  restore?: { model: string; poisoned: boolean };
 }
 
 addEventListener("message", async ({ data }: MessageEvent<Work>) => {
@@ -15,10 +17,10 @@ addEventListener("message", async ({ data }: MessageEvent<Work>) => {
   }
 });
 
-async function work({ options, verify, bench }: Work) {
+async function work({ options, verify, bench, restore }: Work) {
   const at = (name: string) => new URL(`/pkg/${name}`, location.href);
   const engine = await createEngine({
-    ...options, wasm: at(verify ? "cmi-verify.wasm" : "cmi.wasm"), simd: { single: at("simd.wasm"), threads: at("simd-threads.wasm") },
+    ...options, wasm: at(verify || restore?.poisoned ? "cmi-verify.wasm" : "cmi.wasm"), simd: { single: at("simd.wasm"), threads: at("simd-threads.wasm") },
     poolWorker: () => new Worker("/pkg/pool.js", { type: "module" }),
   });
   try {
@@ -27,6 +29,12 @@ async function work({ options, verify, bench }: Work) {
       const seconds = [];
       for (const run of bench.runs) seconds.push((await engine.bench(run)).seconds);
       return { info: engine.info, seconds };
+    }
+    if (restore) {
+      const model = await engine.loadModel(async () => new Uint8Array(await (await fetch(restore.model)).arrayBuffer()));
+      const data = Float32Array.from({ length: model.channels * model.height * model.width }, (_, i) => 0.8 * Math.sin(i / 97));
+      const { image } = await engine.restore({ pixels: { data, height: model.height, width: model.width }, task: "inpaint", steps: 4, cmi: true });
+      return { info: engine.info, image };
     }
     const golden = new Map<string, Uint8Array>();
     for (const name of verify?.golden ?? []) golden.set(name, new Uint8Array(await (await fetch("/golden/" + name)).arrayBuffer()));
