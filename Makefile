@@ -44,7 +44,7 @@ test: vet
 	@$(SKIPPED) test.log || test -z "$$CMI_NO_SKIP"
 	$(GO) run ./cmd/native verify --golden testdata/golden > verify.log || { grep -v '^pass' verify.log; exit 1; }
 	@tail -1 verify.log
-	@CMI_POISON=off $(MAKE) --no-print-directory test-webgpu
+	@$(MAKE) --no-print-directory test-webgpu
 
 vet:
 	@test -z "$$(gofmt -l cmd examples gpu sdk tools wasm)" || { echo "not formatted:"; gofmt -l cmd examples gpu sdk tools wasm; exit 1; }
@@ -164,7 +164,7 @@ test-webgpu:
 	export CGO_ENABLED=1; { $(WEBGPU_TESTS) . ./gpu/wgsl ./gpu/wgsl/webgpu/native ./gpu/wgsl/webgpu/child ./gpu/wgsl/webgpu/faulty && $(WEBGPU_TESTS) 'Driver|WebGPU|SamePicture' ./cmd/native; } > webgpu.log 2>&1 \
 	|| { grep -vE '^ *(=== |--- PASS|PASS)' webgpu.log; exit 1; }; \
 	grep '^ok' webgpu.log; $(SKIPPED) webgpu.log || { test -z "$$CMI_NO_SKIP"; exit; }; \
-	CMI_POISON=on $(GO) run ./cmd/native verify --device webgpu --golden testdata/golden --quick > verify-webgpu.log || { grep -v '^pass' verify-webgpu.log; exit 1; }; \
+	$(GO) run ./cmd/native verify --device webgpu --golden testdata/golden --quick > verify-webgpu.log || { grep -v '^pass' verify-webgpu.log; exit 1; }; \
 	head -1 verify-webgpu.log; tail -1 verify-webgpu.log
 
 # Layers on the WebGPU adapter, beside its own matrix product.

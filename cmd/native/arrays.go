@@ -10,18 +10,17 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 )
 
-// readKernel reads a blur kernel from a NumPy array (.npy, two dimensions) or
-// from a grey picture.
+// readKernel reads a blur kernel from a picture, see [measure.PictureKernel], or from a
+// NumPy array (.npy, two dimensions).
 func readKernel(path string) (k measure.Kernel, err error) {
-	if p, err := picture.Open(path); err == nil {
-		for i := range p.H * p.W { // the first channel, black is 0
-			k.Weights = append(k.Weights, float64(p.Pix[i]+1)/2)
-		}
-		k.H, k.W = p.H, p.W
-	} else if k, err = readNpy(path); err != nil {
-		return k, err
+	if src, notPicture := picture.OpenSource(path); notPicture == nil {
+		k, err = measure.PictureKernel(src)
+	} else if k, err = readNpy(path); err == nil {
+		k, err = measure.NewKernel(k.H, k.W, k.Weights)
+	} else {
+		return k, err // which names the path
 	}
-	if k, err = measure.NewKernel(k.H, k.W, k.Weights); err != nil {
+	if err != nil {
 		err = fmt.Errorf("%s: %w", path, err)
 	}
 	return k, err

@@ -3,13 +3,17 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"image"
+	"image/color"
 	"math"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/cmi-diffusion/cmi/sdk/npy"
+	"github.com/cmi-diffusion/cmi/sdk/picture"
 )
 
 // npyFile returns an array file with that header and data.
@@ -49,4 +53,17 @@ func TestReadKernel(t *testing.T) {
 	require.ErrorContains(t, err, `numbers of type "<c8"`)
 	_, err = readKernel(npyFile(t, "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", []float32{1}))
 	require.ErrorContains(t, err, "has shape [1]")
+}
+
+// A kernel drawn as a picture: colours count by their luma, transparency is black.
+func TestReadKernelPicture(t *testing.T) {
+	m := image.NewNRGBA(image.Rect(0, 0, 3, 1))
+	m.Set(0, 0, color.NRGBA{R: 255, A: 255})
+	m.Set(1, 0, color.NRGBA{R: 255, G: 255, B: 255, A: 255})
+	m.Set(2, 0, color.NRGBA{R: 255, G: 255, B: 255})
+	path := filepath.Join(t.TempDir(), "kernel.png")
+	require.NoError(t, picture.SavePNG(path, m))
+	k, err := readKernel(path)
+	require.NoError(t, err)
+	assert.InDeltaSlice(t, []float64{0.299 / 1.299, 1 / 1.299, 0}, k.Weights, 1e-3)
 }

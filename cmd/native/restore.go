@@ -64,7 +64,7 @@ stops within one step and keeps what is finished.`,
 	fl.BoolVar(&f.CMI.On, "cmi", false, "add the gradient of the conditional mutual information")
 	fl.StringVar(&f.out, "out", "out", "`DIR` for the results")
 	fl.StringVar(&f.mask, "mask", "", "for --task mask: a picture `FILE`, white where the image is known")
-	fl.StringVar(&f.kernel, "kernel", "", "for --task kernel: a blur kernel `FILE`, a .npy array or a grey picture of odd size")
+	fl.StringVar(&f.kernel, "kernel", "", "for --task kernel: a blur kernel `FILE` of odd size, a .npy array or a picture (black and transparent are 0); it is correlated with the image, not flipped")
 	fl.StringVar(&f.Border, "border", f.Border, "for --task kernel: how the image goes on beyond its edge, reflect or circular")
 	fl.StringVar(&f.Noise, "noise", f.Noise, "noise of the measurement: gaussian (--sigma-y) or poisson (--rate)")
 	fl.Float64Var(&f.Rate, "rate", f.Rate, "for --noise poisson: photons at white are 255 times this")

@@ -2,6 +2,8 @@ package measure
 
 import (
 	"fmt"
+	"image"
+	"image/color"
 	"math"
 	"slices"
 
@@ -84,6 +86,20 @@ func NewKernel(h, w int, weights []float64) (Kernel, error) {
 		k.Weights[i] /= sum
 	}
 	return k, nil
+}
+
+// PictureKernel returns a kernel drawn as a picture of odd sizes: black is 0, brighter
+// is more, colours count by their luma, transparency is black. The weights are
+// scaled to sum 1.
+func PictureKernel(src image.Image) (Kernel, error) {
+	b := src.Bounds()
+	weights := make([]float64, 0, b.Dx()*b.Dy())
+	for y := b.Min.Y; y < b.Max.Y; y++ {
+		for x := b.Min.X; x < b.Max.X; x++ {
+			weights = append(weights, float64(color.Gray16Model.Convert(src.At(x, y)).(color.Gray16).Y))
+		}
+	}
+	return NewKernel(b.Dy(), b.Dx(), weights)
 }
 
 // mostWeight is the largest weight of a kernel, not yet divided by its sum.

@@ -41,27 +41,49 @@ func Open(path string) (Image, error) {
 //
 // More than MaxPixels are refused by the header, before memory is taken for them.
 func Decode(r io.Reader, name string) (Image, error) {
+	src, upright, err := decode(r, name)
+	if err != nil {
+		return Image{}, err
+	}
+	m := From(src).orient(upright)
+	m.Name = name
+	return m, nil
+}
+
+// OpenSource reads a picture from a file as [Decode] does, with its transparency and as it
+// is stored.
+func OpenSource(path string) (image.Image, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	src, _, err := decode(f, path)
+	return src, err
+}
+
+// decode reads a picture and its EXIF orientation.
+func decode(r io.Reader, name string) (src image.Image, upright int, err error) {
 	var head bytes.Buffer
 	header, format, err := image.DecodeConfig(io.TeeReader(r, &head))
 	switch {
 	case errors.Is(err, image.ErrFormat) && head.Len() == 0:
-		return Image{}, fmt.Errorf("%s: empty, want a picture (PNG, JPEG, GIF, BMP, TIFF or WebP)", name)
+		return nil, 0, fmt.Errorf("%s: empty, want a picture (PNG, JPEG, GIF, BMP, TIFF or WebP)", name)
 	case errors.Is(err, image.ErrFormat):
-		return Image{}, fmt.Errorf("%s: not a picture (PNG, JPEG, GIF, BMP, TIFF or WebP expected)", name)
+		return nil, 0, fmt.Errorf("%s: not a picture (PNG, JPEG, GIF, BMP, TIFF or WebP expected)", name)
 	case err != nil:
-		return Image{}, unreadable(name, format, err)
+		return nil, 0, unreadable(name, format, err)
 	case header.Width < 1 || header.Height < 1:
-		return Image{}, fmt.Errorf("%s: %s picture of %d×%d pixels, want at least one", name, strings.ToUpper(format), header.Width, header.Height)
+		return nil, 0, fmt.Errorf("%s: %s picture of %d×%d pixels, want at least one", name, strings.ToUpper(format), header.Width, header.Height)
 	case header.Width > MaxPixels/header.Height:
-		return Image{}, fmt.Errorf("%s is %d×%d, more than %d megapixels: make it smaller first", name, header.Width, header.Height, MaxPixels/1_000_000)
+		return nil, 0, fmt.Errorf("%s is %d×%d, more than %d megapixels: make it smaller first", name, header.Width, header.Height, MaxPixels/1_000_000)
 	}
-	upright := 1
+	upright = 1
 	if format == "jpeg" {
 		upright = orientation(head.Bytes())
 	}
-	src, _, err := image.Decode(io.MultiReader(&head, r))
-	if err != nil {
-		return Image{}, unreadable(name, format, err)
+	if src, _, err = image.Decode(io.MultiReader(&head, r)); err != nil {
+		return nil, 0, unreadable(name, format, err)
 	}
 	if screen := image.Rect(0, 0, header.Width, header.Height); src.Bounds() != screen {
 		// A GIF's frame may cover a part of its screen only.
@@ -69,9 +91,7 @@ func Decode(r io.Reader, name string) (Image, error) {
 		draw.Draw(whole, src.Bounds(), src, src.Bounds().Min, draw.Src)
 		src = whole
 	}
-	m := From(src).orient(upright)
-	m.Name = name
-	return m, nil
+	return src, upright, nil
 }
 
 // unreadable returns the error for a picture with a known format and a fault within.
