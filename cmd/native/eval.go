@@ -148,7 +148,7 @@ func (f *evalFlags) check(c *cobra.Command) (err error) {
 func gridTasks() []string {
 	return slices.DeleteFunc(measure.TaskNames(), func(name string) bool {
 		task, err := measure.FindTask(name)
-		return err != nil || task.Input != "" || name == "phase"
+		return err != nil || task.Input != "" && task.Draw == nil || name == "phase"
 	})
 }
 

@@ -121,8 +121,8 @@ func TestBadInput(t *testing.T) {
 		{"negative first step", []string{"restore", face, "--cmi", "--first-step", "-7"}, []string{"-7"}},
 		{"curvature that is no number", []string{"restore", face, "--method", "pigdm", "--curvature", "NaN"}, []string{"NaN"}},
 		{"missing config", []string{"restore", face, "--prior-config", "none.json"}, []string{"none.json"}},
-		{"mask without task", []string{"restore", face, "--mask", other}, []string{"--task mask"}},
-		{"kernel without task", []string{"restore", face, "--kernel", other}, []string{"--task kernel"}},
+		{"mask without task", []string{"restore", face, "--mask", other}, []string{"would do nothing: --task sr4 has no mask"}},
+		{"kernel without task", []string{"restore", face, "--kernel", other}, []string{"would do nothing: --task sr4 has no kernel"}},
 		{"unknown noise", []string{"restore", face, "--noise", "salt"}, []string{"salt", "poisson"}},
 		{"CMI of a nonlinear operator", []string{"restore", face, "--task", "phase", "--cmi"}, []string{"phase", "linear"}},
 		{"a method for linear operators", []string{"restore", face, "--task", "phase", "--method", "pigdm"}, []string{"phase", "linear"}},
@@ -304,14 +304,55 @@ func TestMeasured(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 64, p.W)
 
-	code, _, stderr = tool(context.Background(), "restore", face, "--task", "mask", "--mask", grey(t, 64, 64), "--measured", "--steps", "2", "--out", out)
-	require.Zero(t, code, stderr)
 	for _, more := range [][]string{{"--task", "phase"}, {"--noise", "poisson", "--method", "dps+"}, {"--task", "motion", "--method", "evidence", "--curvature", "1", "--cmi", "--window-from", "0"}} {
 		code, _, stderr = tool(context.Background(), append([]string{"restore", face, "--steps", "2", "--out", out}, more...)...)
 		require.Zero(t, code, stderr)
 	}
 	code, _, stderr = tool(context.Background(), "restore", face, "--task", "kernel", "--kernel", grey(t, 5, 5), "--border", "circular", "--steps", "2", "--out", out)
 	require.Zero(t, code, stderr)
+}
+
+// A task that draws its mask or kernel writes it beside the measurement, and takes it back;
+// without it, a measurement would be restored with another one.
+func TestMeasuredByADrawnOperator(t *testing.T) {
+	run := func(more ...string) (int, string) {
+		code, _, stderr := tool(context.Background(), append([]string{"restore", "--steps", "2"}, more...)...)
+		return code, stderr
+	}
+	for task, input := range map[string]string{"inpaint": "mask", "box": "mask", "motion": "kernel"} {
+		out := t.TempDir()
+		code, stderr := run(face, "--task", task, "--out", out)
+		require.Zero(t, code, stderr)
+		measured := filepath.Join(out, "01.measurement.png")
+		file := filepath.Join(out, map[string]string{"mask": "01.mask.png", "kernel": "01.kernel.npy"}[input])
+		code, stderr = run(measured, "--task", task, "--measured", "--out", t.TempDir())
+		assert.Equal(t, exitUsage, code, task)
+		assert.Contains(t, stderr, "--measured needs --"+input+" FILE, the "+input+" that made the pictures", task)
+		for _, name := range []string{task, input} {
+			again := t.TempDir()
+			code, stderr = run(measured, "--task", name, "--measured", "--"+input, file, "--out", again)
+			require.Zero(t, code, stderr)
+			same, err := os.ReadFile(filepath.Join(again, "01.measurement."+filepath.Base(file)[3:]))
+			require.NoError(t, err)
+			want, err := os.ReadFile(file)
+			require.NoError(t, err)
+			assert.True(t, bytes.Equal(want, same), "%s: the %s is written as it was read", name, input)
+		}
+		if input == "mask" {
+			code, stderr = run(measured, "--task", "mask", "--measured", "--mask", file, "--invert-mask", "--out", t.TempDir())
+			assert.Equal(t, exitUsage, code, task)
+			assert.Contains(t, stderr, "all pixels that the mask calls known are of one colour: is the mask inverted?", task)
+			// A folder has a mask for each picture.
+			require.NoError(t, os.Rename(file, filepath.Join(out, "01.measurement.png.tmp")))
+			masks := t.TempDir()
+			require.NoError(t, os.Rename(filepath.Join(out, "01.measurement.png.tmp"), filepath.Join(masks, "01.measurement.png")))
+			code, stderr = run(measured, "--task", "mask", "--measured", "--mask", masks, "--out", t.TempDir())
+			require.Zero(t, code, stderr)
+			code, stderr = run(face, "--task", "mask", "--mask", masks, "--out", t.TempDir())
+			assert.Equal(t, exitUsage, code)
+			assert.Contains(t, stderr, "has no mask 01")
+		}
+	}
 }
 
 // Ctrl-C stops within a step, exits 130 and keeps the pictures that are finished.

@@ -24,6 +24,7 @@ type restoreFlags struct {
 	modelFlags
 	specFlags
 	out, mask, kernel string
+	invertMask        bool
 	resize, crop      bool
 	diagnostics, npy  bool
 	batch             int
@@ -39,8 +40,8 @@ inpainting, Gaussian blur, noise) and restores it from the measurement alone; th
 are compared. With --measured the pictures are the measurements themselves: a small picture for
 sr4, a picture with holes and --mask for inpainting, a blurred one for blur.
 
-It writes NAME.png (restored) and NAME.measurement.png for each picture, as soon as it is done, and
-one labelled grid of all, restored.png. IN may be - for standard input, whose NAME is stdin. Ctrl-C
+It writes NAME.png (restored) and NAME.measurement.png for each picture, as soon as it is done, with
+NAME.mask.png or NAME.kernel.npy where the task has one, and one labelled grid of all, restored.png. IN may be - for standard input, whose NAME is stdin. Ctrl-C
 stops within one step and keeps what is finished.`,
 		Example: `  cmi-native restore face.png --task sr4                  # DPS
   cmi-native restore face.png --task sr4 --cmi            # with mutual-information guidance
@@ -63,8 +64,9 @@ stops within one step and keeps what is finished.`,
 	fl.StringVar(&f.Method, "method", f.Method, "sampling method: "+strings.Join(job.Methods(), ", "))
 	fl.BoolVar(&f.CMI.On, "cmi", false, "add the gradient of the conditional mutual information")
 	fl.StringVar(&f.out, "out", "out", "`DIR` for the results")
-	fl.StringVar(&f.mask, "mask", "", "for --task mask: a picture `FILE`, white where the image is known")
-	fl.StringVar(&f.kernel, "kernel", "", "for --task kernel: a blur kernel `FILE` of odd size, a .npy array or a picture (black and transparent are 0); it is correlated with the image, not flipped")
+	fl.StringVar(&f.mask, "mask", "", "for --task mask, inpaint and box: a `FILE`, white where the image is known and black or transparent where it is missing, or an array (.npy) of 1 and 0; or a folder with a file of the same name for each picture")
+	fl.BoolVar(&f.invertMask, "invert-mask", false, "--mask is white where the image is missing")
+	fl.StringVar(&f.kernel, "kernel", "", "for --task kernel and motion: a blur kernel `FILE` of odd size, a .npy array or a picture (black and transparent are 0); it is correlated with the image, not flipped")
 	fl.StringVar(&f.Border, "border", f.Border, "for --task kernel: how the image goes on beyond its edge, reflect or circular")
 	fl.StringVar(&f.Noise, "noise", f.Noise, "noise of the measurement: gaussian (--sigma-y) or poisson (--rate)")
 	fl.Float64Var(&f.Rate, "rate", f.Rate, "for --noise poisson: photons at white are 255 times this")
@@ -94,8 +96,14 @@ func (f *restoreFlags) check(c *cobra.Command) error {
 		return err
 	}
 	for input, file := range map[string]string{"mask": f.mask, "kernel": f.kernel} {
-		if (task.Input == input) != (file != "") {
-			return fmt.Errorf("--task %s and --%s FILE belong together", input, input)
+		switch {
+		case file != "" && task.Input != input:
+			return fmt.Errorf("--%s %s would do nothing: --task %s has no %s", input, file, f.Task, input)
+		case file != "" || task.Input != input:
+		case task.Draw == nil:
+			return fmt.Errorf("--task %s needs --%s FILE", f.Task, input)
+		case f.Measured:
+			return fmt.Errorf("--task %s --measured needs --%[2]s FILE, the %[2]s that made the pictures: another one would be drawn. restore writes it beside each measurement", f.Task, input)
 		}
 	}
 	if f.resize && f.crop {
@@ -105,7 +113,8 @@ func (f *restoreFlags) check(c *cobra.Command) error {
 		return fmt.Errorf("--batch is %d, at least 1 is wanted", f.batch)
 	}
 	return effective(c, append(f.needs(f.CMI.On, f.Method),
-		need{f.Task == "kernel", "--task kernel", []string{"border"}},
+		need{f.mask != "", "--mask", []string{"invert-mask"}},
+		need{task.Input == "kernel", "--task kernel or motion", []string{"border"}},
 		need{f.Noise == "poisson", "--noise poisson", []string{"rate"}}))
 }
 
@@ -185,23 +194,14 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 // jobs makes the job of each batch of pictures, and so every measurement, before any
 // sampling.
 func (f *restoreFlags) jobs(m prior.Model, pictures []picture.Image) (jobs []*job.Job, err error) {
-	_, h, w := m.Image()
-	if f.mask != "" {
-		if f.Mask, err = picture.OpenMask(f.mask, h, w); err != nil {
-			return nil, err
-		}
-	}
-	if f.kernel != "" {
-		kernel, err := readKernel(f.kernel)
-		if err != nil {
-			return nil, err
-		}
-		f.Kernel = &kernel
-	}
 	if _, err := f.Spec.Options(m); err != nil { // what is wrong with the flags comes before what is wrong with a picture
 		return nil, err
 	}
-	c, h, w, err := f.Shape(m)
+	operators, err := f.inputs(m, pictures)
+	if err != nil {
+		return nil, err
+	}
+	c, h, w, err := f.Shape(m, operators[0])
 	if err != nil {
 		return nil, err
 	}
@@ -222,15 +222,89 @@ func (f *restoreFlags) jobs(m prior.Model, pictures []picture.Image) (jobs []*jo
 			return nil, err
 		}
 		images[i] = imageOf(fitted, i)
+		images[i].Mask, images[i].Kernel = operators[i].Mask, operators[i].Kernel
 	}
 	for batch := range slices.Chunk(images, f.batch) {
 		j, err := job.New(m, f.Spec, batch...)
 		if err != nil {
 			return nil, err
 		}
+		for i, y := range j.Measurements {
+			if f.Measured && ofOneColour(y) {
+				return nil, fmt.Errorf("%s: all pixels that the mask calls known are of one colour: is the mask inverted? --invert-mask turns it", batch[i].Name)
+			}
+		}
 		jobs = append(jobs, j)
 	}
 	return jobs, nil
+}
+
+// ofOneColour says whether the known pixels of a measurement, of which some are missing,
+// have one colour.
+func ofOneColour(y job.Measurement) bool {
+	first := -1
+	for i, known := range y.Known {
+		switch {
+		case known == 0:
+		case first < 0:
+			first = i
+		default:
+			for c := range y.C {
+				if y.Y[c*y.H*y.W+i] != y.Y[c*y.H*y.W+first] {
+					return false
+				}
+			}
+		}
+	}
+	return first >= 0
+}
+
+// inputs reads the mask or the kernel of each picture.
+func (f *restoreFlags) inputs(m prior.Model, pictures []picture.Image) ([]job.Image, error) {
+	_, h, w := m.Image()
+	all := make([]job.Image, len(pictures))
+	var kernel *measure.Kernel
+	if f.kernel != "" {
+		k, err := readKernel(f.kernel)
+		if err != nil {
+			return nil, err
+		}
+		kernel = &k
+	}
+	for i, p := range pictures {
+		all[i].Kernel = kernel
+		if f.mask == "" {
+			continue
+		}
+		path, err := f.maskOf(p.Name)
+		if err != nil {
+			return nil, err
+		}
+		if all[i].Mask, err = picture.OpenMask(path, h, w); err != nil {
+			return nil, err
+		}
+		for k, v := range all[i].Mask {
+			if f.invertMask {
+				all[i].Mask[k] = 1 - v
+			}
+		}
+	}
+	return all, nil
+}
+
+// maskOf is the mask's file of a picture.
+func (f *restoreFlags) maskOf(name string) (string, error) {
+	if info, err := os.Stat(f.mask); err != nil || !info.IsDir() {
+		return f.mask, nil
+	}
+	name = strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))
+	for _, ext := range append([]string{".npy"}, pictureTypes...) {
+		path := filepath.Join(f.mask, name+ext)
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("--mask %s has no mask %s (.png, .npy, …) for the picture of that name", f.mask, name)
 }
 
 // save writes a job's restored picture i and its measurement, and gives the grid's row.
@@ -243,6 +317,9 @@ func (f *restoreFlags) save(j *job.Job, i int, restored picture.Image, name stri
 		if err := restored.SaveNPY(path + ".npy"); err != nil {
 			return row, err
 		}
+	}
+	if err := saveInputs(path, j.Measurements[i]); err != nil {
+		return row, err
 	}
 	row.Label = name
 	if f.Measured {
@@ -298,11 +375,29 @@ func (f *restoreFlags) openAll(in io.Reader, paths []string) (pictures []picture
 	return pictures, names, nil
 }
 
+// saveInputs writes what the operator of a measurement was made from, for --mask and --kernel.
+func saveInputs(path string, y job.Measurement) error {
+	if y.Inputs.Mask != nil {
+		mask := picture.Image{C: 1, H: y.H, W: y.W, Pix: make([]float32, len(y.Inputs.Mask))}
+		for i, known := range y.Inputs.Mask {
+			mask.Pix[i] = 2*known - 1
+		}
+		return mask.SavePNG(path + ".mask.png")
+	}
+	if k := y.Inputs.Kernel; k != nil {
+		return picture.SaveNPY(path+".kernel.npy", k.Weights, k.H, k.W)
+	}
+	return nil
+}
+
 // results returns the files that are written for a picture.
 func (f *restoreFlags) results(name string) []string {
 	files := []string{name + ".png", name + ".measurement.png"}
 	if f.npy {
 		files = append(files, name+".npy")
+	}
+	if task, err := measure.FindTask(f.Task); err == nil && task.Input != "" {
+		files = append(files, name+map[string]string{"mask": ".mask.png", "kernel": ".kernel.npy"}[task.Input])
 	}
 	return files
 }

@@ -18,6 +18,10 @@ type Image struct {
 	Name    string    // for messages; may be empty
 	Number  uint64    // keys the operator, the measurement noise and the sampler's noise; below 2³²
 	Sample  int       // further samples of a measurement, from 0, differ in the sampler's noise alone
+
+	// What the operator is made from; tasks that draw it do so where it is nil.
+	Mask   []float32       // H·W of the restored image: 1 known, 0 missing
+	Kernel *measure.Kernel // of a blur
 }
 
 // Measurement is what was measured of an image.
@@ -25,6 +29,8 @@ type Measurement struct {
 	C, H, W int
 	Y       []float32 // C·H·W values, 0 where nothing is measured
 	Known   []float32 // H·W values, 1 where a pixel is measured and 0 elsewhere; nil where all are
+	// Inputs are what the operator was made from, with what was drawn.
+	Inputs measure.Inputs
 }
 
 // Job is a restoration of a batch of images, sampled together. An image does not depend
@@ -51,12 +57,12 @@ func New(m prior.Model, s Spec, images ...Image) (*Job, error) {
 	if err := j.Plan.Fits(); err != nil {
 		return nil, err
 	}
-	operators, err := j.operators(m)
+	operators, inputs, err := j.operators(m)
 	if err != nil {
 		return nil, err
 	}
 	defer release(operators)
-	if err := j.measure(m, operators); err != nil {
+	if err := j.measure(m, operators, inputs); err != nil {
 		return nil, err
 	}
 	p, err := j.problem(m, operators)
@@ -67,27 +73,27 @@ func New(m prior.Model, s Spec, images ...Image) (*Job, error) {
 }
 
 // operators makes the operators of the images on the model's device, one for all unless
-// the task draws them; none without a task.
-func (j *Job) operators(m prior.Model) (all []measure.Operator, err error) {
+// they have inputs of their own; none without a task. inputs are what they are made from.
+func (j *Job) operators(m prior.Model) (all []measure.Operator, inputs []measure.Inputs, err error) {
 	if j.Spec.Task == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	task, err := measure.FindTask(j.Spec.Task)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, image := range j.Images {
-		if !task.Random && len(all) == 1 {
+		if task.Input == "" && len(all) == 1 {
 			break
 		}
-		op, err := j.Spec.operator(m, image.Number)
+		op, in, err := j.Spec.operator(m, image)
 		if err != nil {
 			release(all)
-			return nil, err
+			return nil, nil, err
 		}
-		all = append(all, op)
+		all, inputs = append(all, op), append(inputs, in)
 	}
-	return all, nil
+	return all, inputs, nil
 }
 
 func release(operators []measure.Operator) {
@@ -97,7 +103,7 @@ func release(operators []measure.Operator) {
 }
 
 // measure measures the images.
-func (j *Job) measure(m prior.Model, operators []measure.Operator) error {
+func (j *Job) measure(m prior.Model, operators []measure.Operator, inputs []measure.Inputs) error {
 	if len(operators) == 0 {
 		return nil
 	}
@@ -120,6 +126,7 @@ func (j *Job) measure(m prior.Model, operators []measure.Operator) error {
 		if err != nil {
 			return err
 		}
+		one.Inputs = inputs[i%len(inputs)]
 		j.Measurements = append(j.Measurements, one)
 	}
 	if dps, ok := j.Options.Method.(guide.DPS); ok && j.Spec.Noise == "poisson" {
@@ -167,7 +174,7 @@ func (s Spec) measurement(m prior.Model, op measure.Operator, image Image) (one 
 // Problem makes what the sampler is to solve on a model's device; free frees its
 // operator.
 func (j *Job) Problem(m prior.Model) (p sdk.Problem, free func(), err error) {
-	operators, err := j.operators(m)
+	operators, _, err := j.operators(m)
 	if err != nil {
 		return p, nil, err
 	}

@@ -119,15 +119,36 @@ func TestMeasured(t *testing.T) {
 		}
 	}
 	s.Measured = true
-	_, got := restore(t, m, s, job.Image{C: y.C, H: y.H, W: y.W, Pix: loud, Number: 1})
+	again := job.Image{C: y.C, H: y.H, W: y.W, Pix: loud, Number: 1}
+	_, err := job.New(m, s, again)
+	assert.ErrorContains(t, err, "measured needs the mask that made the measurement: task inpaint would draw another one; give its mask")
+	again.Mask = y.Inputs.Mask
+	assert.Equal(t, y.Known, again.Mask)
+	_, got := restore(t, m, s, again)
 	assert.Equal(t, want[0].Pix, got[0].Pix)
-	c, h, w, err := s.Shape(m)
+	c, h, w, err := s.Shape(m, again)
 	require.NoError(t, err)
 	assert.Equal(t, [3]int{3, 16, 16}, [3]int{c, h, w})
 	s.Task = "sr4"
-	_, h, w, err = s.Shape(m)
+	_, h, w, err = s.Shape(m, job.Image{})
 	require.NoError(t, err)
 	assert.Equal(t, [2]int{4, 4}, [2]int{h, w})
+}
+
+// A kernel that was drawn is given back, and makes the same measurement.
+func TestDrawnKernel(t *testing.T) {
+	m, _ := network(t)
+	first, err := job.New(m, short("motion", "dps"), image(1), image(2))
+	require.NoError(t, err)
+	a, b := first.Measurements[0], first.Measurements[1]
+	assert.NotEqual(t, a.Inputs.Kernel.Weights, b.Inputs.Kernel.Weights)
+	again := image(1)
+	again.Kernel = a.Inputs.Kernel
+	for _, task := range []string{"motion", "kernel"} {
+		second, err := job.New(m, short(task, "dps"), again)
+		require.NoError(t, err)
+		assert.Equal(t, a.Y, second.Measurements[0].Y, task)
+	}
 }
 
 // Under Poisson noise DPS weighs each image's gradient.
@@ -219,7 +240,7 @@ func TestDecode(t *testing.T) {
 		`{"task": 3}`:             "task is number, a name is wanted",
 		`{"measured": 1}`:         "measured is number, true or false is wanted",
 		`{"stpes": 3}`:            `unknown field "stpes"`,
-		`{"mask": [1]}`:           `unknown field "mask"`,
+		`{"mask": [1]}`:           `unknown field "mask"`, // arrays stand beside the JSON
 		`{"cmi": {"eta": "big"}}`: "cmi: eta is string, a number is wanted",
 		`{"cmi": {"on": true}}`:   `cmi: unknown field "on"`,
 		`{`:                       "unexpected EOF",

@@ -43,9 +43,7 @@ type Spec struct {
 	Curvature  float64 `json:"curvature"`  // weight of [guide.Curvature]
 	CMI        Term    `json:"cmi"`
 
-	Border string          `json:"border"` // task kernel: reflect or circular
-	Mask   []float32       `json:"-"`      // task mask: h·w values, 1 known and 0 missing
-	Kernel *measure.Kernel `json:"-"`      // task kernel
+	Border string `json:"border"` // task kernel: how the image goes on beyond its edge, reflect or circular
 }
 
 // Term is the information term of a Spec. As JSON it is true, false, or an object with
@@ -189,14 +187,14 @@ func (s Spec) Plan(m prior.Model, n int) (sdk.Plan, error) {
 	return sdk.NewPlan(m, o, n), nil
 }
 
-// Shape returns that of the images that a job of the spec takes: the model's, or where they are
-// measurements the operator's.
-func (s Spec) Shape(m prior.Model) (c, h, w int, err error) {
+// Shape returns the shape of an image that a job of the spec takes: the model's, or where
+// it is a measurement the operator's.
+func (s Spec) Shape(m prior.Model, image Image) (c, h, w int, err error) {
 	c, h, w = m.Image()
 	if !s.Measured {
 		return c, h, w, nil
 	}
-	op, err := s.operator(m, 0)
+	op, _, err := s.operator(m, image)
 	if err != nil {
 		return c, h, w, err
 	}
@@ -217,16 +215,28 @@ func (s Spec) shape(op measure.Operator) (c, h, w int, err error) {
 	return c, h, w, nil
 }
 
-// operator makes the operator of an image on the model's device. What is random depends
-// on the seed and the image's number alone.
-func (s Spec) operator(m prior.Model, number uint64) (measure.Operator, error) {
-	border, err := s.border()
+// operator makes the operator of an image on the model's device, and returns what it was
+// made from. What is drawn depends on the seed and the image's number alone.
+func (s Spec) operator(m prior.Model, image Image) (measure.Operator, measure.Inputs, error) {
+	task, err := measure.FindTask(s.Task)
 	if err != nil {
-		return nil, err
+		return nil, measure.Inputs{}, err
+	}
+	in := measure.Inputs{
+		Rand: diffusion.Stream{Seed: s.Seed, Image: image.Number, Purpose: diffusion.Degradation}.Rand(),
+		Mask: image.Mask, Kernel: image.Kernel,
+	}
+	if in.Border, err = s.border(); err != nil {
+		return nil, in, err
+	}
+	if s.Measured && task.Draw != nil && in.Mask == nil && in.Kernel == nil {
+		return nil, in, wrong("measured", "needs the %[1]s that made the measurement: task %[2]s would draw another one; give its %[1]s", task.Input, s.Task)
 	}
 	c, h, w := m.Image()
-	return measure.ForTask(s.Task, m.Device(), c, h, w, measure.Inputs{
-		Rand: diffusion.Stream{Seed: s.Seed, Image: number, Purpose: diffusion.Degradation}.Rand(),
-		Mask: s.Mask, Kernel: s.Kernel, Border: border,
-	})
+	if in, err = task.Complete(h, w, in); err != nil {
+		return nil, in, fmt.Errorf("task %s: %w", s.Task, err)
+	}
+	in.Rand = nil // it has done its work
+	op, err := measure.ForTask(s.Task, m.Device(), c, h, w, in)
+	return op, in, err
 }

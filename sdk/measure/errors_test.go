@@ -155,7 +155,7 @@ func TestTasks(t *testing.T) {
 			op.Close()
 		}
 		_, err := measure.ForTask(task.Name, dev, 3, 16, 16, measure.Inputs{Rand: seeded()})
-		if task.Input != "" {
+		if task.Input != "" && task.Draw == nil {
 			assert.EqualError(t, err, "task "+task.Name+": a "+task.Input+" is needed")
 		} else {
 			assert.NoError(t, err)
@@ -167,19 +167,20 @@ func TestTasks(t *testing.T) {
 	assert.Equal(t, 3*(4096-3686), op.(measure.Linear).Measured())
 }
 
-// Tasks that are not random make the same operator from any random numbers.
-func TestRandomTasks(t *testing.T) {
+// Tasks draw the same from the same random numbers, others from others, and what they have
+// drawn makes the same operator again.
+func TestDrawnInputs(t *testing.T) {
 	dev := device(t)
 	x := make([]float32, 3*32*32)
 	for i := range x {
 		x[i] = float32(i%7) - 3
 	}
 	for _, task := range measure.Tasks {
-		if task.Input != "" {
+		if task.Draw == nil {
 			continue
 		}
-		measured := func(seed uint64) []float32 {
-			op, err := task.New(dev, 3, 32, 32, measure.Inputs{Rand: rand.New(rand.NewPCG(seed, 1))})
+		measured := func(in measure.Inputs) []float32 {
+			op, err := measure.ForTask(task.Name, dev, 3, 32, 32, in)
 			require.NoError(t, err)
 			defer op.Close()
 			c, h, w := op.Out()
@@ -187,7 +188,12 @@ func TestRandomTasks(t *testing.T) {
 			require.NoError(t, err)
 			return y
 		}
-		assert.Equal(t, task.Random, !slices.Equal(measured(1), measured(2)), task.Name)
+		rng := func(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
+		one := measured(measure.Inputs{Rand: rng(1)})
+		assert.NotEqual(t, one, measured(measure.Inputs{Rand: rng(2)}), task.Name)
+		drawn, err := task.Complete(32, 32, measure.Inputs{Rand: rng(1)})
+		require.NoError(t, err)
+		assert.Equal(t, one, measured(drawn), task.Name)
 	}
 }
 

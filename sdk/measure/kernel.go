@@ -82,8 +82,10 @@ func NewKernel(h, w int, weights []float64) (Kernel, error) {
 	if !(sum > 1e-6*size) {
 		return Kernel{}, fmt.Errorf("the weights of the blur kernel sum to %v and cannot be scaled to 1: a positive sum is wanted", sum)
 	}
-	for i := range k.Weights {
-		k.Weights[i] /= sum
+	if math.Abs(sum-1) > 1e-12 { // one that was divided before stays as it is
+		for i := range k.Weights {
+			k.Weights[i] /= sum
+		}
 	}
 	return k, nil
 }

@@ -1,7 +1,6 @@
 package measure
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -12,21 +11,33 @@ import (
 // Task is a named inverse problem.
 type Task struct {
 	Name, Description string
-	// Input is what the caller gives beside the picture: "mask", "kernel" or "".
+	// Input is what the operator is made from beside the size of the images: "mask",
+	// "kernel" or "".
 	Input string
-	// Random says that the operator is drawn: the missing pixels, the box, the motion.
-	Random bool
-	// New makes the operator for c×h×w images.
+	// Draw draws the input of a task for images of h×w, nil where the caller gives it.
+	Draw func(h, w int, rng *rand.Rand) (Inputs, error)
+	// New makes the operator for c×h×w images from its input.
 	New func(dev compute.Device, c, h, w int, in Inputs) (Operator, error)
 }
 
-// Inputs are what a task's operator is made from beside the size of the images. A task
-// uses what it needs.
+// Inputs are what an operator is made from beside the size of the images. A task uses
+// what it needs.
 type Inputs struct {
-	Rand   *rand.Rand     // draws what is random
+	Rand   *rand.Rand     // draws what is not given
 	Mask   []float32      // h·w values, 1 known and 0 missing
 	Kernel *Kernel        // of a blur
 	Border compute.Border // how the image goes on beyond its edge under Kernel
+}
+
+// Complete returns the inputs of a task for images of h×w: the given ones, or drawn ones.
+func (t Task) Complete(h, w int, in Inputs) (Inputs, error) {
+	switch {
+	case t.Input == "", t.Input == "mask" && in.Mask != nil, t.Input == "kernel" && in.Kernel != nil:
+		return in, nil
+	case t.Draw == nil:
+		return in, fmt.Errorf("a %s is needed", t.Input)
+	}
+	return t.Draw(h, w, in.Rand)
 }
 
 // Tasks are the papers' tasks and those of a mask or a kernel of the caller's. Sizes
@@ -37,29 +48,17 @@ var Tasks = []Task{
 	{Name: "sr4", Description: "super-resolution × 4, bicubic", New: reduce(NewSuperResolution, 4)},
 	{Name: "sr2", Description: "super-resolution × 2, bicubic", New: reduce(NewSuperResolution, 2)},
 	{Name: "sr8", Description: "super-resolution × 8, bicubic", New: reduce(NewSuperResolution, 8)},
-	{Name: "inpaint", Description: "90 % of the pixels missing at random", Random: true,
-		New: func(dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
-			keep, err := RandomMask(h, w, 0.9, in.Rand)
-			if err != nil {
-				return nil, err
-			}
-			return newMask("inpaint", dev, c, h, w, keep)
+	{Name: "inpaint", Description: "90 % of the pixels missing at random", Input: "mask", New: masked("inpaint"),
+		Draw: func(h, w int, rng *rand.Rand) (in Inputs, err error) {
+			in.Mask, err = RandomMask(h, w, 0.9, rng)
+			return in, err
 		}},
-	{Name: "box", Description: "a box of half the image's size missing", Random: true,
-		New: func(dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
-			keep, err := BoxMask(h, w, min(h, w)/2, in.Rand)
-			if err != nil {
-				return nil, err
-			}
-			return newMask("box", dev, c, h, w, keep)
+	{Name: "box", Description: "a box of half the image's size missing", Input: "mask", New: masked("box"),
+		Draw: func(h, w int, rng *rand.Rand) (in Inputs, err error) {
+			in.Mask, err = BoxMask(h, w, min(h, w)/2, rng)
+			return in, err
 		}},
-	{Name: "mask", Description: "the pixels of a mask missing", Input: "mask",
-		New: func(dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
-			if in.Mask == nil {
-				return nil, errors.New("a mask is needed")
-			}
-			return NewMask(dev, c, h, w, in.Mask)
-		}},
+	{Name: "mask", Description: "the pixels of a mask missing", Input: "mask", New: masked("mask")},
 	{Name: "blur", Description: "Gaussian blur, reflected at the border",
 		New: func(dev compute.Device, c, h, w int, _ Inputs) (Operator, error) {
 			kernel, err := GaussianKernel(blurSize(min(h, w)))
@@ -68,22 +67,13 @@ var Tasks = []Task{
 			}
 			return NewBlur(dev, c, h, w, kernel, compute.Reflect)
 		}},
-	{Name: "motion", Description: "motion blur by a random kernel, reflected at the border", Random: true,
-		New: func(dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
+	{Name: "motion", Description: "motion blur by a random kernel, reflected at the border", Input: "kernel", New: blurred("motion"),
+		Draw: func(h, w int, rng *rand.Rand) (Inputs, error) {
 			size, _ := blurSize(min(h, w))
-			kernel, err := MotionKernel(size, 0.5, in.Rand)
-			if err != nil {
-				return nil, err
-			}
-			return newBlur("motion", dev, c, h, w, kernel, compute.Reflect)
+			kernel, err := MotionKernel(size, 0.5, rng)
+			return Inputs{Kernel: &kernel}, err
 		}},
-	{Name: "kernel", Description: "blur by a kernel of the caller's", Input: "kernel",
-		New: func(dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
-			if in.Kernel == nil {
-				return nil, errors.New("a kernel is needed")
-			}
-			return newBlur("kernel", dev, c, h, w, *in.Kernel, in.Border)
-		}},
+	{Name: "kernel", Description: "blur by a kernel of the caller's", Input: "kernel", New: blurred("kernel")},
 	{Name: "pool4", Description: "super-resolution × 4, means of 4×4 pixels", New: reduce(NewPool, 4)},
 	{Name: "pool2", Description: "super-resolution × 2, means of 2×2 pixels", New: reduce(NewPool, 2)},
 	{Name: "pool8", Description: "super-resolution × 8, means of 8×8 pixels", New: reduce(NewPool, 8)},
@@ -116,17 +106,35 @@ func FindTask(name string) (Task, error) {
 	return Task{}, fmt.Errorf("unknown task %q: known are %s", name, strings.Join(TaskNames(), ", "))
 }
 
-// ForTask makes the operator of the task of that name, as [Task].New.
+// ForTask makes the operator of the task of that name, as [Task].New from the inputs of
+// [Task.Complete].
 func ForTask(name string, dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
 	t, err := FindTask(name)
 	if err != nil {
 		return nil, err
 	}
-	op, err := t.New(dev, c, h, w, in)
+	var op Operator
+	if in, err = t.Complete(h, w, in); err == nil {
+		op, err = t.New(dev, c, h, w, in)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("task %s: %w", name, err)
 	}
 	return op, nil
+}
+
+// masked is New of an inpainting task.
+func masked(name string) func(compute.Device, int, int, int, Inputs) (Operator, error) {
+	return func(dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
+		return newMask(name, dev, c, h, w, in.Mask)
+	}
+}
+
+// blurred is New of a task with a kernel.
+func blurred(name string) func(compute.Device, int, int, int, Inputs) (Operator, error) {
+	return func(dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
+		return newBlur(name, dev, c, h, w, *in.Kernel, in.Border)
+	}
 }
 
 // reduce is New of a reduction by a factor.

@@ -36,7 +36,7 @@ func Open(path string) (Image, error) {
 
 // Decode reads a PNG, JPEG, GIF (its first frame), BMP, TIFF or WebP picture as an
 // Image with three channels: grey is repeated, transparency is laid on white, and
-// a JPEG is turned upright by its EXIF orientation. Colour profiles are ignored:
+// a picture is turned upright by its EXIF orientation. Colour profiles are ignored:
 // values are taken as sRGB. The name stands in errors and in Image.Name.
 //
 // More than MaxPixels are refused by the header, before memory is taken for them.
@@ -62,12 +62,34 @@ func OpenSource(path string) (image.Image, error) {
 	return src, err
 }
 
+// mostBytes bounds a picture that does not come from a file.
+const mostBytes = 1 << 28
+
 // decode reads a picture and its EXIF orientation.
-func decode(r io.Reader, name string) (src image.Image, upright int, err error) {
-	var head bytes.Buffer
-	header, format, err := image.DecodeConfig(io.TeeReader(r, &head))
+func decode(from io.Reader, name string) (src image.Image, upright int, err error) {
+	r, ok := from.(interface {
+		io.ReadSeeker
+		io.ReaderAt
+	})
+	if ok { // a pipe has a file's methods, too
+		_, err := r.Seek(0, io.SeekStart)
+		ok = err == nil
+	}
+	if !ok {
+		data, err := io.ReadAll(io.LimitReader(from, mostBytes+1))
+		if err != nil {
+			return nil, 0, fmt.Errorf("%s: %w", name, err)
+		}
+		if len(data) > mostBytes {
+			return nil, 0, fmt.Errorf("%s has more than %d MiB: give it as a file", name, mostBytes>>20)
+		}
+		r = bytes.NewReader(data)
+	}
+	header, format, err := image.DecodeConfig(r)
+	var first [1]byte
+	_, empty := r.ReadAt(first[:], 0)
 	switch {
-	case errors.Is(err, image.ErrFormat) && head.Len() == 0:
+	case errors.Is(err, image.ErrFormat) && empty != nil:
 		return nil, 0, fmt.Errorf("%s: empty, want a picture (PNG, JPEG, GIF, BMP, TIFF or WebP)", name)
 	case errors.Is(err, image.ErrFormat):
 		return nil, 0, fmt.Errorf("%s: not a picture (PNG, JPEG, GIF, BMP, TIFF or WebP expected)", name)
@@ -78,12 +100,14 @@ func decode(r io.Reader, name string) (src image.Image, upright int, err error) 
 	case header.Width > MaxPixels/header.Height:
 		return nil, 0, fmt.Errorf("%s is %d×%d, more than %d megapixels: make it smaller first", name, header.Width, header.Height, MaxPixels/1_000_000)
 	}
-	upright = 1
-	if format == "jpeg" {
-		upright = orientation(head.Bytes())
+	if _, err = r.Seek(0, io.SeekStart); err == nil {
+		src, _, err = image.Decode(r)
 	}
-	if src, _, err = image.Decode(io.MultiReader(&head, r)); err != nil {
+	if err != nil {
 		return nil, 0, unreadable(name, format, err)
+	}
+	if format == "webp" {
+		src = fullRange(src)
 	}
 	if screen := image.Rect(0, 0, header.Width, header.Height); src.Bounds() != screen {
 		// A GIF's frame may cover a part of its screen only.
@@ -91,7 +115,7 @@ func decode(r io.Reader, name string) (src image.Image, upright int, err error) 
 		draw.Draw(whole, src.Bounds(), src, src.Bounds().Min, draw.Src)
 		src = whole
 	}
-	return src, upright, nil
+	return src, orientation(r, format), nil
 }
 
 // unreadable returns the error for a picture with a known format and a fault within.

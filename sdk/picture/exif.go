@@ -3,45 +3,114 @@ package picture
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 )
 
-// orientation returns the EXIF orientation, 1 … 8, of a JPEG file's beginning; 1, as
+// orientation returns the EXIF orientation, 1 … 8, of a JPEG, PNG, WebP or TIFF file; 1, as
 // stored, where it says nothing that can be understood.
-func orientation(jpeg []byte) int {
-	const app1, startOfScan = 0xe1, 0xda
-	for at := 2; at+4 <= len(jpeg) && jpeg[at] == 0xff && jpeg[at+1] != startOfScan; {
-		size := int(binary.BigEndian.Uint16(jpeg[at+2:])) // includes its own two bytes
-		body := jpeg[at+4 : max(at+4, min(at+2+size, len(jpeg)))]
-		if tiff, ok := bytes.CutPrefix(body, []byte("Exif\x00\x00")); ok && jpeg[at+1] == app1 {
-			return tiffOrientation(tiff)
+func orientation(r io.ReaderAt, format string) int {
+	switch format {
+	case "jpeg":
+		return jpegOrientation(r)
+	case "png":
+		return chunkOrientation(r, 8, "eXIf", func(head []byte) (kind string, size, skip int64) {
+			return string(head[4:]), int64(binary.BigEndian.Uint32(head)), 4 // a check sum follows
+		})
+	case "webp":
+		return chunkOrientation(r, 12, "EXIF", func(head []byte) (kind string, size, skip int64) {
+			size = int64(binary.LittleEndian.Uint32(head[4:]))
+			return string(head[:4]), size, size % 2
+		})
+	case "tiff":
+		return tiffOrientation(r)
+	}
+	return 1
+}
+
+// mostSegments bounds the segments or chunks that are looked at.
+const mostSegments = 100_000
+
+// jpegOrientation walks a JPEG's segments up to the first scan.
+func jpegOrientation(r io.ReaderAt) int {
+	const app1, startOfScan, fill = 0xe1, 0xda, 0xff
+	var head [4]byte
+	at := int64(2)
+	for range mostSegments {
+		if _, err := r.ReadAt(head[:], at); err != nil || head[0] != 0xff || head[1] == startOfScan {
+			break
+		}
+		if head[1] == fill { // bytes of 0xff may stand before a marker
+			at++
+			continue
+		}
+		size := int64(binary.BigEndian.Uint16(head[2:])) // includes its own two bytes
+		if head[1] == app1 {
+			if o := exifOrientation(io.NewSectionReader(r, at+4, size-2)); o != 0 {
+				return o
+			}
 		}
 		at += 2 + size
 	}
 	return 1
 }
 
+// chunkOrientation walks the chunks of a file from byte at on, each with a head of 8 bytes.
+func chunkOrientation(r io.ReaderAt, at int64, want string, parse func(head []byte) (kind string, size, skip int64)) int {
+	var head [8]byte
+	for range mostSegments {
+		if _, err := r.ReadAt(head[:], at); err != nil {
+			break
+		}
+		kind, size, skip := parse(head[:])
+		if kind == want {
+			if o := exifOrientation(io.NewSectionReader(r, at+8, size)); o != 0 {
+				return o
+			}
+		}
+		at += 8 + size + skip
+	}
+	return 1
+}
+
+// exifOrientation reads an EXIF block, with or without the prefix that JPEG has; 0 for
+// another kind of block.
+func exifOrientation(r *io.SectionReader) int {
+	prefix := []byte("Exif\x00\x00")
+	head := make([]byte, len(prefix))
+	if _, err := r.ReadAt(head, 0); err != nil {
+		return 0
+	}
+	switch {
+	case bytes.Equal(head, prefix):
+		return tiffOrientation(io.NewSectionReader(r, 6, r.Size()-6))
+	case string(head[:2]) == "II" || string(head[:2]) == "MM":
+		return tiffOrientation(r)
+	}
+	return 0
+}
+
 // tiffOrientation reads tag 0x0112 of the first directory (TIFF 6.0, section 2).
-func tiffOrientation(tiff []byte) int {
-	if len(tiff) < 8 {
+func tiffOrientation(r io.ReaderAt) int {
+	var head [8]byte
+	if _, err := r.ReadAt(head[:], 0); err != nil {
 		return 1
 	}
 	var order binary.ByteOrder = binary.BigEndian
-	if tiff[0] == 'I' {
+	if head[0] == 'I' {
 		order = binary.LittleEndian
 	}
-	at := int64(order.Uint32(tiff[4:])) // of the directory
-	if at+2 > int64(len(tiff)) {
+	at := int64(order.Uint32(head[4:])) // of the directory
+	if _, err := r.ReadAt(head[:2], at); err != nil {
 		return 1
 	}
-	entries := tiff[at+2:]
-	for range order.Uint16(tiff[at:]) {
-		if len(entries) < 12 {
+	var entry [12]byte
+	for k := range int64(order.Uint16(head[:])) {
+		if _, err := r.ReadAt(entry[:], at+2+12*k); err != nil {
 			break
 		}
-		if v := int(order.Uint16(entries[8:])); order.Uint16(entries) == 0x0112 && 1 <= v && v <= 8 {
+		if v := int(order.Uint16(entry[8:])); order.Uint16(entry[:]) == 0x0112 && 1 <= v && v <= 8 {
 			return v
 		}
-		entries = entries[12:]
 	}
 	return 1
 }

@@ -1,18 +1,19 @@
 package picture_test
 
 import (
-	"bytes"
 	"image"
 	"image/color"
-	"image/png"
+	"image/draw"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/cmi-diffusion/cmi/sdk/npy"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 )
 
@@ -86,8 +87,6 @@ func TestNotFiniteIsAnError(t *testing.T) {
 		require.NoFileExists(t, path)
 		_, err := picture.Fit(m, 2, 2, picture.Resize)
 		require.ErrorContains(t, err, "only finite values")
-		_, err = picture.Mask(m, 4, 5)
-		require.Error(t, err)
 	}
 	_, err := picture.Image{C: 3, H: 2, W: 2, Pix: make([]float32, 11)}.RGBA()
 	require.ErrorContains(t, err, "11 values as 3×2×2")
@@ -122,18 +121,59 @@ func TestMask(t *testing.T) {
 	for i, c := range []color.Color{color.White, color.Black, color.Gray{127}, color.Gray{128}, color.Transparent, color.NRGBA{255, 0, 0, 255}} {
 		p.Set(i%3, i/3, c)
 	}
-	var file bytes.Buffer
-	require.NoError(t, png.Encode(&file, p))
-	path := filepath.Join(t.TempDir(), "mask.png")
-	require.NoError(t, os.WriteFile(path, file.Bytes(), 0o600))
+	dir := t.TempDir()
+	path := filepath.Join(dir, "mask.png")
+	require.NoError(t, picture.SavePNG(path, p))
 	mask, err := picture.OpenMask(path, 2, 3)
 	require.NoError(t, err)
-	require.Equal(t, []float32{1, 0, 0, 1, 1, 0}, mask)
+	require.Equal(t, []float32{1, 0, 0, 1, 0, 0}, mask)
+
+	// A hole that is transparent, whatever the colour; levels 0 and 1 of 255.
+	hole, bits := image.NewNRGBA(image.Rect(0, 0, 2, 1)), image.NewGray(image.Rect(0, 0, 2, 1))
+	hole.Set(0, 0, color.NRGBA{200, 200, 200, 255})
+	hole.Set(1, 0, color.NRGBA{200, 200, 200, 0})
+	bits.Set(0, 0, color.Gray{1})
+	for _, m := range []image.Image{hole, bits} {
+		mask, err := picture.Mask(m, "mask", 1, 2)
+		require.NoError(t, err)
+		require.Equal(t, []float32{1, 0}, mask)
+	}
+	for want, m := range map[string]image.Image{
+		"black.png hides every pixel: white": image.NewGray(image.Rect(0, 0, 2, 2)),
+		"white.png hides no pixel: paint":    image.NewUniform(color.White),
+	} {
+		whole := image.NewGray(image.Rect(0, 0, 2, 2))
+		draw.Draw(whole, whole.Rect, m, image.Point{}, draw.Src)
+		name, _, _ := strings.Cut(want, " ")
+		_, err := picture.Mask(whole, name, 2, 2)
+		require.ErrorContains(t, err, want)
+	}
+
+	save := func(values []float64, shape ...int) string {
+		path := filepath.Join(dir, "mask.npy")
+		file, err := os.Create(path)
+		require.NoError(t, err)
+		require.NoError(t, npy.Write(file, values, shape...))
+		require.NoError(t, file.Close())
+		return path
+	}
+	for _, values := range [][]float64{{1, 0, 1, 1}, {255, 0, 255, 255}} {
+		mask, err = picture.OpenMask(save(values, 2, 2), 2, 2)
+		require.NoError(t, err)
+		require.Equal(t, []float32{1, 0, 1, 1}, mask)
+	}
+	for want, file := range map[string]func() string{
+		"has shape [4], the mask must be [2 2]": func() string { return save([]float64{1, 0, 1, 1}, 4) },
+		"mask value 1 is NaN":                   func() string { return save([]float64{1, math.NaN(), 1, 1}, 2, 2) },
+		"mask value 0 is -1":                    func() string { return save([]float64{-1, 0, 1, 1}, 2, 2) },
+		"hides every pixel":                     func() string { return save(make([]float64, 4), 2, 2) },
+	} {
+		_, err := picture.OpenMask(file(), 2, 2)
+		require.ErrorContains(t, err, want)
+	}
 
 	_, err = picture.OpenMask(path, 64, 64)
 	require.EqualError(t, err, path+" is 3×2, the mask must be 64×64")
 	_, err = picture.OpenMask(path+"x", 2, 3)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	_, err = picture.Mask(flat(4, 4, -1, -1, -1), 4, 4)
-	require.ErrorContains(t, err, "keeps no pixel")
 }

@@ -36,10 +36,12 @@ func SavePNG(path string, p image.Image) error {
 	return replace(path, func(w io.Writer) error { return png.Encode(w, p) })
 }
 
-// SaveNPY writes the image's exact values, float32 [C, H, W], for NumPy: whole or not
-// at all, as SavePNG does.
-func (m Image) SaveNPY(path string) error {
-	return replace(path, func(w io.Writer) error { return npy.Write(w, m.Pix, m.C, m.H, m.W) })
+// SaveNPY writes the image's exact values, float32 [C, H, W]; see the function SaveNPY.
+func (m Image) SaveNPY(path string) error { return SaveNPY(path, m.Pix, m.C, m.H, m.W) }
+
+// SaveNPY writes an array for NumPy: whole or not at all, as SavePNG does.
+func SaveNPY[T float32 | float64](path string, values []T, shape ...int) error {
+	return replace(path, func(w io.Writer) error { return npy.Write(w, values, shape...) })
 }
 
 // replace writes a file as a whole or leaves path as it was.

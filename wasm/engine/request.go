@@ -37,38 +37,35 @@ func readRequest(text string) (r request, err error) {
 	return r, nil
 }
 
-// arrays takes the mask and the kernel of a request.
-func (r *request) arrays(mask, kernel js.Value) error {
+// image is the request's pixels, with its mask or kernel.
+func (r *request) image(m prior.Model, pixels, mask, kernel js.Value) (i job.Image, err error) {
 	if r.Task == "mask" {
 		if !mask.Truthy() {
-			return errors.New(`task "mask" needs a mask`)
+			return i, errors.New(`task "mask" needs a mask`)
 		}
 		for _, v := range bytesOf(mask) {
-			r.Mask = append(r.Mask, float32(min(v, 1)))
+			i.Mask = append(i.Mask, float32(min(v, 1)))
 		}
 	}
 	if r.Task == "kernel" {
 		if !kernel.Truthy() {
-			return errors.New(`task "kernel" needs a kernel`)
+			return i, errors.New(`task "kernel" needs a kernel`)
 		}
 		var weights []float64
 		for _, v := range floatsOf(kernel) {
 			weights = append(weights, float64(v))
 		}
 		k, err := measure.NewKernel(r.Kernel.Height, r.Kernel.Width, weights)
-		r.Spec.Kernel = &k
-		return err
+		if err != nil {
+			return i, err
+		}
+		i.Kernel = &k
 	}
-	return nil
-}
-
-// image returns the request's pixels.
-func (r *request) image(m prior.Model, pixels js.Value) (job.Image, error) {
-	c, h, w, err := r.Shape(m)
+	c, h, w, err := r.Shape(m, i)
 	if err != nil {
-		return job.Image{}, err
+		return i, err
 	}
-	i := job.Image{C: c, H: r.Pixels.Height, W: r.Pixels.Width}
+	i.C, i.H, i.W = c, r.Pixels.Height, r.Pixels.Width
 	if i.H == h && i.W == w { // else the job refuses it
 		i.Pix, err = planes(pixels, c, h*w)
 	}

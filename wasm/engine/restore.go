@@ -16,9 +16,6 @@ import (
 func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	start := time.Now()
 	r, err := readRequest(args[0].String())
-	if err == nil {
-		err = r.arrays(args[2], args[3])
-	}
 	if err != nil {
 		return nil, badInput{err}
 	}
@@ -28,7 +25,7 @@ func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	}
 	var j *job.Job
 	if err := place.Do(ctx, func(m prior.Model) error {
-		image, err := r.image(m, args[1])
+		image, err := r.image(m, args[1], args[2], args[3])
 		if err == nil {
 			j, err = job.New(m, r.Spec, image)
 		}
