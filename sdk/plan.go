@@ -108,7 +108,10 @@ func (p Plan) Fits() error {
 	most := sort.Search(p.Images-1, func(n int) bool { return NewPlan(p.model, p.options, n+1).short() != "" })
 	advice := fmt.Sprintf("a batch of %d would fit", most)
 	if most == 0 {
-		advice = "not even one image fits: leave the information term out, or take a smaller model or another device"
+		advice = "not even one image fits: take a smaller model or another device"
+		if p.options.CMI != nil {
+			advice = "not even one image fits: leave the information term out, or take a smaller model or another device"
+		}
 	}
 	return fmt.Errorf("a batch of %d needs %s: %s: %w", p.Images, what, advice, compute.ErrMemory)
 }

@@ -32,6 +32,15 @@ func (s *Solver) Step() error {
 // take takes the step of index i: the sampler's proposal, the method's guidance, and the
 // information term on top of it (arXiv 2501.02880, algorithm 1).
 func (s *Solver) take(i int, report *Progress) error {
+	if shared, ok := s.dev.(interface { // a device that has a [compute.Guard]
+		Enter() error
+		Leave()
+	}); ok {
+		if err := shared.Enter(); err != nil {
+			return err
+		}
+		defer shared.Leave()
+	}
 	st := &s.step
 	st.Index, st.Residual = i, nil
 	if err := s.predict(i); err != nil { // x̂0(x_t)

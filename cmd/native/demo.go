@@ -73,13 +73,16 @@ func demoFaces(dir string, n int) ([]picture.Image, error) {
 	if dir == "" {
 		return faces.Load(n)
 	}
-	names, err := filepath.Glob(filepath.Join(dir, "*.png"))
-	if err != nil || n < 1 || len(names) < n {
-		return nil, fmt.Errorf("--images %s has %d PNG pictures, at least 1 and --faces %d are wanted", dir, len(names), n)
+	folders, names, err := pairUp([]string{dir}, false)
+	if err != nil {
+		return nil, fmt.Errorf("--images: %w", err)
+	}
+	if n < 1 || len(names) < n {
+		return nil, fmt.Errorf("--images %s has %d pictures, at least 1 and --faces %d are wanted", dir, len(names), n)
 	}
 	var out []picture.Image
 	for _, name := range names[:n] {
-		m, err := picture.Open(name)
+		m, err := picture.Open(folders[0][name])
 		if err != nil {
 			return nil, err
 		}
@@ -145,7 +148,8 @@ func demo(c *cobra.Command, place *sdk.Place, truths []picture.Image, f specFlag
 	if err := summarise(c.OutOrStdout(), results, f.Seed); err != nil {
 		return err
 	}
-	return saveGrid(c.OutOrStdout(), grid, filepath.Join(out, "demo.png"))
+	saveGrid(c.OutOrStdout(), c.ErrOrStderr(), grid, filepath.Join(out, "demo.png"))
+	return nil
 }
 
 // summarise prints the means of each task and the paired differences.

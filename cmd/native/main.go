@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -57,7 +58,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if !errors.As(err, &begun) {
 		code, err = exitUsage, located(err)
 	}
-	fmt.Fprintln(told, "cmi-native: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	fmt.Fprintln(told, "cmi-native: "+strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\t' }), "; "))
 	return code
 }
 
@@ -79,6 +80,21 @@ func failed(err error) error {
 	return failure{err}
 }
 
+// version is the program's, from how it was built: a release's, else the commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	text := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && !strings.Contains(text, s.Value[:min(12, len(s.Value))]) {
+			text += " " + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return fmt.Sprintf("%s, %s, %s/%s", text, info.GoVersion, runtime.GOOS, runtime.GOARCH)
+}
+
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "cmi-native",
@@ -94,6 +110,7 @@ A small model of faces, 64×64 pixels, is built in. Start with
   cmi-native demo                                   # a grid of restored faces, in ./out
   cmi-native restore face.png --task sr4 --cmi      # your own picture
   cmi-native restore --help                         # every knob, with its meaning`,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/cmi-diffusion/cmi/sdk/metric"
@@ -175,11 +176,19 @@ func number(v *float64, infinite string, digits int) string {
 	return strconv.FormatFloat(*v, 'f', digits, 64)
 }
 
+// inert is a text that no spreadsheet takes for a formula.
+func inert(text string) string {
+	if strings.ContainsAny(text[:min(1, len(text))], "=+-@\t\r") {
+		return "'" + text
+	}
+	return text
+}
+
 func (r *report) csv(w io.Writer) error {
 	out := csv.NewWriter(w)
 	rows := [][]string{{"name", "PSNR", "SSIM", r.Perceptual}}
 	for _, p := range r.Images {
-		rows = append(rows, []string{p.Name, number(p.PSNR, "inf", 6), strconv.FormatFloat(p.SSIM, 'f', 6, 64), strconv.FormatFloat(p.Perceptual, 'f', 6, 64)})
+		rows = append(rows, []string{inert(p.Name), number(p.PSNR, "inf", 6), strconv.FormatFloat(p.SSIM, 'f', 6, 64), strconv.FormatFloat(p.Perceptual, 'f', 6, 64)})
 	}
 	return out.WriteAll(rows) // flushes
 }

@@ -122,3 +122,10 @@ func TestMetricsBadInput(t *testing.T) {
 	r := measureFolders(t, fewer, truth, "--common")
 	require.Len(t, r.Images, 2)
 }
+
+// Names that a spreadsheet would take for formulas are texts.
+func TestInert(t *testing.T) {
+	for in, want := range map[string]string{"face": "face", "": "", "=1+1": "'=1+1", "@x": "'@x", "-2": "'-2"} {
+		require.Equal(t, want, inert(in))
+	}
+}

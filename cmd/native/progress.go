@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -19,11 +22,34 @@ type output struct {
 }
 
 func (r *output) Write(p []byte) (int, error) {
-	n, err := r.to.Write(p)
+	n, err := len(p), error(nil)
+	if safe := printable(p); len(safe) == len(p) {
+		n, err = r.to.Write(p)
+	} else {
+		_, err = r.to.Write(safe)
+	}
 	if r.err == nil {
 		r.err = err
 	}
 	return n, err
+}
+
+// printable replaces control characters, which a file's name or contents may hold and which
+// would command a terminal, by their codes. Lines and tabs stay.
+func printable(p []byte) []byte {
+	control := func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }
+	if bytes.IndexFunc(p, control) < 0 {
+		return p
+	}
+	var out []byte
+	for _, r := range string(p) {
+		if control(r) {
+			out = fmt.Appendf(out, "\\x%02x", r)
+		} else {
+			out = utf8.AppendRune(out, r)
+		}
+	}
+	return out
 }
 
 // messages is standard error: whole lines, and a bar that a line first puts an end to.
@@ -40,7 +66,10 @@ func (m *messages) Write(p []byte) (int, error) {
 		fmt.Fprintln(m.to)
 		m.drawn = false
 	}
-	return m.to.Write(p)
+	if _, err := m.to.Write(printable(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // barLine is where a bar is drawn among the messages.

@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/cmi-diffusion/cmi/sdk/picture"
 )
 
 // A log gets whole lines, the first after two seconds, and none of a run that is shorter.
@@ -65,4 +68,37 @@ func TestStoppedMessage(t *testing.T) {
 		require.Equal(t, exitInterrupted, code, stderr)
 		assert.Equal(t, "cmi-native: "+c.want+"\n", stderr)
 	}
+}
+
+// What a file's name or contents hold does not command the terminal.
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain ü\tand\nlines": "plain ü\tand\nlines",
+		"\x1b[2Jred\r\a":      `\x1b[2Jred\x0d\x07`,
+		"\u009b31m\x7f":       `\x9b31m\x7f`,
+	} {
+		var out, told bytes.Buffer
+		n, err := (&output{to: &out}).Write([]byte(in))
+		require.NoError(t, err)
+		assert.Equal(t, len(in), n)
+		_, err = (&messages{to: &told}).Write([]byte(in))
+		require.NoError(t, err)
+		assert.Equal(t, [2]string{want, want}, [2]string{out.String(), told.String()})
+	}
+	name := filepath.Join(t.TempDir(), "\x1b[31m.png")
+	code, _, stderr := tool(t.Context(), "restore", name)
+	assert.Equal(t, exitUsage, code)
+	assert.NotContains(t, stderr, "\x1b")
+}
+
+// A grid that can't be drawn is a warning: the pictures are there.
+func TestNoGrid(t *testing.T) {
+	var out, told bytes.Buffer
+	wide := picture.Grid{Rows: make([]picture.Row, 400_000)}
+	for i := range wide.Rows {
+		wide.Rows[i].Cells = []picture.Cell{{}}
+	}
+	saveGrid(&out, &told, wide, filepath.Join(t.TempDir(), "grid.png"))
+	assert.Empty(t, out.String())
+	assert.Contains(t, told.String(), "no grid of the pictures")
 }

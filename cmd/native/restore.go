@@ -175,7 +175,9 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 			if err != nil {
 				return err
 			}
-			rows[k] = append(rows[k], row)
+			if restored[i].Number < mostInGrid {
+				rows[k] = append(rows[k], row)
+			}
 		}
 		return nil
 	}); err != nil {
@@ -187,8 +189,12 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	if f.Measured {
 		grid.Columns = grid.Columns[1:]
 	}
+	if len(pictures) > mostInGrid {
+		grid.Note += fmt.Sprintf(". The first %d of %d pictures.", mostInGrid, len(pictures))
+	}
 	bar.finish()
-	return saveGrid(c.OutOrStdout(), grid, filepath.Join(f.out, "restored.png"))
+	saveGrid(c.OutOrStdout(), c.ErrOrStderr(), grid, filepath.Join(f.out, "restored.png"))
+	return nil
 }
 
 // jobs makes the job of each batch of pictures, and so every measurement, before any

@@ -57,20 +57,24 @@ func writable(dir string) error {
 	return os.Remove(f.Name())
 }
 
-// saveGrid draws a grid into a file and says where it is.
-func saveGrid(out io.Writer, g picture.Grid, path string) error {
+// mostInGrid is the number of pictures that a grid shows.
+const mostInGrid = 256
+
+// saveGrid draws a grid into a file and says where it is. The pictures are there already, so
+// that a grid which can't be drawn is a warning.
+func saveGrid(out, messages io.Writer, g picture.Grid, path string) {
 	drawn, err := g.Draw()
-	if err != nil {
-		return failed(err)
+	if err == nil {
+		err = picture.SavePNG(path, drawn)
 	}
-	if err := picture.SavePNG(path, drawn); err != nil {
-		return failed(err)
+	if err != nil {
+		fmt.Fprintf(messages, "cmi-native: no grid of the pictures: %v\n", err)
+		return
 	}
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
 	fmt.Fprintln(out, "picture:", path)
-	return nil
 }
 
 // armName returns the method of a spec, and whether the information term is on.

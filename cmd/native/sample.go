@@ -14,8 +14,8 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
-// Bounds of what sample draws, and shows in its grid.
-const mostSamples, mostInGrid = 1_000_000, 256
+// mostSamples bounds what sample draws.
+const mostSamples = 1_000_000
 
 func sampleCommand() *cobra.Command {
 	var model modelFlags
@@ -96,7 +96,8 @@ Ctrl-C stops within one step and keeps what is finished.`,
 				grid.Rows = append(grid.Rows, picture.Row{Cells: cells})
 			}
 			bar.finish()
-			return saveGrid(c.OutOrStdout(), grid, filepath.Join(out, "samples.png"))
+			saveGrid(c.OutOrStdout(), c.ErrOrStderr(), grid, filepath.Join(out, "samples.png"))
+			return nil
 		},
 	}
 	model.add(c)

@@ -1,6 +1,10 @@
 package compute
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+)
 
 // Guard checks the arguments of a device's methods, by one set of rules and with the
 // same messages for all devices, and stores the first failure, after which every call
@@ -17,11 +21,29 @@ type Guard struct {
 	name string
 	owns func(Buffer) bool
 	err  error
+	busy *atomic.Bool
 }
+
+// ErrBusy is the error of a computation on a device that another goroutine computes on.
+var ErrBusy = errors.New("the device is used by two goroutines at once: give each goroutine a device of its own")
+
+// Enter marks the device as in use until Leave, by a computation of several calls whose
+// results must not mix with another one's: [ErrBusy] while it is in use.
+func (g *Guard) Enter() error {
+	if !g.busy.CompareAndSwap(false, true) {
+		return ErrBusy
+	}
+	return nil
+}
+
+// Leave ends what Enter began.
+func (g *Guard) Leave() { g.busy.Store(false) }
 
 // NewGuard returns a guard whose messages begin with name. owns reports whether an
 // array belongs to the device and has not been freed.
-func NewGuard(name string, owns func(Buffer) bool) Guard { return Guard{name: name, owns: owns} }
+func NewGuard(name string, owns func(Buffer) bool) Guard {
+	return Guard{name: name, owns: owns, busy: new(atomic.Bool)}
+}
 
 // Err returns the first failure, or nil.
 func (g *Guard) Err() error { return g.err }

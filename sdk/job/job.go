@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cmi-diffusion/cmi/sdk"
@@ -56,6 +57,9 @@ func New(m prior.Model, s Spec, images ...Image) (*Job, error) {
 	j := &Job{Spec: s, Options: o, Images: images, Plan: sdk.NewPlan(m, o, len(images))}
 	if err := j.Plan.Fits(); err != nil {
 		return nil, err
+	}
+	if s.CMI.On && j.Plan.TermPasses == 0 {
+		return nil, errors.New("the information term acts in no step: widen its window of alpha-bar or of steps, or leave it out")
 	}
 	operators, inputs, err := j.operators(m)
 	if err != nil {

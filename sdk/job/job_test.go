@@ -194,6 +194,7 @@ func TestNewErrors(t *testing.T) {
 		"task kernel: a kernel is needed":                 func(s *job.Spec, _ *job.Image) { s.Task = "kernel" },
 		"measured can't be used with task phase":          func(s *job.Spec, _ *job.Image) { s.Task, s.Measured = "phase", true },
 		"phase is not linear: use method dps":             func(s *job.Spec, _ *job.Image) { s.Task, s.Method = "phase", "mcg" },
+		"the information term acts in no step":            func(s *job.Spec, _ *job.Image) { s.CMI.On, s.CMI.First = true, 50 },
 		"0 probes":                                        func(s *job.Spec, _ *job.Image) { s.CMI.On, s.CMI.Probes = true, 0 },
 		"the picture small.png is 8×16 pixels, the model restores pictures of": func(_ *job.Spec, i *job.Image) { *i = small },
 		"a measurement of task sr4 is of 4×4":                                  func(s *job.Spec, _ *job.Image) { s.Measured = true },

@@ -26,7 +26,7 @@ var (
 // find loads the driver's library.
 func find() (*api, error) {
 	candidates := places
-	if path := os.Getenv(LibraryVariable); path != "" {
+	if path := os.Getenv(LibraryVariable); path != "" && os.Getuid() == os.Geteuid() { // not with the rights of another user
 		candidates = []string{path}
 	}
 	loading.Lock()

@@ -15,12 +15,17 @@ export async function serve(folders, headers = {}, port = 0) {
   const requests = [];
   const mounts = Object.entries(folders).sort(([a], [b]) => b.length - a.length);
   const server = createServer(async (request, response) => {
-    const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
-    requests.push(path);
     const send = (status, type, body, more = {}) => {
       response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(body), "cache-control": "max-age=3600", ...headers, ...more });
       response.end(body);
     };
+    let path;
+    try {
+      path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
+    } catch {
+      return send(400, "text/plain", "bad request");
+    }
+    requests.push(path);
     const [mount, source] = mounts.find(([m]) => path.startsWith(m)) ?? [];
     if (typeof source === "function") {
       const { body, type = "text/html; charset=utf-8", status = 200, headers: more } = await source(path, request);

@@ -2,10 +2,14 @@ package child_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -98,5 +102,24 @@ func TestServeRefuses(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		assert.Error(t, child.Serve(open, bytes.NewReader(request), &out), name)
+	}
+}
+
+// A request that is cut anywhere, or that announces more than comes, is an error that takes
+// little memory.
+func TestCutRequests(t *testing.T) {
+	number := func(n int) []byte { return binary.LittleEndian.AppendUint64(nil, uint64(n)) }
+	whole := slices.Concat([]byte("w"), number(2), number(1), number(0), number(1<<30), []byte("data"))
+	for cut := 1; cut <= len(whole); cut++ {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := child.Serve(func() (webgpu.GPU, error) { return ending{}, nil }, bytes.NewReader(whole[:cut]), io.Discard)
+		runtime.ReadMemStats(&after)
+		assert.True(t, errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF), "%d bytes: %v", cut, err)
+		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<20))
+	}
+	for _, letter := range "bBwgGrX" {
+		err := child.Serve(func() (webgpu.GPU, error) { return ending{}, nil }, bytes.NewReader(append([]byte{byte(letter)}, number(0)...)), io.Discard)
+		assert.ErrorContains(t, err, "request")
 	}
 }

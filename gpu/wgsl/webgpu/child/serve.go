@@ -33,7 +33,11 @@ func Serve(open func() (webgpu.GPU, error), in io.Reader, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if err := answer(w, g, letter, w.getInts()); err != nil || letter == closing {
+		numbers := w.getInts()
+		if w.err != nil {
+			break // the request was cut
+		}
+		if err := answer(w, g, letter, numbers); err != nil || letter == closing {
 			return err
 		}
 	}
@@ -42,7 +46,7 @@ func Serve(open func() (webgpu.GPU, error), in io.Reader, out io.Writer) error {
 
 // answer does one request.
 func answer(w *wire, g webgpu.GPU, letter byte, n []int) error {
-	if want := map[byte]int{createBuffer: 2, destroyBuffer: 1, write: 2, createBindGroup: 1, destroyGroup: 1, read: 3}[letter]; len(n) < want && w.err == nil {
+	if want := map[byte]int{createBuffer: 2, destroyBuffer: 1, write: 2, createBindGroup: 1, destroyGroup: 1, read: 3}[letter]; len(n) < want {
 		return fmt.Errorf("request %q with %d numbers, %d are wanted", letter, len(n), want)
 	}
 	number := func(id int32, err error) {
@@ -99,9 +103,7 @@ func answer(w *wire, g webgpu.GPU, letter byte, n []int) error {
 		w.putError(g.Close())
 		w.flush()
 	default:
-		if w.err == nil {
-			return fmt.Errorf("unknown request %q", letter)
-		}
+		return fmt.Errorf("unknown request %q", letter)
 	}
 	return w.err
 }

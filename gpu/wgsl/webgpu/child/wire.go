@@ -10,6 +10,7 @@ package child
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -118,10 +119,17 @@ func (w *wire) getInts() []int {
 	return out
 }
 
+// getBytes reads a part of announced length. Memory is taken as the bytes arrive.
 func (w *wire) getBytes() []byte {
-	b := make([]byte, w.getLen(longest))
-	w.get(b)
-	return b
+	n := w.getLen(longest)
+	var b bytes.Buffer
+	b.Grow(min(n, 1<<20))
+	if w.err == nil {
+		if _, w.err = io.CopyN(&b, w.in, int64(n)); w.err == io.EOF {
+			w.err = io.ErrUnexpectedEOF
+		}
+	}
+	return b.Bytes()
 }
 
 // kinds are the errors whose kind travels.
