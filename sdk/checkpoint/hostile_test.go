@@ -123,7 +123,7 @@ func hostile(t testing.TB) map[string]struct {
 		"legacy: storage cut":    {legacy(legacyState, keys, four+ones[:15]), "has room for 3, wanted 4"},
 
 		"safetensors: header of 2^63":   {[]byte("\xff\xff\xff\xff\xff\xff\xff\xff{}"), "header of 18446744073709551615 bytes"},
-		"safetensors: header past end":  {append([]byte("\x10\x00\x00\x00\x00\x00\x00\x00"), "{}"...), "header of 16 bytes, the file's size allows 2"},
+		"safetensors: header past end":  {append([]byte("\x10\x00\x00\x00\x00\x00\x00\x00"), "{}"...), "header of 16 bytes, at most 2 are possible in a file of 10"},
 		"safetensors: not JSON":         {safe(`{"w":`, ""), "not a JSON object"},
 		"safetensors: two objects":      {safe(`{}{}`, ""), "not a JSON object"},
 		"safetensors: bad UTF-8":        {safe("{\"\xff\":1}", ""), "UTF-8"},

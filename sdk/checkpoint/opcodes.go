@@ -84,15 +84,17 @@ func (m *machine) step(op byte) {
 	case opBinUnicode8:
 		m.push(string(m.bytes(m.number(8))))
 	case opEmptyDict:
+		m.charge(costDict)
 		m.push(newDict())
 	case opEmptyList:
+		m.charge(costObject)
 		m.push(&list{})
 	case opEmptyTuple:
 		m.push(tuple{})
 	case opTuple:
-		m.push(append(tuple{}, m.popMark()...))
+		m.tuple(m.popMark())
 	case opTuple1, opTuple2, opTuple3:
-		m.push(append(tuple{}, m.pops(int(op)-opTuple1+1)...))
+		m.tuple(m.pops(int(op) - opTuple1 + 1))
 	case opAppend:
 		m.extend([]any{m.pop()})
 	case opAppends:

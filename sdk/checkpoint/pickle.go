@@ -64,13 +64,34 @@ type machine struct {
 	stack []any
 	marks []int // heights of the stack
 	memo  map[uint64]any
+	start int64 // of the pickle, in bytes of the file
+	work  int   // see charge
 	err   error
+}
+
+// What the machine's work costs: an operation 1, and beside it
+const (
+	costItem   = 1  // an item that is copied
+	costObject = 2  // a tuple or a list
+	costEntry  = 4  // an entry of a dict or of the memo
+	costDict   = 8  // a dict or a storage
+	costTensor = 64 // a tensor's description
+	// freeWork is what a pickle of any size may do.
+	freeWork = 1 << 16
+)
+
+// charge counts work, which a pickle may do in proportion to its bytes: a few of them may
+// otherwise build gigabytes from values that the memo repeats. A state dict takes less than
+// 1 a byte, and may take 2.
+func (m *machine) charge(n int) {
+	if m.work += n; int64(m.work) > freeWork+2*(m.in.pos-m.start) {
+		m.fail("%d bytes build more than a checkpoint's do", m.in.pos-m.start)
+	}
 }
 
 // unpickle runs the pickle at the source's position and returns what it builds.
 func unpickle(in *source) (any, error) {
-	m := &machine{in: in, memo: map[uint64]any{}}
-	start := in.pos
+	m := &machine{in: in, memo: map[uint64]any{}, start: in.pos}
 	for ops := 0; m.err == nil; ops++ {
 		op := m.number(1)
 		if m.err == nil && byte(op) == opStop {
@@ -78,10 +99,10 @@ func unpickle(in *source) (any, error) {
 				return v, nil
 			}
 		}
-		if ops == maxOps || in.pos-start > maxPickle {
+		if ops == maxOps || in.pos-m.start > maxPickle {
 			m.fail("longer than %d operations or %d bytes", maxOps, maxPickle)
 		}
-		if m.err == nil {
+		if m.charge(1); m.err == nil {
 			m.step(byte(op))
 		}
 	}
@@ -190,7 +211,10 @@ func (m *machine) top() any {
 }
 
 // put stores the uppermost value under a number, get pushes it again.
-func (m *machine) put(key uint64) { m.memo[key] = m.top() }
+func (m *machine) put(key uint64) {
+	m.charge(costEntry)
+	m.memo[key] = m.top()
+}
 
 func (m *machine) get(key uint64) {
 	v, ok := m.memo[key]
@@ -232,6 +256,7 @@ func (m *machine) extend(items []any) {
 		m.fail("append to what is not a list")
 		return
 	}
+	m.charge(costItem * len(items))
 	l.items = append(l.items, items...)
 }
 
@@ -242,11 +267,18 @@ func (m *machine) set(items []any) {
 		m.fail("items for what is not a dict, or a key without a value")
 		return
 	}
-	for i := 0; i < len(items); i += 2 {
+	m.charge(costEntry * len(items) / 2)
+	for i := 0; i < len(items) && m.err == nil; i += 2 {
 		if err := d.set(items[i], items[i+1]); err != nil {
 			m.fail("%w", err)
 		}
 	}
+}
+
+// tuple pushes a tuple of items.
+func (m *machine) tuple(items []any) {
+	m.charge(costObject + costItem*len(items))
+	m.push(append(tuple{}, items...))
 }
 
 func newDict() *dict { return &dict{values: map[string]any{}} }

@@ -61,6 +61,15 @@ func (m *machine) reduce() {
 		m.fail("call of what is not a function")
 		return
 	}
+	m.charge(costTensor) // or an OrderedDict, of the pairs of a list
+	if len(args) > 0 {
+		if pairs, ok := args[0].(*list); ok {
+			m.charge(costEntry * len(pairs.items))
+		}
+	}
+	if m.err != nil {
+		return
+	}
 	v, err := construct(args)
 	if err != nil {
 		m.fail("%w", err)
@@ -89,6 +98,7 @@ func (m *machine) persistent(id any) {
 	if first, again := m.in.storages[key]; again && first != s {
 		m.fail("storage %q is %d values of %s in one place, %d of %s in another", key, first.count, first.dtype, count, dtype)
 	}
+	m.charge(costDict)
 	m.in.storages[key] = s
 	m.push(s)
 }

@@ -13,8 +13,13 @@ import (
 	"unicode/utf8"
 )
 
-// maxHeader is the largest header in bytes that the format allows.
-const maxHeader = 100_000_000
+// Limits of a header. A checkpoint's takes about 100 bytes a tensor; the format would allow
+// 100 MB.
+const (
+	maxHeader  = 16 << 20 // bytes
+	maxTensors = 1 << 16
+	maxDims    = 16
+)
 
 // byteRange is the range of a tensor's bytes in the buffer that follows the header.
 type byteRange struct {
@@ -32,7 +37,7 @@ func (f *File) parseSafetensors() error {
 	}
 	n := le.Uint64(length[:])
 	if limit := uint64(min(maxHeader, f.size-8)); n > limit {
-		return fmt.Errorf("safetensors header of %d bytes, the file's size allows %d", n, limit)
+		return fmt.Errorf("safetensors header of %d bytes, at most %d are possible in a file of %d", n, limit, f.size)
 	}
 	header := make([]byte, n)
 	if err := f.readAt(header, 8); err != nil {
@@ -52,7 +57,9 @@ func (f *File) parseSafetensors() error {
 			})
 		}
 		s, err := f.tensorInfo(h, name, 8+int64(n))
-		spans = append(spans, s)
+		if spans = append(spans, s); len(spans) > maxTensors {
+			return fmt.Errorf("more than %d tensors", maxTensors)
+		}
 		return err
 	})
 	if err != nil {
@@ -178,7 +185,9 @@ func (h headerReader) counts() ([]int64, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%v where a count was wanted", token)
 		}
-		out = append(out, int64(n))
+		if out = append(out, int64(n)); len(out) > maxDims {
+			return nil, fmt.Errorf("more than %d numbers where a shape or a range was wanted", maxDims)
+		}
 	}
 	return out, h.delimiter(']')
 }
