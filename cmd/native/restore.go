@@ -122,7 +122,7 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	if err := f.check(c); err != nil {
 		return err
 	}
-	pictures, names, err := f.openAll(c.InOrStdin(), args)
+	names, err := f.names(args)
 	if err != nil {
 		return err
 	}
@@ -131,9 +131,15 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		return err
 	}
 	defer closePlaces(places)
+	var images []job.Image
 	var jobs []*job.Job
 	if err := places[0].Do(c.Context(), func(m prior.Model) (err error) {
-		jobs, err = f.jobs(m, pictures)
+		if images == nil { // else they are there since another device was lost
+			images, err = f.open(c, m, args)
+		}
+		if err == nil {
+			jobs, err = f.jobs(m, images)
+		}
 		return err
 	}); err != nil {
 		return err
@@ -189,37 +195,38 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	if f.Measured {
 		grid.Columns = grid.Columns[1:]
 	}
-	if len(pictures) > mostInGrid {
-		grid.Note += fmt.Sprintf(". The first %d of %d pictures.", mostInGrid, len(pictures))
+	if len(names) > mostInGrid {
+		grid.Note += fmt.Sprintf(". The first %d of %d pictures.", mostInGrid, len(names))
 	}
 	bar.finish()
 	saveGrid(c.OutOrStdout(), c.ErrOrStderr(), grid, filepath.Join(f.out, "restored.png"))
 	return nil
 }
 
-// jobs makes the job of each batch of pictures, and so every measurement, before any
-// sampling.
-func (f *restoreFlags) jobs(m prior.Model, pictures []picture.Image) (jobs []*job.Job, err error) {
+// open opens the pictures, one after the other, and fits them to what the prior or, where
+// they are measurements, the task wants.
+func (f *restoreFlags) open(c *cobra.Command, m prior.Model, paths []string) ([]job.Image, error) {
 	if _, err := f.Spec.Options(m); err != nil { // what is wrong with the flags comes before what is wrong with a picture
 		return nil, err
 	}
-	operators, err := f.inputs(m, pictures)
+	images, err := f.inputs(m, paths)
 	if err != nil {
 		return nil, err
 	}
-	c, h, w, err := f.Shape(m, operators[0])
-	if err != nil {
-		return nil, err
-	}
+	channels, h, w, err := f.Shape(m, images[0])
 	switch {
-	case c != 3 && f.Measured:
+	case err != nil:
+		return nil, err
+	case channels != 3 && f.Measured:
 		return nil, fmt.Errorf("a measurement of task %s is no picture: --measured can't be used with it", f.Task)
-	case c != 3:
-		return nil, fmt.Errorf("the prior's images have %d channels, pictures have 3", c)
+	case channels != 3:
+		return nil, fmt.Errorf("the prior's images have %d channels, pictures have 3", channels)
 	}
-	images := make([]job.Image, len(pictures))
-	for i, p := range pictures {
-		fitted, err := picture.Fit(p, h, w, f.fit())
+	for i, path := range paths {
+		if err := c.Context().Err(); err != nil {
+			return nil, err
+		}
+		p, err := f.openFit(c.InOrStdin(), path, h, w)
 		if size := (*picture.SizeError)(nil); f.Measured && errors.As(err, &size) {
 			err = fmt.Errorf("%s is %d×%d, a measurement of task %s is %d×%d with this prior: leave out --measured where it is the picture to degrade, else --resize or --crop scale it",
 				size.Name, size.W, size.H, f.Task, w, h)
@@ -227,9 +234,15 @@ func (f *restoreFlags) jobs(m prior.Model, pictures []picture.Image) (jobs []*jo
 		if err != nil {
 			return nil, err
 		}
-		images[i] = imageOf(fitted, i)
-		images[i].Mask, images[i].Kernel = operators[i].Mask, operators[i].Kernel
+		mask, kernel := images[i].Mask, images[i].Kernel
+		images[i] = imageOf(p, i)
+		images[i].Mask, images[i].Kernel = mask, kernel
 	}
+	return images, nil
+}
+
+// jobs makes the job of each batch of images, and so every measurement, before any sampling.
+func (f *restoreFlags) jobs(m prior.Model, images []job.Image) (jobs []*job.Job, err error) {
 	for batch := range slices.Chunk(images, f.batch) {
 		j, err := job.New(m, f.Spec, batch...)
 		if err != nil {
@@ -266,9 +279,9 @@ func ofOneColour(y job.Measurement) bool {
 }
 
 // inputs reads the mask or the kernel of each picture.
-func (f *restoreFlags) inputs(m prior.Model, pictures []picture.Image) ([]job.Image, error) {
+func (f *restoreFlags) inputs(m prior.Model, paths []string) ([]job.Image, error) {
 	_, h, w := m.Image()
-	all := make([]job.Image, len(pictures))
+	all := make([]job.Image, len(paths))
 	var kernel *measure.Kernel
 	if f.kernel != "" {
 		k, err := readKernel(f.kernel)
@@ -277,16 +290,16 @@ func (f *restoreFlags) inputs(m prior.Model, pictures []picture.Image) ([]job.Im
 		}
 		kernel = &k
 	}
-	for i, p := range pictures {
+	for i, path := range paths {
 		all[i].Kernel = kernel
 		if f.mask == "" {
 			continue
 		}
-		path, err := f.maskOf(p.Name)
+		mask, err := f.maskOf(path)
 		if err != nil {
 			return nil, err
 		}
-		if all[i].Mask, err = picture.OpenMask(path, h, w); err != nil {
+		if all[i].Mask, err = picture.OpenMask(mask, h, w); err != nil {
 			return nil, err
 		}
 		for k, v := range all[i].Mask {
@@ -338,33 +351,28 @@ func (f *restoreFlags) save(j *job.Job, i int, restored picture.Image, name stri
 	return row, err
 }
 
-// openAll opens every picture before any work, and names the results: the files'
-// names without folder and extension. "-" is the picture on in. No two results may be one
-// file, nor may a result be a file that is read.
-func (f *restoreFlags) openAll(in io.Reader, paths []string) (pictures []picture.Image, names []string, err error) {
+// names are those of the results: the files' names without folder and extension. "-" is the
+// picture on standard input. No two results may be one file, nor may a result be a file that
+// is read.
+func (f *restoreFlags) names(paths []string) (names []string, err error) {
 	from := map[string]string{"restored.png": "the grid"}
 	if f.diagnostics {
 		from["steps.jsonl"] = "the diagnostics"
 	}
 	for _, path := range paths {
-		var p picture.Image
 		if path == "-" {
 			path = "stdin"
-			p, err = picture.Decode(in, path)
-		} else {
-			p, err = picture.Open(path)
-		}
-		if err != nil {
-			return nil, nil, err
+		} else if _, err := os.Stat(path); err != nil {
+			return nil, err
 		}
 		name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 		for _, file := range f.results(name) {
 			if other, ok := from[file]; ok {
-				return nil, nil, fmt.Errorf("%s and %s would both be written to %s: rename one", other, path, file)
+				return nil, fmt.Errorf("%s and %s would both be written to %s: rename one", other, path, file)
 			}
 			from[file] = path
 		}
-		pictures, names = append(pictures, p), append(names, name)
+		names = append(names, name)
 	}
 	read := slices.Concat(paths, []string{f.mask, f.kernel, f.prior, f.config})
 	for _, file := range slices.Sorted(maps.Keys(from)) {
@@ -374,11 +382,27 @@ func (f *restoreFlags) openAll(in io.Reader, paths []string) (pictures []picture
 		}
 		for _, path := range read {
 			if input, err := os.Stat(path); err == nil && os.SameFile(there, input) {
-				return nil, nil, fmt.Errorf("%s would be overwritten: name another --out", path)
+				return nil, fmt.Errorf("%s would be overwritten: name another --out", path)
 			}
 		}
 	}
-	return pictures, names, nil
+	return names, nil
+}
+
+// openFit opens a picture and fits it.
+func (f *restoreFlags) openFit(in io.Reader, path string, h, w int) (picture.Image, error) {
+	if path == "-" {
+		return picture.DecodeFit(in, "stdin", h, w, f.fit())
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return picture.Image{}, err
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err == nil && info.IsDir() {
+		return picture.Image{}, fmt.Errorf("%s is a folder, a picture file is wanted: %s for all of it", path, filepath.Join(path, "*"))
+	}
+	return picture.DecodeFit(file, path, h, w, f.fit())
 }
 
 // saveInputs writes what the operator of a measurement was made from, for --mask and --kernel.

@@ -41,13 +41,22 @@ func Open(path string) (Image, error) {
 //
 // More than MaxPixels are refused by the header, before memory is taken for them.
 func Decode(r io.Reader, name string) (Image, error) {
-	src, upright, err := decode(r, name)
+	src, err := decode(r, name)
 	if err != nil {
 		return Image{}, err
 	}
-	m := From(src).orient(upright)
+	m := from(src)
 	m.Name = name
 	return m, nil
+}
+
+// DecodeFit is [Decode] and [Fit] in one, without the picture's values at its own size.
+func DecodeFit(r io.Reader, name string, h, w int, mode Mode) (Image, error) {
+	src, err := decode(r, name)
+	if err != nil {
+		return Image{}, err
+	}
+	return fit(src, name, 3, h, w, mode)
 }
 
 // OpenSource reads a picture from a file as [Decode] does, with its transparency and as it
@@ -58,15 +67,15 @@ func OpenSource(path string) (image.Image, error) {
 		return nil, err
 	}
 	defer f.Close()
-	src, _, err := decode(f, path)
-	return src, err
+	u, err := decode(f, path)
+	return u.src, err
 }
 
 // mostBytes bounds a picture that does not come from a file.
 const mostBytes = 1 << 28
 
 // decode reads a picture and its EXIF orientation.
-func decode(from io.Reader, name string) (src image.Image, upright int, err error) {
+func decode(from io.Reader, name string) (u upright, err error) {
 	r, ok := from.(interface {
 		io.ReadSeeker
 		io.ReaderAt
@@ -78,10 +87,10 @@ func decode(from io.Reader, name string) (src image.Image, upright int, err erro
 	if !ok {
 		data, err := io.ReadAll(io.LimitReader(from, mostBytes+1))
 		if err != nil {
-			return nil, 0, fmt.Errorf("%s: %w", name, err)
+			return u, fmt.Errorf("%s: %w", name, err)
 		}
 		if len(data) > mostBytes {
-			return nil, 0, fmt.Errorf("%s has more than %d MiB: give it as a file", name, mostBytes>>20)
+			return u, fmt.Errorf("%s has more than %d MiB: give it as a file", name, mostBytes>>20)
 		}
 		r = bytes.NewReader(data)
 	}
@@ -90,21 +99,22 @@ func decode(from io.Reader, name string) (src image.Image, upright int, err erro
 	_, empty := r.ReadAt(first[:], 0)
 	switch {
 	case errors.Is(err, image.ErrFormat) && empty != nil:
-		return nil, 0, fmt.Errorf("%s: empty, want a picture (PNG, JPEG, GIF, BMP, TIFF or WebP)", name)
+		return u, fmt.Errorf("%s: empty, want a picture (PNG, JPEG, GIF, BMP, TIFF or WebP)", name)
 	case errors.Is(err, image.ErrFormat):
-		return nil, 0, fmt.Errorf("%s: not a picture (PNG, JPEG, GIF, BMP, TIFF or WebP expected)", name)
+		return u, fmt.Errorf("%s: not a picture (PNG, JPEG, GIF, BMP, TIFF or WebP expected)", name)
 	case err != nil:
-		return nil, 0, unreadable(name, format, err)
+		return u, unreadable(name, format, err)
 	case header.Width < 1 || header.Height < 1:
-		return nil, 0, fmt.Errorf("%s: %s picture of %d×%d pixels, want at least one", name, strings.ToUpper(format), header.Width, header.Height)
+		return u, fmt.Errorf("%s: %s picture of %d×%d pixels, want at least one", name, strings.ToUpper(format), header.Width, header.Height)
 	case header.Width > MaxPixels/header.Height:
-		return nil, 0, fmt.Errorf("%s is %d×%d, more than %d megapixels: make it smaller first", name, header.Width, header.Height, MaxPixels/1_000_000)
+		return u, fmt.Errorf("%s is %d×%d, more than %d megapixels: make it smaller first", name, header.Width, header.Height, MaxPixels/1_000_000)
 	}
+	var src image.Image
 	if _, err = r.Seek(0, io.SeekStart); err == nil {
 		src, _, err = image.Decode(r)
 	}
 	if err != nil {
-		return nil, 0, unreadable(name, format, err)
+		return u, unreadable(name, format, err)
 	}
 	if format == "webp" {
 		src = fullRange(src)
@@ -115,7 +125,7 @@ func decode(from io.Reader, name string) (src image.Image, upright int, err erro
 		draw.Draw(whole, src.Bounds(), src, src.Bounds().Min, draw.Src)
 		src = whole
 	}
-	return src, orientation(r, format), nil
+	return upright{src, orientation(r, format)}, nil
 }
 
 // unreadable returns the error for a picture with a known format and a fault within.

@@ -3,6 +3,8 @@ package picture
 import (
 	"bytes"
 	"encoding/binary"
+	"image"
+	"image/color"
 	"io"
 )
 
@@ -115,30 +117,43 @@ func tiffOrientation(r io.ReaderAt) int {
 	return 1
 }
 
-// orient turns an image as stored into one as meant.
-func (m Image) orient(orientation int) Image {
-	if orientation == 1 {
-		return m
+// upright shows a picture as it is meant: turned by its EXIF orientation, its transparency
+// laid on white.
+type upright struct {
+	src         image.Image
+	orientation int
+}
+
+func (u upright) ColorModel() color.Model { return color.RGBA64Model }
+
+func (u upright) Bounds() image.Rectangle {
+	if b := u.src.Bounds(); u.orientation < 5 {
+		return image.Rect(0, 0, b.Dx(), b.Dy())
+	} else { // mirrored on the diagonal
+		return image.Rect(0, 0, b.Dy(), b.Dx())
 	}
-	out := m
-	if orientation >= 5 { // mirrored on the diagonal
-		out.H, out.W = m.W, m.H
+}
+
+func (u upright) At(x, y int) color.Color { return u.RGBA64At(x, y) }
+
+func (u upright) RGBA64At(x, y int) (c color.RGBA64) {
+	b := u.src.Bounds()
+	if u.orientation >= 5 {
+		x, y = y, x
 	}
-	out.Pix = make([]float32, len(m.Pix))
-	for i := range out.Pix {
-		x, y := i%out.W, i/out.W%out.H
-		if orientation >= 5 {
-			x, y = y, x
-		}
-		switch orientation {
-		case 2, 3, 7, 8:
-			x = m.W - 1 - x
-		}
-		switch orientation {
-		case 3, 4, 6, 7:
-			y = m.H - 1 - y
-		}
-		out.Pix[i] = m.Pix[(i/(m.H*m.W)*m.H+y)*m.W+x]
+	switch u.orientation {
+	case 2, 3, 7, 8:
+		x = b.Dx() - 1 - x
 	}
-	return out
+	switch u.orientation {
+	case 3, 4, 6, 7:
+		y = b.Dy() - 1 - y
+	}
+	if deep, ok := u.src.(image.RGBA64Image); ok {
+		c = deep.RGBA64At(b.Min.X+x, b.Min.Y+y) // does not allocate, unlike At
+	} else {
+		c = color.RGBA64Model.Convert(u.src.At(b.Min.X+x, b.Min.Y+y)).(color.RGBA64)
+	}
+	white := 0xffff - c.A // colours are premultiplied, so the rest is white
+	return color.RGBA64{R: c.R + white, G: c.G + white, B: c.B + white, A: 0xffff}
 }

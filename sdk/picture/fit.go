@@ -37,31 +37,42 @@ func Fit(m Image, h, w int, mode Mode) (Image, error) {
 	if err := m.check(); err != nil {
 		return Image{}, err
 	}
-	if h < 1 || w < 1 || h > MaxPixels/w {
-		return Image{}, fmt.Errorf("fit %s: size %d×%d, want at least 1×1 and at most %d pixels", m.name(), w, h, MaxPixels)
-	}
 	if m.H == h && m.W == w {
 		return m, nil
 	}
-	from := image.Rect(0, 0, m.W, m.H)
-	switch mode {
-	case Exact:
-		return Image{}, &SizeError{m.name(), m.H, m.W, h, w}
-	case Resize:
-	case Crop:
-		ch, cw := m.H, m.W
-		if m.W*h > m.H*w { // too wide
-			cw = max((m.H*w+h/2)/h, 1)
-		} else {
-			ch = max((m.W*h+w/2)/w, 1)
-		}
-		from = image.Rect(0, 0, cw, ch).Add(image.Pt((m.W-cw)/2, (m.H-ch)/2))
-	default:
-		return Image{}, fmt.Errorf("fit %s: mode %d, want Exact, Resize or Crop", m.name(), mode)
+	out, err := fit(deep{m}, m.name(), m.C, h, w, mode)
+	out.Name = m.Name
+	return out, err
+}
+
+// fit brings a picture to h×w, of so many channels: 3, or 1 of a grey one.
+func fit(src image.RGBA64Image, name string, channels, h, w int, mode Mode) (Image, error) {
+	if h < 1 || w < 1 || h > MaxPixels/w {
+		return Image{}, fmt.Errorf("fit %s: size %d×%d, want at least 1×1 and at most %d pixels", name, w, h, MaxPixels)
 	}
-	to := image.NewRGBA64(image.Rect(0, 0, w, h))
-	draw.CatmullRom.Scale(to, to.Rect, deep{m}, from, draw.Src, nil)
-	out := From(to)
-	out.C, out.Pix, out.Name = m.C, out.Pix[:m.C*h*w], m.Name
+	part := src.Bounds()
+	srcH, srcW := part.Dy(), part.Dx()
+	if srcH != h || srcW != w {
+		switch mode {
+		case Exact:
+			return Image{}, &SizeError{name, srcH, srcW, h, w}
+		case Resize:
+		case Crop:
+			ch, cw := srcH, srcW
+			if srcW*h > srcH*w { // too wide
+				cw = max((srcH*w+h/2)/h, 1)
+			} else {
+				ch = max((srcW*h+w/2)/w, 1)
+			}
+			part = image.Rect(0, 0, cw, ch).Add(image.Pt((srcW-cw)/2, (srcH-ch)/2))
+		default:
+			return Image{}, fmt.Errorf("fit %s: mode %d, want Exact, Resize or Crop", name, mode)
+		}
+		to := image.NewRGBA64(image.Rect(0, 0, w, h))
+		draw.CatmullRom.Scale(to, to.Rect, src, part, draw.Src, nil)
+		src = to
+	}
+	out := from(src)
+	out.C, out.Pix, out.Name = channels, out.Pix[:channels*h*w], name
 	return out, nil
 }

@@ -20,23 +20,15 @@ type Image struct {
 
 // From converts a picture to an Image with three channels: grey is repeated,
 // transparency is laid on white, 16-bit depth is kept.
-func From(src image.Image) Image {
+func From(src image.Image) Image { return from(upright{src, 1}) }
+
+func from(src image.RGBA64Image) Image {
 	b := src.Bounds()
 	m := Image{C: 3, H: b.Dy(), W: b.Dx(), Pix: make([]float32, 3*b.Dx()*b.Dy())}
-	deep, ok := src.(image.RGBA64Image)
 	plane := m.H * m.W
 	for i := range plane {
-		x, y := b.Min.X+i%m.W, b.Min.Y+i/m.W
-		var c color.RGBA64
-		if ok {
-			c = deep.RGBA64At(x, y) // does not allocate, unlike At
-		} else {
-			c = color.RGBA64Model.Convert(src.At(x, y)).(color.RGBA64)
-		}
-		white := 0xffff - c.A // colours are premultiplied, so the rest is white
-		m.Pix[i] = signed(c.R + white)
-		m.Pix[i+plane] = signed(c.G + white)
-		m.Pix[i+2*plane] = signed(c.B + white)
+		c := src.RGBA64At(b.Min.X+i%m.W, b.Min.Y+i/m.W)
+		m.Pix[i], m.Pix[i+plane], m.Pix[i+2*plane] = signed(c.R), signed(c.G), signed(c.B)
 	}
 	return m
 }
