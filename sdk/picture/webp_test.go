@@ -5,6 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"hash/crc32"
+	"image"
+	"image/png"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -127,4 +130,30 @@ func TestDamagedEXIF(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A large picture is scaled as it is decoded, to the same values as from its own values,
+// without a float for each of its pixels.
+func TestDecodeFit(t *testing.T) {
+	for name, file := range files(t) {
+		m, err := picture.Decode(bytes.NewReader(file), name)
+		require.NoError(t, err)
+		for _, mode := range []picture.Mode{picture.Resize, picture.Crop} {
+			want, err := picture.Fit(m, 5, 7, mode)
+			require.NoError(t, err)
+			got, err := picture.DecodeFit(bytes.NewReader(file), name, 5, 7, mode)
+			require.NoError(t, err)
+			assert.Equal(t, want, got, "%s, mode %d", name, mode)
+		}
+		_, err = picture.DecodeFit(bytes.NewReader(file), name, 5, 7, picture.Exact)
+		assert.EqualError(t, err, name+" is 16×12, the prior wants 7×5: pass --resize or --crop")
+	}
+	var large bytes.Buffer
+	require.NoError(t, png.Encode(&large, image.NewGray(image.Rect(0, 0, 8000, 8000))))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := picture.DecodeFit(&large, "large.png", 64, 64, picture.Crop)
+	require.NoError(t, err)
+	runtime.ReadMemStats(&after)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(160<<20), "of 64 million pixels")
 }

@@ -8,7 +8,8 @@ const flags = [
   "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
   "--enable-blink-features=ForceEagerMeasureMemory",
 ];
-const webgpu = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+// On a busy machine the software adapter may not answer in time: that is no reason to end it.
+const webgpu = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--disable-gpu-watchdog", "--disable-gpu-process-crash-limit"];
 const noWebgpu = ["--disable-features=WebGPU,WebGPUService", "--disable-gpu"];
 
 // One browser with WebGPU and one without, each until its last context is closed.

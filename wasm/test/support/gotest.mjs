@@ -14,7 +14,8 @@ const worker = `
 import "./npm/src/wasm_exec.js";
 import { openGPU } from "./npm/src/gpu.ts";
 const notes = [];
-const gpu = await openGPU(true, notes);
+let gpu;
+for (let k = 0; k < 10 && !(gpu = await openGPU(true, notes)); k++) await new Promise((again) => setTimeout(again, 1000));
 if (!gpu) throw new Error(notes.join("; "));
 globalThis.gpuForTests = gpu.bridge;
 const go = new Go();
