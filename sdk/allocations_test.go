@@ -38,7 +38,9 @@ func allocated(t *testing.T, f func() error) (times, bytes float64) {
 
 // Passes of a network and steps of a solver allocate no arrays: what they do
 // allocate, lists of terms, one number an image, and the information term's K×K
-// matrices, is bounded, so that one batch of small pictures more would fail.
+// matrices, is bounded in bytes, so that one batch of small pictures more would fail.
+// The bound of the number of allocations is about twice what they are: it finds one for
+// every pixel or channel, and lets the runtime's own, a tenth of one a call, pass.
 func TestStepsAllocateNoArrays(t *testing.T) {
 	const images = 8
 	dev := device(t, 2)
@@ -51,6 +53,7 @@ func TestStepsAllocateNoArrays(t *testing.T) {
 			t.Logf("%.0f allocations, %.0f bytes; a batch of pictures has %.0f", n, bytes, picture)
 			assert.LessOrEqual(t, n, times)
 			assert.LessOrEqual(t, bytes, most)
+			assert.Greater(t, bytes+picture, most, "a batch of pictures more would pass")
 		})
 	}
 
@@ -61,10 +64,10 @@ func TestStepsAllocateNoArrays(t *testing.T) {
 	at := make([]int, images)
 	point, err := p.Prior.At(x, at)
 	require.NoError(t, err)
-	check("value", 20, 6e3, func() error { _, err := p.Prior.At(x, at); return err })
-	check("VJP", 20, 6e3, func() error { _, err := point.VJP(u); return err })
-	check("JVP", 20, 6e3, func() error { _, err := point.JVP(x); return err })
-	check("second", 20, 6e3, func() error { _, err := point.Second(x, x); return err })
+	check("value", 40, 6e3, func() error { _, err := p.Prior.At(x, at); return err })
+	check("VJP", 40, 6e3, func() error { _, err := point.VJP(u); return err })
+	check("JVP", 40, 6e3, func() error { _, err := point.JVP(x); return err })
+	check("second", 40, 6e3, func() error { _, err := point.Second(x, x); return err })
 	cache, mix := point.(prior.TangentCache), [][]float64{make([]float64, images)}
 	check("second along a cached direction", 40, 6e3, func() error {
 		if _, err := cache.JVPCached(0, x); err != nil {
@@ -76,10 +79,10 @@ func TestStepsAllocateNoArrays(t *testing.T) {
 
 	term := o.CMI
 	for _, withCMI := range []bool{false, true} {
-		name, times, most := "DPS step", 80., 12e3
+		name, times, most := "DPS step", 160., 12e3
 		o.CMI = nil
 		if withCMI {
-			name, times, most, o.CMI = "CMI+DPS step", 400, 32e3, term
+			name, times, most, o.CMI = "CMI+DPS step", 650, 32e3, term
 		}
 		s, err := sdk.NewSolver(p, o)
 		require.NoError(t, err)
