@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
 // memory: what is written to a view comes back from it, to the last bit and with
@@ -43,6 +45,34 @@ func (s *suite) memory() {
 			b.dev.Free(buf)
 		}
 		return wrong
+	})
+	s.add(true, "memory", "arrays are full of NaN where CMI_POISON is on, new ones and freed ones", 0, func(b *bench) float64 {
+		on, err := compute.Poison()
+		if err != nil {
+			b.fail(err)
+		}
+		if !on {
+			b.fail(Note("CMI_POISON is off"))
+			return 0
+		}
+		const floats = 1000
+		var written float64
+		for range 3 {
+			buf, err := b.dev.Alloc(floats)
+			if err != nil {
+				b.fail(err)
+				return written
+			}
+			x := compute.Dense(buf, 1, 1, 1, floats)
+			for _, v := range b.read(x).V {
+				if !math.IsNaN(v) {
+					written++
+				}
+			}
+			b.dev.Write(x, make([]float32, floats))
+			b.dev.Free(buf)
+		}
+		return written
 	})
 	s.add(true, "memory", "sync and the device's name", 0, func(b *bench) float64 {
 		if err := b.dev.Sync(); err != nil {

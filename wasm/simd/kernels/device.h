@@ -33,7 +33,7 @@ struct control {
   float *stage;
   unsigned stage_floats;
   float *scratch[MAX_THREADS];
-  unsigned scratch_floats;
+  unsigned scratch_floats, scratch_asked; // what there is, and what the tasks of this job may use
   struct block *blocks; // the heap, see memory.c
 };
 
@@ -59,6 +59,7 @@ void *allocate(unsigned bytes); // 0 where there is no more
 void release(void *);
 int stage_of(unsigned floats);   // makes CONTROL->stage that large; 0 where it fails
 int scratch_of(unsigned floats); // the same for every thread's scratch
+void unwritten(float *p, unsigned floats); // fills memory with NaN where the device does so with arrays
 
 // pool.c: task(args, i, thread) for i = 0 … n−1 in any order on all threads. Which
 // thread runs a task must not change its result. Every thread's scratch has so

@@ -80,8 +80,7 @@ static int resize(float **p, unsigned floats) {
   return *p != 0;
 }
 
-// unwritten fills memory with NaN where the device does so with arrays.
-static void unwritten(float *p, unsigned floats) {
+void unwritten(float *p, unsigned floats) {
   if (CONTROL->poisons)
     for (unsigned i = 0; i < floats; i++) p[i] = __builtin_nanf("");
 }
@@ -103,6 +102,5 @@ int scratch_of(unsigned floats) {
       if (!resize(&CONTROL->scratch[t], floats)) return 0;
     CONTROL->scratch_floats = floats;
   }
-  for (int t = 0; t < CONTROL->threads; t++) unwritten(CONTROL->scratch[t], floats);
   return 1;
 }

@@ -12,6 +12,13 @@ EXPORT(start) void start(int threads, int may_wait) {
   CONTROL->may_wait = may_wait;
 }
 
+// run_task runs task i on a thread. The thread's scratch is handed out anew for every
+// task, so that a task which reads what an earlier one left there is found.
+static void run_task(task *t, void *args, int i, int thread) {
+  unwritten(CONTROL->scratch[thread], CONTROL->scratch_asked);
+  t(args, i, thread);
+}
+
 #ifdef __wasm_atomics__
 #define GET(x) __atomic_load_n(&(x), __ATOMIC_SEQ_CST)
 #define SET(x, v) __atomic_store_n(&(x), v, __ATOMIC_SEQ_CST)
@@ -24,7 +31,7 @@ static void work(int thread) {
     int n = GET(CONTROL->left);
     if (n <= 0) return;
     if (!__atomic_compare_exchange_n(&CONTROL->left, &n, n - 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) continue;
-    CONTROL->task(CONTROL->args, n - 1, thread);
+    run_task(CONTROL->task, CONTROL->args, n - 1, thread);
     if (ADD(CONTROL->undone, -1) == 0 && GET(CONTROL->waiting)) __builtin_wasm_memory_atomic_notify(&CONTROL->undone, 1);
   }
 }
@@ -63,11 +70,12 @@ static void share(int n) {}
 
 void parallel(int n, task *t, void *args, unsigned scratch_floats) {
   if (scratch_floats && !scratch_of(scratch_floats)) return;
+  CONTROL->scratch_asked = scratch_floats;
   if (CONTROL->threads > 1 && n > 1) {
     CONTROL->task = t;
     CONTROL->args = args;
     share(n);
     return;
   }
-  for (int i = 0; i < n; i++) t(args, i, 0);
+  for (int i = 0; i < n; i++) run_task(t, args, i, 0);
 }
