@@ -40,7 +40,7 @@ func (f *specFlags) addGuidance(c *cobra.Command) {
 	fl.BoolVar(&f.GuidedMean, "guided-mean", false, "pigdm: guide the mean of the base sampler instead of the published DDIM form")
 	fl.Float64Var(&t.Eta, "eta", t.Eta, "CMI: weight η; the density is tilted by exp(η I); may be negative")
 	fl.StringVar((*string)(&t.Weighting), "weighting", string(t.Weighting), "CMI: a step's weight, beta (η β_t) or constant (η)")
-	fl.IntVar(&t.Lanczos, "lanczos", t.Lanczos, "CMI, evidence: Lanczos steps K, each one network pass; for CMI 0 takes the isotropic covariance")
+	fl.IntVar(&t.Lanczos, "lanczos", t.Lanczos, "CMI, evidence, mmps, pathwise (K = K′) and pathwise-mean: Lanczos steps K, each one network pass; for CMI 0 takes the isotropic covariance")
 	fl.IntVar(&t.Probes, "probes", t.Probes, "CMI: Rademacher probes averaged")
 	fl.StringVar((*string)(&t.Estimator), "estimator", string(t.Estimator), "CMI: probe; or trace, two-direction, two-trace, for tiny problems only")
 	fl.Float64Var(&t.MinAlphaBar, "window-from", t.MinAlphaBar, "CMI: acts where alpha-bar is at least this")
@@ -58,9 +58,10 @@ func (f *specFlags) needs(withCMI bool, methods ...string) []need {
 		return need{met: slices.ContainsFunc(methods, func(m string) bool { return slices.Contains(of, m) }), what: "the method " + strings.Join(of, " or ")}
 	}
 	with := func(n need, flags ...string) need { n.flags = flags; return n }
+	krylov := any("evidence", "mmps", "pathwise", "pathwise-mean")
 	return []need{
 		{withCMI, "--cmi", []string{"eta", "weighting", "probes", "estimator", "window-to", "first-step", "last-step", "every", "trust-std"}},
-		{withCMI || slices.Contains(methods, "evidence"), "--cmi or the method evidence", []string{"lanczos"}},
+		{withCMI || krylov.met, "--cmi or " + krylov.what, []string{"lanczos"}},
 		{withCMI || f.Curvature != 0, "--cmi or --curvature", []string{"window-from", "trust-guidance"}},
 		with(any("pigdm", "evidence"), "curvature"),
 		with(any("pigdm"), "guided-mean"),

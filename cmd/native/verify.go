@@ -29,7 +29,7 @@ func verifyCommand() *cobra.Command {
 words and poisoned outputs, against a float64 oracle; adjoint identities; tangents and second
 coefficients against extrapolated float64 differences, of kernels and of a whole network. With
 --golden it also checks a folder of vectors made by the reference implementation (networks,
-schedules, operators, the information term, trajectories, metrics).
+schedules, operators, the information term, trajectories of methods, metrics).
 
 The error is ‖got − ref‖/‖ref‖. A device that rounds the factors of convolutions further than to float32
 (cuda in TF32 or bf16, webgpu:f16) has wider bounds for them and for networks, in units of that rounding. The last line counts the cases; the exit code is 1 if one fails.`,

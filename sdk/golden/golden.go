@@ -39,7 +39,7 @@ func Cases(dir fs.FS, o Options) ([]computetest.Case, error) {
 		all = append(all, cases...)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("no golden vectors here: schedule.safetensors, metrics.safetensors, operators.safetensors, unet/, information/, trajectories/ or full/ are wanted")
+		return nil, fmt.Errorf("no golden vectors here: schedule.safetensors, metrics.safetensors, operators.safetensors, unet/, information/, trajectories/, methods/ or full/ are wanted")
 	}
 	return all, nil
 }

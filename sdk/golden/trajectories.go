@@ -18,14 +18,21 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/guide"
 )
 
-// recorded is the reference's randomness.
-type recorded struct{ initial, noise, probes, method []float32 }
+// recorded is the reference's randomness. method has a list for each draw of a method, the last
+// for all further ones: a row for each step, in it an array for each draw.
+type recorded struct {
+	initial, noise, probes []float32
+	method                 [][]float32
+}
 
 func (r recorded) Initial(x []float32)         { copy(x, r.initial) }
 func (r recorded) Step(z []float32, i int)     { copy(z, r.noise[i*len(z):]) }
 func (r recorded) Probe(z []float32, i, _ int) { copy(z, r.probes[i*len(z):]) }
 
-func (r recorded) Method(z []float32, i, _ int) { copy(z, r.method[i*len(z):]) }
+func (r recorded) Method(z []float32, i, draw int) {
+	k := min(draw, len(r.method)-1)
+	copy(z, r.method[k][i*len(r.method[k])/steps+(draw-k)*len(z):])
+}
 
 // sampler is a method of the trajectories.
 type sampler struct {
@@ -33,27 +40,46 @@ type sampler struct {
 	ddim   float64 // DDIM's η, negative for DDPM
 	// bounds: one step at a time, and free-running at the last step.
 	step, free float64
+	draws      []string // the vectors of [recorded].method
+}
+
+// equation is the sampler of a method whose reference was written from its equations.
+func equation(m guide.Method, ddim float64, draws ...string) sampler {
+	return sampler{func(string) guide.Method { return m }, ddim, 2e-4, 2e-3, draws}
 }
 
 var samplers = map[string]sampler{
-	"ddpm": {func(string) guide.Method { return guide.Unconditional{} }, -1, 2e-4, 2e-3},
-	"ddim": {func(string) guide.Method { return guide.Unconditional{} }, 0.5, 2e-4, 2e-3},
+	"ddpm": equation(guide.Unconditional{}, -1),
+	"ddim": equation(guide.Unconditional{}, 0.5),
 	// The reference keeps the scales of 1000 steps.
-	"mcg": {func(string) guide.Method { return guide.MCG{} }, -1, 2e-4, 2e-3},
+	"mcg": equation(guide.MCG{}, -1, "measurement_noise"),
 	// A change of 1e-6 of the start moves DSG's end by up to 3e-2: free runs are reported only.
-	"dsg":   {func(string) guide.Method { return guide.DSG{Interval: 1, Rate: 0.2} }, -1, 5e-3, math.Inf(1)},
-	"pigdm": {func(task string) guide.Method { return guide.PiGDMFor(task) }, 1, 2e-4, 2e-3},
-	"dps":   {func(task string) guide.Method { return guide.DPS{Scale: guide.DPSScale(task, 1000)} }, -1, 2e-4, 2e-3},
+	"dsg":   {func(string) guide.Method { return guide.DSG{Interval: 1, Rate: 0.2} }, -1, 5e-3, math.Inf(1), nil},
+	"pigdm": {func(task string) guide.Method { return guide.PiGDMFor(task) }, 1, 2e-4, 2e-3, nil},
+	"dps":   {func(task string) guide.Method { return guide.DPS{Scale: guide.DPSScale(task, 1000)} }, -1, 2e-4, 2e-3, nil},
+
+	"pathwise": equation(guide.Pathwise{Root: 2, Solve: 2, MinAlphaBar: 0.03}, 1, "noise_image", "noise_measurement"),
+	"diffpir":  equation(guide.DiffPIR{Lambda: 2, Zeta: 0.5}, -1, "noise"),
 }
 
-// trajectoryCases checks trajectories/TASK: every method one step at a time, each
-// from the recorded state before it, and running free.
-func trajectoryCases(dir fs.FS, o Options) ([]computetest.Case, error) {
-	files, err := fs.Glob(dir, "trajectories/*.safetensors")
+// trajectoryCases checks trajectories/TASK and methods/TASK: every method one step at a time,
+// each from the recorded state before it, and running free.
+func trajectoryCases(dir fs.FS, o Options) (cases []computetest.Case, err error) {
+	for _, of := range []struct{ folder, group string }{{"trajectories", "trajectory"}, {"methods", "method"}} {
+		some, err := trajectoriesIn(dir, of.folder, of.group, o)
+		if err != nil {
+			return nil, err
+		}
+		cases = append(cases, some...)
+	}
+	return cases, nil
+}
+
+func trajectoriesIn(dir fs.FS, folder, group string, o Options) (cases []computetest.Case, err error) {
+	files, err := fs.Glob(dir, folder+"/*.safetensors")
 	if err != nil {
 		return nil, err
 	}
-	var cases []computetest.Case
 	for i, file := range files {
 		if o.Quick && i > 0 {
 			break
@@ -62,7 +88,7 @@ func trajectoryCases(dir fs.FS, o Options) ([]computetest.Case, error) {
 		if err != nil {
 			return nil, err
 		}
-		task, before := strings.TrimSuffix(strings.TrimPrefix(file, "trajectories/"), ".safetensors"), len(cases)
+		task, before := strings.TrimSuffix(strings.TrimPrefix(file, folder+"/"), ".safetensors"), len(cases)
 		for _, name := range v.Names() {
 			run, ok := strings.CutSuffix(name, ".trajectory")
 			if !ok {
@@ -71,21 +97,21 @@ func trajectoryCases(dir fs.FS, o Options) ([]computetest.Case, error) {
 			method, _ := strings.CutSuffix(run, "+cmi")
 			s, known := samplers[method]
 			if !known {
-				cases = append(cases, unjudged("trajectory", task+" "+run, fmt.Sprintf("unknown method %q: known are %s", method, strings.Join(slices.Sorted(maps.Keys(samplers)), ", "))))
+				cases = append(cases, unjudged(group, task+" "+run, fmt.Sprintf("unknown method %q: known are %s", method, strings.Join(slices.Sorted(maps.Keys(samplers)), ", "))))
 				continue
 			}
 			cases = append(cases,
-				check("trajectory", task+" "+run+", step by step", s.step, func(ctx context.Context, dev compute.Device) (float64, error) {
+				check(group, task+" "+run+", step by step", s.step, func(ctx context.Context, dev compute.Device) (float64, error) {
 					return replay(dir, v, task, run, dev, func(t *trajectory) (float64, error) { return t.stepByStep(ctx) })
 				}))
 			if !o.Quick {
-				cases = append(cases, check("trajectory", task+" "+run+", running free", s.free, func(ctx context.Context, dev compute.Device) (float64, error) {
+				cases = append(cases, check(group, task+" "+run+", running free", s.free, func(ctx context.Context, dev compute.Device) (float64, error) {
 					return replay(dir, v, task, run, dev, func(t *trajectory) (float64, error) { return t.free(ctx) })
 				}))
 			}
 		}
 		if len(cases) == before {
-			cases = append(cases, unjudged("trajectory", task, file+" holds no METHOD.trajectory"))
+			cases = append(cases, unjudged(group, task, file+" holds no METHOD.trajectory"))
 		}
 	}
 	return cases, nil
@@ -108,12 +134,21 @@ func replay(dir fs.FS, v *vectors, task, run string, dev compute.Device, judge f
 		return 0, err
 	}
 	defer p.close()
-	var r recorded
+	method, withCMI := strings.CutSuffix(run, "+cmi")
+	s := samplers[method]
+	r := recorded{method: make([][]float32, len(s.draws))}
 	var y, want []float32
-	for name, dst := range map[string]*[]float32{
-		"x_init": &r.initial, "noise": &r.noise, "probes": &r.probes, "measurement_noise": &r.method, "y": &y, run + ".trajectory": &want,
-	} {
+	vectors := map[string]*[]float32{"x_init": &r.initial, "noise": &r.noise, "y": &y, run + ".trajectory": &want}
+	if withCMI {
+		vectors["probes"] = &r.probes
+	}
+	for name, dst := range vectors {
 		if *dst, err = v.values(name); err != nil {
+			return 0, err
+		}
+	}
+	for k, name := range s.draws {
+		if r.method[k], err = v.values(name); err != nil {
 			return 0, err
 		}
 	}
@@ -121,8 +156,6 @@ func replay(dir fs.FS, v *vectors, task, run string, dev compute.Device, judge f
 	if err != nil {
 		return 0, err
 	}
-	method, withCMI := strings.CutSuffix(run, "+cmi")
-	s := samplers[method]
 	wrapped := &slopes{Method: s.method(task), inside: map[int]bool{}}
 	options := sdk.Options{Method: wrapped, Schedule: p.schedule, Variance: diffusion.LearnedRange, Noise: r}
 	if s.ddim >= 0 {

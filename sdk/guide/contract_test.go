@@ -3,6 +3,7 @@ package guide_test
 import (
 	"errors"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -19,8 +20,13 @@ func every() []guide.Method {
 		guide.Unconditional{}, guide.Projection{}, guide.DPS{Scale: 0.5}, guide.DPS{Scale: 0.5, Copies: 2}, guide.DPS{Scale: 100, Limit: 0.5}, guide.MCG{}, guide.DSG{Interval: 1, Rate: 0.3},
 		guide.PiGDM{Scale: 1}, guide.PiGDM{Scale: 1, GuidedMean: true}, guide.PiGDM{Scale: 1, Curvature: guide.Curvature{Weight: 1}},
 		guide.Evidence{Scale: 1, Lanczos: 3}, guide.Evidence{Scale: 1, Lanczos: 2, Curvature: guide.Curvature{Weight: 1}},
+		guide.MMPS{Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5},
+		guide.Pathwise{Root: 2, Solve: 3}, guide.Pathwise{Solve: 2}, guide.Pathwise{Root: 2, Solve: 3, MinAlphaBar: 1},
 	}
 }
+
+// derivatives says whether a method takes any of the network.
+func derivatives(m guide.Method, tr *trial) bool { return m.Cost(tr.Schedule, tr.Index).Passes() > 0 }
 
 // A method leaves its inputs as they are, gives the same twice, and says how far it
 // went from the unguided sample.
@@ -73,13 +79,18 @@ func TestErrorsOfThePriorAreReturned(t *testing.T) {
 	for _, m := range every() {
 		tr := newTrial(t, true, 5, nil, nil)
 		tr.failing = errors.New("no adjoint today")
-		if m.Name() == "unconditional" || m.Name() == "projection" {
+		if !derivatives(m, tr) {
 			assert.NoError(t, m.Step(tr.Step), m.Name())
 		} else {
 			assert.ErrorIs(t, m.Step(tr.Step), tr.failing, m.Name())
 		}
 	}
-	assert.ErrorContains(t, guide.Validate(guide.Evidence{Scale: 1}, nil), "0 Lanczos steps")
+	for _, m := range []guide.Method{guide.Evidence{Scale: 1}, guide.MMPS{}, guide.Pathwise{}, guide.Pathwise{Root: 1}} {
+		assert.ErrorContains(t, guide.Validate(m, nil), m.Name()+" solves with the model's covariance by 0 Lanczos steps")
+	}
+	assert.ErrorContains(t, guide.Validate(guide.Pathwise{Root: 1001, Solve: 1}, nil), "1001 Lanczos steps")
+	eta := 0.5
+	assert.ErrorContains(t, guide.Validate(guide.DiffPIR{Lambda: 1}, &eta), "diffpir has a reverse step of its own")
 }
 
 // The published settings, by task and number of steps.
@@ -109,11 +120,11 @@ func TestPublishedSettings(t *testing.T) {
 	}
 }
 
-// ΠGDM's published form is on DDIM with η = 1; the others are DDPM's.
+// ΠGDM's published form and pathwise conditioning are on DDIM with η = 1; the others are DDPM's.
 func TestPublishedDDIM(t *testing.T) {
 	for name, make := range guide.Named {
 		eta := guide.PublishedDDIM(make(guide.Settings{Task: "sr4", Steps: 100}))
-		if name != "pigdm" {
+		if name != "pigdm" && !strings.HasPrefix(name, "pathwise") {
 			assert.Nil(t, eta, name)
 		} else if assert.NotNil(t, eta) {
 			assert.Equal(t, 1.0, *eta)

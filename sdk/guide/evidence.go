@@ -78,8 +78,13 @@ func (m Evidence) Cost(s *diffusion.Schedule, index int) Cost {
 
 // Validate implements [Validator].
 func (m Evidence) Validate(*float64) error {
-	if m.Lanczos < 1 || m.Lanczos > 1000 {
-		return fmt.Errorf("evidence solves with the model's covariance by %d Lanczos steps, 1 to 1000 are wanted: pigdm is the method for the isotropic one", m.Lanczos)
+	return lanczosSteps(m, m.Lanczos)
+}
+
+// lanczosSteps says what is wrong with the number of a method's Krylov steps.
+func lanczosSteps(m Method, k int) error {
+	if k < 1 || k > 1000 {
+		return fmt.Errorf("%s solves with the model's covariance by %d Lanczos steps, 1 to 1000 are wanted: pigdm is the method for the isotropic one", m.Name(), k)
 	}
 	return nil
 }

@@ -3,6 +3,8 @@
 package guide
 
 import (
+	"fmt"
+
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 	"github.com/cmi-diffusion/cmi/sdk/krylov"
@@ -48,6 +50,14 @@ type Validator interface {
 	// Validate says what is wrong with the method's settings, or with the base sampler
 	// under it: DDIM with an η, nil for DDPM.
 	Validate(ddim *float64) error
+}
+
+// ownStep is [Validator] of methods that take a reverse step of their own, which has no η.
+func ownStep(m Method, ddim *float64) error {
+	if ddim != nil {
+		return fmt.Errorf("%s has a reverse step of its own: leave DDIM's eta out", m.Name())
+	}
+	return nil
 }
 
 // Validate says what a method that is a [Validator] finds wrong.
@@ -96,7 +106,8 @@ type Step struct {
 	Guidance []float64      // result: ‖x_{t−1} − unguided‖ of each image
 	Residual []float64      // result: ‖y − f(Clipped)‖ of each image if the method needed it, else nil
 
-	space *krylov.Space // of [Evidence], made at its first step
+	space  *krylov.Space  // of [Evidence], made at its first step
+	images *krylov.Images // of [Pathwise], likewise
 }
 
 // Tensor returns a scratch tensor of the method, made at the first call with that name

@@ -52,14 +52,7 @@ func (Projection) Step(s *Step) error {
 	if err := project(s, s.Next); err != nil {
 		return err
 	}
-	moved := s.Tensor("moved", s.X)
-	if err := s.Work.Err(); err != nil {
-		return err
-	}
-	s.Device.Combine(moved, compute.Times(1, s.Next), compute.Times(-1, s.Proposal))
-	length, err := compute.Norms(s.Device, moved)
-	copy(s.Guidance, length)
-	return err
+	return s.report()
 }
 
 // project makes q ← q + A⁺(y_t − A q).
@@ -69,9 +62,7 @@ func project(s *Step, q compute.Tensor) error {
 	if err := s.Work.Err(); err != nil {
 		return err
 	}
-	z := make([]float32, noise.N*noise.Len())
-	s.Random(z, 0)
-	d.Write(noise, z)
+	s.normal(noise, 0)
 	s.A.Apply(gap, q)
 	d.Combine(gap, compute.Times(-1, gap), compute.Times(math.Sqrt(ab), s.Y), compute.Times(math.Sqrt(1-ab), noise))
 	if !measure.Lift(s.A, back, gap) {

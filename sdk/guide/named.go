@@ -5,7 +5,7 @@ type Settings struct {
 	Task    string  // decides published constants
 	Steps   int     // of the reverse process, likewise
 	Scale   float64 // of the data guidance; 0 takes the usual one
-	Lanczos int     // evidence: Krylov steps, ≥ 1
+	Lanczos int     // evidence, mmps, pathwise: Krylov steps, ≥ 1
 	Limit   float64 // DPS.Limit; 0 takes the usual one, negative is none
 	// PiGDM: guide the base sampler's mean instead of the published DDIM form.
 	GuidedMean bool
@@ -46,14 +46,25 @@ var Named = map[string]func(Settings) Method{
 	"evidence": func(s Settings) Method {
 		return Evidence{Scale: s.scaleOr(1), Lanczos: s.Lanczos, Curvature: s.Curvature}
 	},
+	"mmps":    func(s Settings) Method { return MMPS{Lanczos: s.Lanczos} },
+	"diffpir": func(Settings) Method { return DiffPIR{Lambda: 1, Zeta: 0.5} },
+	"pathwise": func(s Settings) Method {
+		return Pathwise{Root: s.Lanczos, Solve: s.Lanczos, MinAlphaBar: 0.03}
+	},
+	"pathwise-mean": func(s Settings) Method { return Pathwise{Solve: s.Lanczos, MinAlphaBar: 0.03} },
 	"projection":    func(Settings) Method { return Projection{} },
 	"unconditional": func(Settings) Method { return Unconditional{} },
 }
 
 // PublishedDDIM returns the η of DDIM that a method was published on, nil for DDPM's chain.
 func PublishedDDIM(m Method) *float64 {
-	if p, ok := m.(PiGDM); ok && !p.GuidedMean {
-		one := 1.0
+	one := 1.0
+	switch m := m.(type) {
+	case PiGDM:
+		if !m.GuidedMean {
+			return &one
+		}
+	case Pathwise:
 		return &one
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
-	"github.com/cmi-diffusion/cmi/sdk/measure"
 )
 
 // PiGDM is pseudo-inverse guidance (Song et al. 2023), called GDM in
@@ -49,14 +48,8 @@ func (m PiGDM) Step(s *Step) error {
 	}
 	innovation(s, residual)
 	r2, s2 := 1-s.Schedule.AlphaBar(s.Index), math.Pow(max(s.SigmaY, m.MinSigmaY), 2)
-	if measure.Exact(s.A) {
-		measure.Power(s.A, residual, residual, r2, s2, -1)
-		s.A.Adjoint(w, residual)
-	} else {
-		if err := measure.PseudoInverse(s.Work, s.A, w, residual, s2/r2); err != nil {
-			return err
-		}
-		s.Device.Combine(w, compute.Times(1/r2, w))
+	if err := s.solve(w, residual, r2, s2); err != nil {
+		return err
 	}
 	if err := drift(s, w, m.Scale, m.GuidedMean); err != nil {
 		return err
@@ -79,24 +72,13 @@ func drift(s *Step, w compute.Tensor, scale float64, guidedMean bool) error {
 	}
 	ab, abPrev := s.Schedule.AlphaBar(i), s.Schedule.AlphaBarPrev(i)
 	if guidedMean {
-		x0, mean := s.Tensor("guided x0", s.X), s.Tensor("guided mean", s.X)
+		x0 := s.Tensor("guided x0", s.X)
 		if err := s.Work.Err(); err != nil {
 			return err
 		}
 		d.Combine(x0, compute.Times(1, s.X0), compute.Times(scale*(1-ab)/math.Sqrt(ab), g))
-		if s.Clips {
-			d.Map(x0, compute.Clamp(-1, 1), x0)
-		}
-		s.Propose(s.Next, mean, x0)
-	} else {
-		d.Combine(s.Next, compute.Times(1, s.Proposal), compute.Times(scale*math.Sqrt(abPrev*ab)*(1-ab), g))
+		return s.through(x0)
 	}
-	moved := s.Tensor("moved", s.X)
-	if err := s.Work.Err(); err != nil {
-		return err
-	}
-	d.Combine(moved, compute.Times(1, s.Next), compute.Times(-1, s.Proposal))
-	length, err := compute.Norms(d, moved)
-	copy(s.Guidance, length)
-	return err
+	d.Combine(s.Next, compute.Times(1, s.Proposal), compute.Times(scale*math.Sqrt(abPrev*ab)*(1-ab), g))
+	return s.report()
 }

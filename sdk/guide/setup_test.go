@@ -27,7 +27,7 @@ type trial struct {
 	y, x     [][]float64 // of each image
 	alphaBar float64
 	noise    []float32 // what Random gives
-	failing  error     // what the denoiser's VJP returns, if not nil
+	failing  error     // what the denoiser's derivatives return, if not nil
 }
 
 const (
@@ -125,6 +125,13 @@ func (d denoiser) VJP(u compute.Tensor) (compute.Tensor, error) {
 		return compute.Tensor{}, d.tr.failing
 	}
 	return d.Denoiser.VJP(u)
+}
+
+func (d denoiser) JVP(v compute.Tensor) (compute.Tensor, error) {
+	if d.tr.failing != nil {
+		return compute.Tensor{}, d.tr.failing
+	}
+	return d.Denoiser.JVP(v)
 }
 
 // run takes the step and gives what it added to the proposal, image by image.

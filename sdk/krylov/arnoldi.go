@@ -15,21 +15,24 @@ import (
 type start struct {
 	d        prior.Denoiser
 	l        Level
-	z        compute.Tensor // [n, Out], overwritten
+	z        compute.Tensor // shaped as the basis, overwritten
 	norm     []float64      // ‖z‖ of each image
 	cache    bool           // take the JVPs by [prior.Denoiser.JVPCached]
 	variance []float64      // nil, or receives vᵀΣv/vᵀv of the first JVP's direction v, 0 where negative
+
+	// multiply computes z = M q_j of the matrix M whose space it is, and returns the JVP.
+	multiply func(j int, from start) (jv compute.Tensor, err error)
 }
 
-// ritz is, for each image, the eigenvalues and eigenvectors (columns) of T = QᵀŜQ,
-// symmetrised: a learned S is not symmetric, so the basis Q is Arnoldi's.
+// ritz is, for each image, the eigenvalues and eigenvectors (columns) of T = QᵀMQ,
+// symmetrised: a learned M is not symmetric, so the basis Q is Arnoldi's.
 type ritz struct {
 	norm    []float64 // ‖z‖
 	values  [][]float64
 	vectors []*mat.Dense
 }
 
-// arnoldi fills the basis q_1 … q_K, K ≥ 1, of the Krylov space of Ŝ from z: one JVP each.
+// arnoldi fills the basis q_1 … q_K, K ≥ 1, of the Krylov space of M from z: one JVP each.
 func (s *Space) arnoldi(from start) (*ritz, error) {
 	z, n, last := from.z, from.z.N, len(s.q)-1
 	t := make([]*mat.Dense, n)
@@ -38,7 +41,7 @@ func (s *Space) arnoldi(from start) (*ritz, error) {
 	}
 	s.dev.Combine(s.q[0], compute.Term{X: z, Coef: inverse(from.norm, nil)})
 	for j := range s.q {
-		jv, err := s.multiply(j, from)
+		jv, err := from.multiply(j, from)
 		if err != nil {
 			return nil, err
 		}
@@ -46,7 +49,7 @@ func (s *Space) arnoldi(from start) (*ritz, error) {
 		if j == 0 && from.variance != nil {
 			more = [][2]compute.Tensor{{s.v, jv}, {s.v, s.v}}
 		}
-		square := make([]float64, n) // ‖Ŝ q_j‖²
+		square := make([]float64, n) // ‖M q_j‖²
 		for range 2 {                // one pass leaves rounding of the basis, which is all of a next vector that is nearly zero
 			dots, err := s.orthogonalise(z, j+1, more)
 			if err != nil {
@@ -80,7 +83,7 @@ func (s *Space) arnoldi(from start) (*ritz, error) {
 	return decompose(from.norm, t)
 }
 
-// multiply computes z = Ŝ q_j and returns J v, v = Aᵀ P^(−½) q_j in s.v.
+// multiply is that of M = Ŝ: it computes z = Ŝ q_j and returns J v, v = Aᵀ P^(−½) q_j in s.v.
 func (s *Space) multiply(j int, from start) (jv compute.Tensor, err error) {
 	l, z := from.l, from.z
 	measure.Power(s.op, s.u, s.q[j], l.R2(), l.S2(), -0.5)
@@ -173,7 +176,7 @@ func decompose(norm []float64, ts []*mat.Dense) (*ritz, error) {
 }
 
 // function returns the factors of ‖z‖ f(T) e_1 for each basis vector and image:
-// f(Ŝ) z ≈ Q ‖z‖ f(T) e_1.
+// f(M) z ≈ Q ‖z‖ f(T) e_1.
 func (r *ritz) function(f func(image int, e float64) float64) [][]float64 {
 	steps := len(r.values[0])
 	out := make([][]float64, steps)

@@ -68,7 +68,7 @@ func New(dev compute.Device, ws *compute.Workspace, op measure.Linear, n, k int)
 // steps, where Ŝ is taken as I.
 func (s *Space) InverseRoot(d prior.Denoiser, l Level, z compute.Tensor, norm []float64) (v compute.Tensor, variance []float64, err error) {
 	variance = slices.Repeat([]float64{l.R2()}, z.N)
-	err = s.apply(start{d, l, z, norm, true, variance}, func(e float64) float64 { return 1 / math.Sqrt(e) })
+	err = s.apply(start{d, l, z, norm, true, variance, s.multiply}, func(e float64) float64 { return 1 / math.Sqrt(e) })
 	return s.v, variance, err
 }
 
@@ -81,7 +81,7 @@ func (s *Space) Solve(d prior.Denoiser, l Level, r compute.Tensor, cache bool) (
 	if err != nil {
 		return s.v, err
 	}
-	return s.v, s.apply(start{d, l, r, norm, cache, nil}, func(e float64) float64 { return 1 / e })
+	return s.v, s.apply(start{d, l, r, norm, cache, nil, s.multiply}, func(e float64) float64 { return 1 / e })
 }
 
 // Second is D²x̂0[v, v] along the direction v that was computed last, at the same x_t.

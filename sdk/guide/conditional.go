@@ -1,0 +1,84 @@
+package guide
+
+import (
+	"math"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
+)
+
+// normal fills dst with the method's own standard normal noise of this step; draw numbers
+// several such fields.
+func (s *Step) normal(dst compute.Tensor, draw int) {
+	z := make([]float32, dst.N*dst.Len())
+	s.Random(z, draw)
+	s.Device.Write(dst, z)
+}
+
+// solve computes dst = AᵀP⁻¹ residual, P = r2·A Aᵀ + s2·I.
+func (s *Step) solve(dst, residual compute.Tensor, r2, s2 float64) error {
+	if measure.Exact(s.A) {
+		measure.Power(s.A, residual, residual, r2, s2, -1)
+		s.A.Adjoint(dst, residual)
+		return nil
+	}
+	if err := measure.PseudoInverse(s.Work, s.A, dst, residual, s2/r2); err != nil {
+		return err
+	}
+	s.Device.Combine(dst, compute.Times(1/r2, dst))
+	return nil
+}
+
+// conditionalMean moves x, the mean of a belief N(x, r²I) of the image, to its mean given the
+// measurement:
+//
+//	x + r² Aᵀ(r² A Aᵀ + σ_y² I)⁻¹ (y − A x)
+func (s *Step) conditionalMean(x compute.Tensor, r float64) error {
+	return s.condition(x, r, compute.Times(1, s.Y))
+}
+
+// condition is conditionalMean for another measurement.
+func (s *Step) condition(x compute.Tensor, r float64, y ...compute.Term) error {
+	d, residual, gain := s.Device, s.Tensor("residual", s.Y), s.Tensor("gain", s.X)
+	if err := s.Work.Err(); err != nil {
+		return err
+	}
+	s.A.Apply(residual, x)
+	d.Combine(residual, append(y, compute.Times(-1, residual))...)
+	if err := s.solve(gain, residual, r*r, s.SigmaY*s.SigmaY); err != nil {
+		return err
+	}
+	d.Combine(x, compute.Times(1, x), compute.Times(r*r, gain))
+	return nil
+}
+
+// through takes the base sampler's step from x0, clipped as the sampler does.
+func (s *Step) through(x0 compute.Tensor) error {
+	mean := s.Tensor("guided mean", s.X)
+	if err := s.Work.Err(); err != nil {
+		return err
+	}
+	if s.Clips {
+		s.Device.Map(x0, compute.Clamp(-1, 1), x0)
+	}
+	s.Propose(s.Next, mean, x0)
+	return s.report()
+}
+
+// report writes the norm of what the method added to the unconditional sample.
+func (s *Step) report() error {
+	moved := s.Tensor("moved", s.X)
+	if err := s.Work.Err(); err != nil {
+		return err
+	}
+	s.Device.Combine(moved, compute.Times(1, s.Next), compute.Times(-1, s.Proposal))
+	length, err := compute.Norms(s.Device, moved)
+	copy(s.Guidance, length)
+	return err
+}
+
+// relativeNoise is σ_t/√ᾱ_t, the standard deviation of x_t/√ᾱ_t about the image.
+func (s *Step) relativeNoise() float64 {
+	ab := s.Schedule.AlphaBar(s.Index)
+	return math.Sqrt((1 - ab) / ab)
+}
