@@ -41,7 +41,7 @@ over the faces and the paired difference with its 95 % bootstrap interval.`,
 			if err := effective(c, sampling.needs(true, "dps")); err != nil {
 				return err
 			}
-			truths, err := demoFaces(dir, count)
+			truths, err := interruptible(c.Context(), func() ([]picture.Image, error) { return demoFaces(dir, count) })
 			if err != nil {
 				return err
 			}

@@ -60,10 +60,7 @@ func (t *trueImages) fit(ctx context.Context, side int) error {
 	t.side = side
 	sum := sha256.New()
 	for i, name := range t.names {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		p, err := t.open(i)
+		p, err := interruptible(ctx, func() (picture.Image, error) { return t.open(i) })
 		if err != nil {
 			return err
 		}

@@ -114,7 +114,7 @@ func metrics(c *cobra.Command, restored, truth string, f *metricsFlags) (err err
 		if err := c.Context().Err(); err != nil {
 			return err
 		}
-		pictures, err := openTogether(folders, name)
+		pictures, err := interruptible(c.Context(), func() ([]picture.Image, error) { return openTogether(folders, name) })
 		if err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func (f *modelFlags) openOn(ctx context.Context, device string) (m *unet.Model, 
 		return nil, nil, err
 	}
 	defer file.Close()
-	override, err := readConfig(f.config)
+	override, err := interruptible(ctx, func() ([]byte, error) { return readConfig(f.config) })
 	if err != nil {
 		return nil, nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,7 +28,9 @@ type restoreFlags struct {
 	invertMask        bool
 	resize, crop      bool
 	diagnostics, npy  bool
-	batch             int
+	batch, firstImage int
+	valueRange        []float64 // black and white of arrays, if given
+	format            string    // of the results, of pictureFormats
 }
 
 func restoreCommand() *cobra.Command {
@@ -40,9 +43,16 @@ inpainting, Gaussian blur, noise) and restores it from the measurement alone; th
 are compared. With --measured the pictures are the measurements themselves: a small picture for
 sr4, a picture with holes and --mask for inpainting, a blurred one for blur.
 
-It writes NAME.png (restored) and NAME.measurement.png for each picture, as soon as it is done, with
-NAME.mask.png or NAME.kernel.npy where the task has one, and one labelled grid of all, restored.png. IN may be - for standard input, whose NAME is stdin. Ctrl-C
-stops within one step and keeps what is finished.`,
+IN is a picture, - for standard input (whose NAME is stdin), or an array (.npy) of shape [C, H, W],
+[H, W, 3] or [H, W]: black is -1 and white 1, unless --range says otherwise, and nothing is rounded.
+
+It writes NAME.png (restored), NAME.measurement.png and NAME.measurement.npy (its exact values, which
+--measured takes back) for each picture, as soon as it is done, with NAME.mask.png or NAME.kernel.npy
+where the task has one, and one labelled grid of all, restored.png. Ctrl-C stops within one step and
+keeps what is finished.
+
+Masks, kernels and noise that are drawn depend on the seed and on the picture's number in the list,
+from --first-image on: restore b.png --first-image 2 is what restore a.png b.png makes of b.png.`,
 		Example: `  cmi-native restore face.png --task sr4                  # DPS
   cmi-native restore face.png --task sr4 --cmi            # with mutual-information guidance
   cmi-native restore *.jpg --crop --task inpaint --steps 200 --out results
@@ -71,6 +81,9 @@ stops within one step and keeps what is finished.`,
 	fl.StringVar(&f.Noise, "noise", f.Noise, "noise of the measurement: gaussian (--sigma-y) or poisson (--rate)")
 	fl.Float64Var(&f.Rate, "rate", f.Rate, "for --noise poisson: photons at white are 255 times this")
 	fl.IntVar(&f.batch, "batch", 1, "pictures sampled together, faster on a GPU; a picture does not depend on it")
+	fl.IntVar(&f.firstImage, "first-image", 1, "number of the first picture: what is drawn for a picture depends on its number")
+	fl.Float64SliceVar(&f.valueRange, "range", nil, "values of black and white in arrays (.npy), as 0,1 or 0,255; without it they are -1 and 1")
+	fl.StringVar(&f.format, "format", "png", "of the results: "+strings.Join(keys(pictureFormats), ", ")+"; with 16 bits a channel, or 8 for png")
 	fl.BoolVar(&f.npy, "npy", false, "also write NAME.npy, the restored values as float32 [C, H, W] in about [-1, 1]")
 	fl.BoolVar(&f.Measured, "measured", false, "the pictures are measurements: restore them as they are")
 	fl.BoolVar(&f.resize, "resize", false, "scale pictures of another size to the prior's")
@@ -90,7 +103,7 @@ func (f *restoreFlags) fit() picture.Mode {
 }
 
 // check refuses flags that don't go together, before any file is opened.
-func (f *restoreFlags) check(c *cobra.Command) error {
+func (f *restoreFlags) check(c *cobra.Command, inputs []string) error {
 	task, err := measure.FindTask(f.Task)
 	if err != nil {
 		return err
@@ -112,14 +125,25 @@ func (f *restoreFlags) check(c *cobra.Command) error {
 	if f.batch < 1 {
 		return fmt.Errorf("--batch is %d, at least 1 is wanted", f.batch)
 	}
+	if f.firstImage < 1 || f.firstImage > 1<<31 {
+		return fmt.Errorf("--first-image is %d, 1 to %d are possible", f.firstImage, 1<<31)
+	}
+	if _, ok := pictureFormats[f.format]; !ok {
+		return fmt.Errorf("--format is %q, known are %s", f.format, strings.Join(keys(pictureFormats), ", "))
+	}
+	if r := f.valueRange; len(r) != 0 && (len(r) != 2 || !(math.Abs(r[1]-r[0]) > 0) || math.IsInf(r[0], 0) || math.IsInf(r[1], 0)) {
+		return fmt.Errorf("--range is %v, two different numbers are wanted, as 0,255", r)
+	}
 	return effective(c, append(f.needs(f.CMI.On, f.Method),
 		need{f.mask != "", "--mask", []string{"invert-mask"}},
+		need{slices.ContainsFunc(inputs, isArray), "an array (.npy)", []string{"range"}},
+		need{!f.noPicture(), "pictures", []string{"range"}},
 		need{task.Input == "kernel", "--task kernel or motion", []string{"border"}},
 		need{f.Noise == "poisson", "--noise poisson", []string{"rate"}}))
 }
 
 func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
-	if err := f.check(c); err != nil {
+	if err := f.check(c, args); err != nil {
 		return err
 	}
 	names, err := f.names(args)
@@ -177,11 +201,12 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 			return err
 		}
 		for i := range restored {
-			row, err := f.save(j, i, pictureOf(restored[i]), names[restored[i].Number])
+			number := k*f.batch + i
+			row, err := f.save(j, i, pictureOf(restored[i]), names[number])
 			if err != nil {
 				return err
 			}
-			if restored[i].Number < mostInGrid {
+			if number < mostInGrid {
 				rows[k] = append(rows[k], row)
 			}
 		}
@@ -201,44 +226,6 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	bar.finish()
 	saveGrid(c.OutOrStdout(), c.ErrOrStderr(), grid, filepath.Join(f.out, "restored.png"))
 	return nil
-}
-
-// open opens the pictures, one after the other, and fits them to what the prior or, where
-// they are measurements, the task wants.
-func (f *restoreFlags) open(c *cobra.Command, m prior.Model, paths []string) ([]job.Image, error) {
-	if _, err := f.Spec.Options(m); err != nil { // what is wrong with the flags comes before what is wrong with a picture
-		return nil, err
-	}
-	images, err := f.inputs(m, paths)
-	if err != nil {
-		return nil, err
-	}
-	channels, h, w, err := f.Shape(m, images[0])
-	switch {
-	case err != nil:
-		return nil, err
-	case channels != 3 && f.Measured:
-		return nil, fmt.Errorf("a measurement of task %s is no picture: --measured can't be used with it", f.Task)
-	case channels != 3:
-		return nil, fmt.Errorf("the prior's images have %d channels, pictures have 3", channels)
-	}
-	for i, path := range paths {
-		if err := c.Context().Err(); err != nil {
-			return nil, err
-		}
-		p, err := f.openFit(c.InOrStdin(), path, h, w)
-		if size := (*picture.SizeError)(nil); f.Measured && errors.As(err, &size) {
-			err = fmt.Errorf("%s is %d×%d, a measurement of task %s is %d×%d with this prior: leave out --measured where it is the picture to degrade, else --resize or --crop scale it",
-				size.Name, size.W, size.H, f.Task, w, h)
-		}
-		if err != nil {
-			return nil, err
-		}
-		mask, kernel := images[i].Mask, images[i].Kernel
-		images[i] = imageOf(p, i)
-		images[i].Mask, images[i].Kernel = mask, kernel
-	}
-	return images, nil
 }
 
 // jobs makes the job of each batch of images, and so every measurement, before any sampling.
@@ -278,58 +265,12 @@ func ofOneColour(y job.Measurement) bool {
 	return first >= 0
 }
 
-// inputs reads the mask or the kernel of each picture.
-func (f *restoreFlags) inputs(m prior.Model, paths []string) ([]job.Image, error) {
-	_, h, w := m.Image()
-	all := make([]job.Image, len(paths))
-	var kernel *measure.Kernel
-	if f.kernel != "" {
-		k, err := readKernel(f.kernel)
-		if err != nil {
-			return nil, err
-		}
-		kernel = &k
-	}
-	for i, path := range paths {
-		all[i].Kernel = kernel
-		if f.mask == "" {
-			continue
-		}
-		mask, err := f.maskOf(path)
-		if err != nil {
-			return nil, err
-		}
-		if all[i].Mask, err = picture.OpenMask(mask, h, w); err != nil {
-			return nil, err
-		}
-		for k, v := range all[i].Mask {
-			if f.invertMask {
-				all[i].Mask[k] = 1 - v
-			}
-		}
-	}
-	return all, nil
-}
-
-// maskOf is the mask's file of a picture.
-func (f *restoreFlags) maskOf(name string) (string, error) {
-	if info, err := os.Stat(f.mask); err != nil || !info.IsDir() {
-		return f.mask, nil
-	}
-	name = strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))
-	for _, ext := range append([]string{".npy"}, pictureTypes...) {
-		path := filepath.Join(f.mask, name+ext)
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
-		}
-	}
-	return "", fmt.Errorf("--mask %s has no mask %s (.png, .npy, …) for the picture of that name", f.mask, name)
-}
-
 // save writes a job's restored picture i and its measurement, and gives the grid's row.
 func (f *restoreFlags) save(j *job.Job, i int, restored picture.Image, name string) (row picture.Row, err error) {
 	path, seen := filepath.Join(f.out, name), measuredCell(j.Measurements[i])
-	if err := errors.Join(restored.SavePNG(path+".png"), seen.Image.SavePNG(path+".measurement.png")); err != nil {
+	format := pictureFormats[f.format]
+	if err := errors.Join(format.save(restored, path+format.ext), format.save(seen.Image, path+".measurement"+format.ext),
+		seen.Image.SaveNPY(path+".measurement.npy")); err != nil {
 		return row, err
 	}
 	if f.npy {
@@ -389,22 +330,6 @@ func (f *restoreFlags) names(paths []string) (names []string, err error) {
 	return names, nil
 }
 
-// openFit opens a picture and fits it.
-func (f *restoreFlags) openFit(in io.Reader, path string, h, w int) (picture.Image, error) {
-	if path == "-" {
-		return picture.DecodeFit(in, "stdin", h, w, f.fit())
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return picture.Image{}, err
-	}
-	defer file.Close()
-	if info, err := file.Stat(); err == nil && info.IsDir() {
-		return picture.Image{}, fmt.Errorf("%s is a folder, a picture file is wanted: %s for all of it", path, filepath.Join(path, "*"))
-	}
-	return picture.DecodeFit(file, path, h, w, f.fit())
-}
-
 // saveInputs writes what the operator of a measurement was made from, for --mask and --kernel.
 func saveInputs(path string, y job.Measurement) error {
 	if y.Inputs.Mask != nil {
@@ -422,7 +347,8 @@ func saveInputs(path string, y job.Measurement) error {
 
 // results returns the files that are written for a picture.
 func (f *restoreFlags) results(name string) []string {
-	files := []string{name + ".png", name + ".measurement.png"}
+	ext := pictureFormats[f.format].ext
+	files := []string{name + ext, name + ".measurement" + ext, name + ".measurement.npy"}
 	if f.npy {
 		files = append(files, name+".npy")
 	}

@@ -57,6 +57,16 @@ func writable(dir string) error {
 	return os.Remove(f.Name())
 }
 
+// pictureFormats are the formats of results, by name.
+var pictureFormats = map[string]struct {
+	ext  string
+	save func(p picture.Image, path string) error
+}{
+	"png":   {".png", picture.Image.SavePNG},
+	"png16": {".png", picture.Image.SaveDeep},
+	"tiff":  {".tif", picture.Image.SaveDeep},
+}
+
 // mostInGrid is the number of pictures that a grid shows.
 const mostInGrid = 256
 

@@ -111,10 +111,7 @@ func (j *Job) measure(m prior.Model, operators []measure.Operator, inputs []meas
 	if len(operators) == 0 {
 		return nil
 	}
-	c, h, w, err := j.Spec.shape(operators[0])
-	if err != nil {
-		return err
-	}
+	c, h, w := j.Spec.shape(operators[0])
 	for i, image := range j.Images {
 		if image.H != h || image.W != w {
 			what := "the model restores pictures"

@@ -199,20 +199,16 @@ func (s Spec) Shape(m prior.Model, image Image) (c, h, w int, err error) {
 		return c, h, w, err
 	}
 	defer op.Close()
-	return s.shape(op)
+	c, h, w = s.shape(op)
+	return c, h, w, nil
 }
 
 // shape is Shape, from an operator of the spec.
-func (s Spec) shape(op measure.Operator) (c, h, w int, err error) {
-	if !s.Measured {
-		c, h, w = op.In()
-		return c, h, w, nil
+func (s Spec) shape(op measure.Operator) (c, h, w int) {
+	if s.Measured {
+		return op.Out()
 	}
-	if _, linear := op.(measure.Linear); !linear {
-		return c, h, w, wrong("measured", "can't be used with task %s, whose measurement is no picture", s.Task)
-	}
-	c, h, w = op.Out()
-	return c, h, w, nil
+	return op.In()
 }
 
 // operator makes the operator of an image on the model's device, and returns what it was

@@ -14,6 +14,8 @@ type Task struct {
 	// Input is what the operator is made from beside the size of the images: "mask",
 	// "kernel" or "".
 	Input string
+	// NoPicture says that the measurement has no values of black and white.
+	NoPicture bool
 	// Draw draws the input of a task for images of h×w, nil where the caller gives it.
 	Draw func(h, w int, rng *rand.Rand) (Inputs, error)
 	// New makes the operator for c×h×w images from its input.
@@ -81,7 +83,7 @@ var Tasks = []Task{
 		New: func(dev compute.Device, c, h, w int, _ Inputs) (Operator, error) { return NewLuma(dev, c, h, w) }},
 	{Name: "denoise", Description: "noise alone",
 		New: func(dev compute.Device, c, h, w int, _ Inputs) (Operator, error) { return NewIdentity(dev, c, h, w) }},
-	{Name: "phase", Description: "the magnitude of the Fourier transform, twice oversampled",
+	{Name: "phase", Description: "the magnitude of the Fourier transform, twice oversampled", NoPicture: true,
 		New: func(dev compute.Device, c, h, w int, _ Inputs) (Operator, error) {
 			return NewPhaseRetrieval(dev, c, h, w, 2)
 		}},

@@ -11,6 +11,7 @@ import (
 	"io"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,6 +20,9 @@ import (
 
 // MaxDim bounds each dimension of an array that is read.
 const MaxDim = 8192
+
+// MaxValues bounds the values of an array that is read.
+const MaxValues = 1 << 28
 
 const magic = "\x93NUMPY"
 
@@ -65,9 +69,9 @@ func half(bits uint16) float64 {
 	return sign * math.Ldexp(1024+fraction, exponent-25)
 }
 
-// Read reads an array of one or two dimensions, each 1 to [MaxDim], of floats of 16, 32
+// Read reads an array of one to three dimensions, each 1 to [MaxDim], of floats of 16, 32
 // or 64 bits, integers or booleans in either byte order, in C or Fortran order. The
-// values are row-major.
+// values are row-major. An array has at most [MaxValues] of them.
 func Read(r io.Reader) (values []float64, shape []int, err error) {
 	head := make([]byte, 10)
 	if n, err := io.ReadFull(r, head); err != nil || string(head[:6]) != magic {
@@ -99,15 +103,17 @@ func Read(r io.Reader) (values []float64, shape []int, err error) {
 	count := 1
 	for _, d := range strings.FieldsFunc(entry["shape"], func(r rune) bool { return r == ',' || r == ' ' }) {
 		n, err := strconv.Atoi(d)
-		if err != nil || n < 1 || n > MaxDim || len(shape) == 2 {
-			return nil, nil, fmt.Errorf("shape (%s), want one or two dimensions of 1 to %d", entry["shape"], MaxDim)
+		if err != nil || n < 1 || n > MaxDim || len(shape) == 3 || count > MaxValues/n {
+			return nil, nil, fmt.Errorf("shape (%s), want one to three dimensions of 1 to %d, and at most %d values", entry["shape"], MaxDim, MaxValues)
 		}
 		shape = append(shape, n)
 		count *= n
 	}
 	values, err = readValues(r, entry["descr"], count)
-	if err == nil && entry["order"] == "True" && len(shape) == 2 {
-		turned := tensor.New(tensor.WithShape(shape[1], shape[0]), tensor.WithBacking(values))
+	if err == nil && entry["order"] == "True" && len(shape) > 1 {
+		reversed := slices.Clone(shape)
+		slices.Reverse(reversed)
+		turned := tensor.New(tensor.WithShape(reversed...), tensor.WithBacking(values))
 		if err = errors.Join(turned.T(), turned.Transpose()); err == nil {
 			values = turned.Data().([]float64)
 		}

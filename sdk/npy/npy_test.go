@@ -44,6 +44,9 @@ func TestReadTypes(t *testing.T) {
 	got, _, err := npy.Read(bytes.NewReader(file("|b1", "False", "(3,)", []bool{true, false, true}, little)))
 	require.NoError(t, err)
 	require.Equal(t, []float64{1, 0, 1}, got)
+	got, _, err = npy.Read(bytes.NewReader(file("<f4", "True", "(1, 2, 3)", []float32{1, 4, 2, 5, 3, 6}, little)))
+	require.NoError(t, err)
+	require.Equal(t, []float64{1, 2, 3, 4, 5, 6}, got, "Fortran order of three dimensions")
 	got, _, err = npy.Read(bytes.NewReader(file("<f2", "False", "(4,)", []uint16{0x0001, 0xc248, 0x7bff, 0xfc00}, little)))
 	require.NoError(t, err)
 	require.Equal(t, []float64{math.Ldexp(1, -24), -3.140625, 65504, math.Inf(-1)}, got)
@@ -54,7 +57,8 @@ func TestReadRefuses(t *testing.T) {
 	for want, data := range map[string][]byte{
 		`not a NumPy array (it starts with "hell")`: []byte("hell"),
 		`numbers of type "<c8"`:                     file("<c8", "False", "(1,)", []float32{1, 2}, little),
-		"want one or two dimensions":                file("<f4", "False", "(1, 1, 1)", []float32{1}, little),
+		"want one to three dimensions":              file("<f4", "False", "(1, 1, 1, 1)", []float32{1}, little),
+		"at most 268435456 values":                  file("<f4", "False", "(8192, 8192, 8)", []float32{1}, little),
 		"value 1 of 2: EOF":                         file("<f4", "False", "(2,)", []float32{1}, little),
 	} {
 		_, _, err := npy.Read(bytes.NewReader(data))

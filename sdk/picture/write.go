@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/draw"
 	"image/png"
 	"io"
 	"io/fs"
@@ -12,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/image/tiff"
 
 	"github.com/cmi-diffusion/cmi/sdk/npy"
 )
@@ -34,6 +37,25 @@ func SavePNG(path string, p image.Image) error {
 		return fmt.Errorf("%s: pictures are written as PNG: name it %s.png", path, strings.TrimSuffix(path, ext))
 	}
 	return replace(path, func(w io.Writer) error { return png.Encode(w, p) })
+}
+
+// SaveDeep writes the image with 16 bits a channel, as PNG or TIFF by the path's extension,
+// as SavePNG does.
+func (m Image) SaveDeep(path string) error {
+	if err := m.check(); err != nil {
+		return fmt.Errorf("%s not written: %w", path, err)
+	}
+	p := image.NewRGBA64(image.Rect(0, 0, m.W, m.H))
+	draw.Draw(p, p.Rect, deep{m}, image.Point{}, draw.Src)
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".png":
+		return SavePNG(path, p)
+	case ".tif", ".tiff":
+		return replace(path, func(w io.Writer) error {
+			return tiff.Encode(w, p, &tiff.Options{Compression: tiff.Deflate, Predictor: true})
+		})
+	}
+	return fmt.Errorf("%s: pictures of 16 bits are written as .png or .tif", path)
 }
 
 // SaveNPY writes the image's exact values, float32 [C, H, W]; see the function SaveNPY.

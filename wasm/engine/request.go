@@ -65,6 +65,9 @@ func (r *request) image(m prior.Model, pixels, mask, kernel js.Value) (i job.Ima
 	if err != nil {
 		return i, err
 	}
+	if task, err := measure.FindTask(r.Task); err == nil && task.NoPicture && r.Measured && !isFloats(pixels) {
+		return i, fmt.Errorf("a measurement of task %s is no picture: give its values as a Float32Array", r.Task)
+	}
 	i.C, i.H, i.W = c, r.Pixels.Height, r.Pixels.Width
 	if i.H == h && i.W == w { // else the job refuses it
 		i.Pix, err = planes(pixels, c, h*w)
@@ -75,7 +78,7 @@ func (r *request) image(m prior.Model, pixels, mask, kernel js.Value) (i job.Ima
 // planes is pixels as values of c channels, from a Float32Array of c·plane values or
 // from bytes in RGBA.
 func planes(pixels js.Value, c, plane int) ([]float32, error) {
-	if pixels.InstanceOf(js.Global().Get("Float32Array")) {
+	if isFloats(pixels) {
 		if n := pixels.Length(); n != c*plane {
 			return nil, fmt.Errorf("%d pixel values, %d channels of %d are wanted", n, c, plane)
 		}
@@ -107,6 +110,8 @@ func planes(pixels js.Value, c, plane int) ([]float32, error) {
 	}
 	return x, nil
 }
+
+func isFloats(v js.Value) bool { return v.InstanceOf(js.Global().Get("Float32Array")) }
 
 // level returns a byte's value as package picture has it.
 func level(v float64) float32 { return float32(v/127.5 - 1) }

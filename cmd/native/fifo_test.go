@@ -1,0 +1,45 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Ctrl-C, SIGTERM and SIGHUP end a command that waits for input which nobody writes.
+func TestStopWhileInputBlocks(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe.png")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	for name, args := range map[string][]string{
+		"picture": {"restore", pipe},
+		"mask":    {"restore", face, "--task", "mask", "--mask", pipe},
+		"kernel":  {"restore", face, "--task", "kernel", "--kernel", pipe},
+		"config":  {"sample", "--prior-config", pipe},
+		"demo":    {"demo", "--images", filepath.Dir(pipe), "--faces", "1"},
+		"eval":    {"eval", "--images", filepath.Dir(pipe), "--out", t.TempDir()},
+		"metrics": {"metrics", filepath.Dir(pipe), filepath.Dir(pipe)},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			code, _, stderr := tool(ctx, args...)
+			assert.Equal(t, exitInterrupted, code, name)
+			assert.Contains(t, stderr, "stopped", name)
+		}()
+		time.Sleep(30 * time.Millisecond) // most then wait for the pipe; all must end
+		cancel()
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			t.Fatal(name + " goes on")
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cmi-diffusion/cmi/sdk/job"
+	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/npy"
+	"github.com/cmi-diffusion/cmi/sdk/picture"
+	"github.com/cmi-diffusion/cmi/sdk/prior"
+)
+
+// open opens the pictures, one after the other, and fits them to what the prior or, where
+// they are measurements, the task wants.
+func (f *restoreFlags) open(c *cobra.Command, m prior.Model, paths []string) ([]job.Image, error) {
+	if _, err := f.Spec.Options(m); err != nil { // what is wrong with the flags comes before what is wrong with a picture
+		return nil, err
+	}
+	images, err := f.inputs(c.Context(), m, paths)
+	if err != nil {
+		return nil, err
+	}
+	channels, h, w, err := f.Shape(m, images[0])
+	if err != nil {
+		return nil, err
+	}
+	for i, path := range paths {
+		p, err := interruptible(c.Context(), func() (picture.Image, error) { return f.openFit(c.InOrStdin(), path, channels, h, w) })
+		if size := (*picture.SizeError)(nil); f.Measured && errors.As(err, &size) {
+			err = fmt.Errorf("%s is %d×%d, a measurement of task %s is %d×%d with this prior: leave out --measured where it is the picture to degrade, else --resize or --crop scale it",
+				size.Name, size.W, size.H, f.Task, w, h)
+		}
+		if err != nil {
+			return nil, err
+		}
+		mask, kernel := images[i].Mask, images[i].Kernel
+		images[i] = imageOf(p, f.firstImage-1+i)
+		images[i].Mask, images[i].Kernel = mask, kernel
+	}
+	return images, nil
+}
+
+// interruptible returns what read returns, or the context's error as soon as there is one: a
+// pipe that nobody writes into would block for ever.
+func interruptible[T any](ctx context.Context, read func() (T, error)) (value T, err error) {
+	if err := ctx.Err(); err != nil {
+		return value, err
+	}
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := read()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		return value, ctx.Err()
+	}
+}
+
+// inputs reads the mask or the kernel of each picture.
+func (f *restoreFlags) inputs(ctx context.Context, m prior.Model, paths []string) ([]job.Image, error) {
+	_, h, w := m.Image()
+	all := make([]job.Image, len(paths))
+	var kernel *measure.Kernel
+	if f.kernel != "" {
+		k, err := interruptible(ctx, func() (measure.Kernel, error) { return readKernel(f.kernel) })
+		if err != nil {
+			return nil, err
+		}
+		kernel = &k
+	}
+	for i, path := range paths {
+		all[i].Kernel = kernel
+		if f.mask == "" {
+			continue
+		}
+		mask, err := f.maskOf(path)
+		if err != nil {
+			return nil, err
+		}
+		if all[i].Mask, err = interruptible(ctx, func() ([]float32, error) { return picture.OpenMask(mask, h, w) }); err != nil {
+			return nil, err
+		}
+		for k, v := range all[i].Mask {
+			if f.invertMask {
+				all[i].Mask[k] = 1 - v
+			}
+		}
+	}
+	return all, nil
+}
+
+// maskOf is the mask's file of a picture.
+func (f *restoreFlags) maskOf(name string) (string, error) {
+	if info, err := os.Stat(f.mask); err != nil || !info.IsDir() {
+		return f.mask, nil
+	}
+	name = strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))
+	for _, ext := range append([]string{".npy"}, pictureTypes...) {
+		path := filepath.Join(f.mask, name+ext)
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("--mask %s has no mask %s (.png, .npy, …) for the picture of that name", f.mask, name)
+}
+
+// openFit opens a picture or an array (.npy) as an image of so many channels and fits it.
+func (f *restoreFlags) openFit(in io.Reader, path string, channels, h, w int) (p picture.Image, err error) {
+	switch {
+	case isArray(path):
+		return f.openArray(path, channels, h, w)
+	case f.noPicture():
+		return p, fmt.Errorf("%s: a measurement of task %s is no picture: give it as an array (.npy) of shape [%d %d %d], as restore writes it", path, f.Task, channels, h, w)
+	case channels != 1 && channels != 3:
+		return p, fmt.Errorf("%s: images of %d channels are wanted, a picture has 3: give an array (.npy) of shape [%d %d %d]", path, channels, channels, h, w)
+	case path == "-":
+		p, err = picture.DecodeFit(in, "stdin", h, w, f.fit())
+	default:
+		var file *os.File
+		if file, err = os.Open(path); err != nil {
+			return p, err
+		}
+		defer file.Close()
+		if info, err := file.Stat(); err == nil && info.IsDir() {
+			return p, fmt.Errorf("%s is a folder, a picture file is wanted: %s for all of it", path, filepath.Join(path, "*"))
+		}
+		p, err = picture.DecodeFit(file, path, h, w, f.fit())
+	}
+	if channels == 1 {
+		p = p.Grey()
+	}
+	return p, err
+}
+
+func isArray(path string) bool { return strings.EqualFold(filepath.Ext(path), ".npy") }
+
+// noPicture says that the inputs are measurements without values of black and white.
+func (f *restoreFlags) noPicture() bool {
+	task, err := measure.FindTask(f.Task)
+	return err == nil && task.NoPicture && f.Measured
+}
+
+// openArray opens an array as an image of that shape. An array does not say which values
+// are black and white, so values that are unlikely with −1 and 1 want --range.
+func (f *restoreFlags) openArray(path string, channels, h, w int) (picture.Image, error) {
+	black, white := -1.0, 1.0
+	if len(f.valueRange) == 2 {
+		black, white = f.valueRange[0], f.valueRange[1]
+	}
+	p, err := picture.OpenArray(path, black, white)
+	if err != nil {
+		return p, err
+	}
+	least, most := slices.Min(p.Pix), slices.Max(p.Pix)
+	if beyond := float32(1.5 + 6*f.SigmaY); len(f.valueRange) == 0 && !f.noPicture() && (least >= 0 || least < -beyond || most > beyond) {
+		likely := "0,1"
+		for _, white := range []string{"255", "65535"} {
+			if most > 2 {
+				likely = "0," + white
+			}
+			if most <= 256 {
+				break
+			}
+		}
+		return p, fmt.Errorf("%s has values from %g to %g: say which are black and white, as with --range %s, or --range=-1,1 where they are -1 and 1", path, least, most, likely)
+	}
+	switch {
+	case channels == 1:
+		p = p.Grey()
+	case channels == 3:
+		p = p.Coloured()
+	}
+	if p.C != channels {
+		return p, fmt.Errorf("%s has %d channels, %d are wanted", path, p.C, channels)
+	}
+	if p.H == h && p.W == w {
+		return p, nil
+	}
+	return picture.Fit(p, h, w, f.fit())
+}
+
+// readKernel reads a blur kernel from a picture, see [measure.PictureKernel], or from a
+// NumPy array (.npy, two dimensions).
+func readKernel(path string) (k measure.Kernel, err error) {
+	if src, notPicture := picture.OpenSource(path); notPicture == nil {
+		k, err = measure.PictureKernel(src)
+	} else if k, err = readNpy(path); err == nil {
+		k, err = measure.NewKernel(k.H, k.W, k.Weights)
+	} else {
+		return k, err // which names the path
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return k, err
+}
+
+func readNpy(path string) (k measure.Kernel, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return k, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() > 1<<24 {
+		return k, fmt.Errorf("%s has %d bytes, a kernel of at most 16 MiB is wanted", path, info.Size())
+	}
+	values, shape, err := npy.Read(bufio.NewReader(f))
+	if err != nil {
+		return k, fmt.Errorf("%s: neither a picture nor a NumPy array (.npy) of two dimensions: %w", path, err)
+	}
+	if len(shape) != 2 {
+		return k, fmt.Errorf("%s has shape %v, a kernel has 2 dimensions", path, shape)
+	}
+	return measure.Kernel{H: shape[0], W: shape[1], Weights: values}, nil
+}
