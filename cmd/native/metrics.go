@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -203,8 +204,13 @@ func pairUp(dirs []string, common bool) (folders []map[string]string, names []st
 				return nil, nil, fmt.Errorf("%s and %s have the same name: keep one", other, filepath.Join(dir, e.Name()))
 			}
 			folder[name] = filepath.Join(dir, e.Name())
+		}
+		results := maps.Clone(folder)
+		maps.DeleteFunc(results, func(name, _ string) bool { return besideResults(folder, name) })
+		for name := range results {
 			count[name]++
 		}
+		folder = results
 		if len(folder) == 0 {
 			return nil, nil, fmt.Errorf("%s: no pictures (%s)", dir, strings.Join(pictureTypes, ", "))
 		}
@@ -235,6 +241,25 @@ func pairUp(dirs []string, common bool) (folders []map[string]string, names []st
 			len(alone), strings.Join(alone[:min(5, len(alone))], ", "), more)
 	}
 	return folders, names, nil
+}
+
+// besideResults says whether a picture in a folder of restore's results is none of them: a
+// measurement or a mask that stands beside its picture, or the grid.
+func besideResults(folder map[string]string, name string) bool {
+	for _, kind := range []string{".measurement", ".mask"} {
+		if result, ok := strings.CutSuffix(name, kind); ok && folder[result] != "" {
+			return true
+		}
+	}
+	if name != "restored" {
+		return false
+	}
+	for other := range folder {
+		if strings.HasSuffix(other, ".measurement") {
+			return true
+		}
+	}
+	return false
 }
 
 // openTogether opens a picture of each folder, on [0, 1] and of equal size.

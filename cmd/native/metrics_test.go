@@ -129,3 +129,14 @@ func TestInert(t *testing.T) {
 		require.Equal(t, want, inert(in))
 	}
 }
+
+// restore's own folder can be compared as it is.
+func TestMetricsOfResults(t *testing.T) {
+	out, truth := t.TempDir(), t.TempDir()
+	copyFile(t, face, filepath.Join(truth, "01.png"))
+	code, _, stderr := tool(t.Context(), "restore", face, "--task", "inpaint", "--steps", "2", "--out", out)
+	require.Zero(t, code, stderr)
+	code, stdout, stderr := tool(t.Context(), "metrics", out, truth, "--csv")
+	require.Zero(t, code, stderr)
+	require.Equal(t, 2, strings.Count(stdout, "\n"), stdout)
+}

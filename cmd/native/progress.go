@@ -94,6 +94,7 @@ type progress struct {
 	lock        sync.Mutex
 	to          io.Writer
 	bar         *progressbar.ProgressBar // nil where there is no terminal
+	columns     func() int               // of the terminal
 	label       string
 	all, done   int
 	start, next time.Time // of the next line
@@ -108,6 +109,13 @@ func newProgress(to io.Writer, passes int) *progress {
 		return p
 	}
 	if file, ok := m.to.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		p.columns = func() int {
+			width, _, err := term.GetSize(int(file.Fd()))
+			if err != nil || width < 1 {
+				return 80
+			}
+			return width
+		}
 		p.bar = progressbar.NewOptions(passes,
 			progressbar.OptionSetWriter(barLine{m}), progressbar.OptionSetPredictTime(true), progressbar.OptionShowElapsedTimeOnFinish(),
 			progressbar.OptionSetWidth(24), progressbar.OptionThrottle(200*time.Millisecond))
@@ -121,7 +129,7 @@ func (p *progress) run(label string) func(passes int) {
 	defer p.lock.Unlock()
 	p.label = label
 	if p.bar != nil {
-		p.bar.Describe(label)
+		p.bar.Describe(shortened(label, p.columns()))
 	}
 	before := 0
 	return func(passes int) {
@@ -131,6 +139,19 @@ func (p *progress) run(label string) func(passes int) {
 		before = passes
 		p.show(min(p.done, p.all))
 	}
+}
+
+// barColumns are what a bar takes beside its label: percents, the bar and two times of hours.
+const barColumns = 4 + 1 + 26 + 1 + len("[100h00m00s:100h00m00s]") + 2
+
+// shortened cuts a label at its front so that it and its bar fit into one line of a terminal: what is
+// longer would be drawn anew on a line of its own each time.
+func shortened(label string, columns int) string {
+	r := []rune(label)
+	if most := max(columns-barColumns, 8); len(r) > most {
+		return "…" + string(r[len(r)-most+1:])
+	}
+	return label
 }
 
 func (p *progress) show(done int) {
