@@ -192,7 +192,7 @@ func TestNewErrors(t *testing.T) {
 		`unknown border "wrap"`:                                    func(s *job.Spec, _ *job.Image) { s.Border = "wrap" },
 		"task mask: a mask is needed":                              func(s *job.Spec, _ *job.Image) { s.Task = "mask" },
 		"task kernel: a kernel is needed":                          func(s *job.Spec, _ *job.Image) { s.Task = "kernel" },
-		"measured can't be used with task phase":                   func(s *job.Spec, _ *job.Image) { s.Task, s.Measured = "phase", true },
+		"a measurement of task phase is of 24×24":                  func(s *job.Spec, _ *job.Image) { s.Task, s.Measured = "phase", true },
 		"phase is not linear: use method dps":                      func(s *job.Spec, _ *job.Image) { s.Task, s.Method = "phase", "mcg" },
 		"the information term acts in no step":                     func(s *job.Spec, _ *job.Image) { s.CMI.On, s.CMI.First = true, 50 },
 		"0 probes":                                                 func(s *job.Spec, _ *job.Image) { s.CMI.On, s.CMI.Probes = true, 0 },
