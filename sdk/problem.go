@@ -126,19 +126,21 @@ func (p Problem) Validate(o Options) error {
 
 // validateMeasurement says what is wrong with the operator and the measurements.
 func (p Problem) validateMeasurement(o Options) error {
-	guides, linear := o.CMI != nil, o.CMI != nil
+	guides, linear, spectral := o.CMI != nil, o.CMI != nil, false
 	for i := range o.Schedule.Len() {
 		cost := o.Method.Cost(o.Schedule, i)
-		guides, linear = guides || cost.Guides, linear || cost.Linear
+		guides, linear, spectral = guides || cost.Guides, linear || cost.Linear, spectral || cost.Spectral
 	}
 	var yc, yh, yw int
 	if p.Operator != nil {
 		name := p.Operator.Name()
-		_, isLinear := p.Operator.(measure.Linear)
+		a, isLinear := p.Operator.(measure.Linear)
 		_, hasGradient := p.Operator.(measure.Differentiable)
 		switch {
 		case linear && !isLinear:
 			return fmt.Errorf("%s is not linear: use method dps without the information term", name)
+		case spectral && !measure.Exact(a):
+			return fmt.Errorf("the singular values of %s are not known, which the method %s needs: use diffpir, which does without", name, o.Method.Name())
 		case guides && !isLinear && !hasGradient:
 			return fmt.Errorf("%s has no gradient, which the method %s needs", name, o.Method.Name())
 		}

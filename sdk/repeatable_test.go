@@ -59,7 +59,7 @@ func TestBatchSplit(t *testing.T) {
 // Nor where its images have operators of their own, for every method.
 func TestBatchOfMasks(t *testing.T) {
 	dev := device(t, 2)
-	for _, method := range []guide.Method{guide.DPS{Scale: 0.5}, guide.MCG{}, guide.PiGDM{Scale: 1}, guide.Evidence{Scale: 1, Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.Pathwise{Root: 2, Solve: 2}} {
+	for _, method := range []guide.Method{guide.DPS{Scale: 0.5}, guide.MCG{}, guide.PiGDM{Scale: 1}, guide.Evidence{Scale: 1, Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85}, guide.Pathwise{Root: 2, Solve: 2}} {
 		p, o := pictures(t, dev, "inpaint", 2, 4)
 		o.Method, o.Images = method, []uint64{3, 4}
 		other, err := measure.ForTask("inpaint", dev, 3, 16, 16, measure.Inputs{Rand: rand.New(rand.NewPCG(9, 9))})

@@ -59,6 +59,7 @@ var samplers = map[string]sampler{
 	"dps":   {func(task string) guide.Method { return guide.DPS{Scale: guide.DPSScale(task, 1000)} }, -1, 2e-4, 2e-3, nil},
 
 	"pathwise": equation(guide.Pathwise{Root: 2, Solve: 2, MinAlphaBar: 0.03}, 1, "noise_image", "noise_measurement"),
+	"ddnm":     equation(guide.DDNM{Eta: 0.85}, -1, "noise"),
 	"diffpir":  equation(guide.DiffPIR{Lambda: 2, Zeta: 0.5}, -1, "noise"),
 }
 

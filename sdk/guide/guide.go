@@ -28,6 +28,7 @@ type Method interface {
 type Cost struct {
 	Guides     bool // the measurement moves the step
 	Linear     bool // takes Step.A: the operator must be linear
+	Spectral   bool // takes functions of its singular values: see [measure.Exact]
 	Adjoint    bool // takes Jᵀu
 	Directions int  // JVPs, one after the other
 	Jet        bool // takes D²x̂0[w, w], w a combination of the Directions where there are any

@@ -48,6 +48,7 @@ var Named = map[string]func(Settings) Method{
 	},
 	"mmps":    func(s Settings) Method { return MMPS{Lanczos: s.Lanczos} },
 	"diffpir": func(Settings) Method { return DiffPIR{Lambda: 1, Zeta: 0.5} },
+	"ddnm":    func(Settings) Method { return DDNM{Eta: 0.85, MinSingular: 0.03} },
 	"pathwise": func(s Settings) Method {
 		return Pathwise{Root: s.Lanczos, Solve: s.Lanczos, MinAlphaBar: 0.03}
 	},

@@ -86,8 +86,21 @@ func (o *circular) hartley(dst, src compute.Tensor) {
 }
 
 func (o *circular) Power(dst, z compute.Tensor, r2, s2, p float64) {
-	weight, t := o.ws.Scratch("weight", 1, 1, z.H, z.W), o.ws.ScratchLike("coordinates", z)
+	weight := o.ws.Scratch("weight", 1, 1, z.H, z.W)
 	o.dev.Map(weight, compute.Pow(float32(r2), float32(floor(r2, s2, o.largest)), float32(p)), o.eigen)
+	o.weigh(dst, z, weight)
+}
+
+// Function implements [Spectral].
+func (o *circular) Function(dst, z compute.Tensor, f func(float64) float64) {
+	weight := o.ws.Scratch("weight", 1, 1, z.H, z.W)
+	o.dev.Write(weight, mapped(o.values, f))
+	o.weigh(dst, z, weight)
+}
+
+// weigh multiplies the coordinates of z among the eigenvectors of A Aᵀ by a weight for each.
+func (o *circular) weigh(dst, z, weight compute.Tensor) {
+	t := o.ws.ScratchLike("coordinates", z)
 	o.hartley(t, z)
 	o.dev.Mul(t, t, weight)
 	o.hartley(dst, t)

@@ -66,6 +66,11 @@ func (l *luma) Power(dst, z compute.Tensor, r2, s2, p float64) {
 	l.Scale(dst, z, math.Pow(bound(l, r2, s2), p))
 }
 
+// Function implements [Spectral].
+func (l *luma) Function(dst, z compute.Tensor, f func(float64) float64) {
+	l.Scale(dst, z, f(l.square))
+}
+
 func (l *luma) LogDet(r2, s2 float64) float64 {
 	return float64(l.Measured()) * math.Log(bound(l, r2, s2))
 }

@@ -83,6 +83,9 @@ func (m *mask) Power(dst, z compute.Tensor, r2, s2, p float64) {
 	m.Scale(dst, z, math.Pow(bound(m, r2, s2), p))
 }
 
+// Function implements [Spectral].
+func (m *mask) Function(dst, z compute.Tensor, f func(float64) float64) { m.Scale(dst, z, f(1)) }
+
 func (m *mask) LogDet(r2, s2 float64) float64 {
 	return float64(m.measured) * math.Log(bound(m, r2, s2))
 }

@@ -67,6 +67,9 @@ type Spectral interface {
 	Linear
 	// Power computes dst = P^p z as the function [Power] does, with A Aᵀ itself.
 	Power(dst, z compute.Tensor, r2, s2, p float64)
+	// Function computes dst = f(A Aᵀ) z on the measured coordinates and 0 elsewhere, f of
+	// the eigenvalues in [0, λ_max], finite there; dst may be z.
+	Function(dst, z compute.Tensor, f func(eigenvalue float64) float64)
 	// LogDet returns log det P on the measured coordinates of one image.
 	LogDet(r2, s2 float64) float64
 }

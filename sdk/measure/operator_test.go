@@ -95,7 +95,37 @@ func TestPowerAgainstDense(t *testing.T) {
 	}
 }
 
-// The same at the noise levels of a run, to nearly float32: σ_y from 0.01 to 0.3.
+// Any function of the eigenvalues against the dense matrix, in place too, and image by image.
+func TestFunctionAgainstDense(t *testing.T) {
+	dev := device(t)
+	for name, op := range operators(t, dev) {
+		a, ok := op.(measure.Spectral)
+		if !ok {
+			continue
+		}
+		s := spectrumOf(t, dev, op)
+		step := func(e float64) float64 {
+			if e > 0.1*op.LargestEigenvalue() {
+				return 2 + e
+			}
+			return -e
+		}
+		z, values := random(dev, seeded(), 1, op.Out)
+		dst := poisoned(dev, 1, op.Out)
+		a.Function(dst, z, step)
+		a.Function(z, z, step)
+		got := read(t, dev, dst)
+		assert.Equal(t, got, read(t, dev, z), "%s: in place", name)
+		one := make([]float64, len(values))
+		for i, v := range values {
+			one[i] = float64(v)
+		}
+		want := s.apply(func(e float64) float64 { return step(max(e, 0)) }, one)
+		assert.Less(t, relative(got, want), 2e-5, name)
+	}
+}
+
+// Powers at the noise levels of a run, to nearly float32: σ_y from 0.01 to 0.3.
 func TestPowerPrecision(t *testing.T) {
 	dev := device(t)
 	for name, op := range operators(t, dev) {

@@ -105,6 +105,11 @@ func (p linearPerImage) Power(dst, z compute.Tensor, r2, s2, power float64) {
 	images(p.perImage, dst, z, func(op Linear, dst, z compute.Tensor) { Power(op, dst, z, r2, s2, power) })
 }
 
+// Function implements [Spectral] where the images' operators do, see [Exact].
+func (p linearPerImage) Function(dst, z compute.Tensor, f func(float64) float64) {
+	images(p.perImage, dst, z, func(op Spectral, dst, z compute.Tensor) { op.Function(dst, z, f) })
+}
+
 // LogDet implements [Spectral]: the mean over the images.
 func (p linearPerImage) LogDet(r2, s2 float64) (mean float64) {
 	for i := range p.all {

@@ -21,6 +21,7 @@ type separable struct {
 	u, ut, v, vt compute.Tensor
 	eigen        compute.Tensor // [1,1,h',w']: λ_i μ_j
 	keep         compute.Tensor // [1,1,h',w']: 1 where A has a row that is not zero; no buffer where it has everywhere
+	grid         []float64      // the same on the host
 	values       []float64      // λ_i μ_j of the measured coordinates of one channel
 	measured     int
 	largest      float64
@@ -44,11 +45,12 @@ func newSeparable(name string, dev compute.Device, c int, l, r *mat.Dense) (*sep
 	s.u, s.ut = s.matrix(left.vectors), s.matrix(left.vectors.T())
 	s.v, s.vt = s.matrix(right.vectors), s.matrix(right.vectors.T())
 
-	eigen, keep := make([]float32, outH*outW), make([]float32, outH*outW)
+	keep := make([]float32, outH*outW)
+	s.grid = make([]float64, outH*outW)
 	for i, a := range left.values {
 		for j, b := range right.values {
 			s.values = append(s.values, a*b)
-			eigen[i*outW+j] = float32(a * b)
+			s.grid[i*outW+j] = a * b
 			s.largest = max(s.largest, a*b)
 		}
 	}
@@ -60,7 +62,7 @@ func newSeparable(name string, dev compute.Device, c int, l, r *mat.Dense) (*sep
 		}
 	}
 	s.measured = c * len(s.values)
-	s.eigen = s.ws.FromHost(eigen, 1, 1, outH, outW)
+	s.eigen = s.matrix(mat.NewDense(outH, outW, s.grid))
 	if len(s.values) < len(keep) {
 		s.keep = s.ws.FromHost(keep, 1, 1, outH, outW)
 	}
@@ -148,8 +150,21 @@ func (s *separable) Scale(dst, z compute.Tensor, factor float64) {
 func (s *separable) LargestEigenvalue() float64 { return s.largest }
 
 func (s *separable) Power(dst, z compute.Tensor, r2, s2, p float64) {
-	weight, t := s.ws.Scratch("weight", 1, 1, z.H, z.W), s.ws.ScratchLike("coordinates", z)
+	weight := s.ws.Scratch("weight", 1, 1, z.H, z.W)
 	s.dev.Map(weight, compute.Pow(float32(r2), float32(floor(r2, s2, s.largest)), float32(p)), s.eigen)
+	s.weigh(dst, z, weight)
+}
+
+// Function implements [Spectral].
+func (s *separable) Function(dst, z compute.Tensor, f func(float64) float64) {
+	weight := s.ws.Scratch("weight", 1, 1, z.H, z.W)
+	s.dev.Write(weight, mapped(s.grid, f))
+	s.weigh(dst, z, weight)
+}
+
+// weigh multiplies the coordinates of z among the eigenvectors of A Aᵀ by a weight for each.
+func (s *separable) weigh(dst, z, weight compute.Tensor) {
+	t := s.ws.ScratchLike("coordinates", z)
 	s.dev.Separable(t, z, s.ut, s.vt, false)
 	s.dev.Mul(t, t, weight)
 	s.dev.Separable(dst, t, s.u, s.v, false)
@@ -157,6 +172,15 @@ func (s *separable) Power(dst, z compute.Tensor, r2, s2, p float64) {
 
 func (s *separable) LogDet(r2, s2 float64) float64 {
 	return logDet(s.in[0], s.values, r2, floor(r2, s2, s.largest))
+}
+
+// mapped returns f of each value in float32.
+func mapped(values []float64, f func(float64) float64) []float32 {
+	out := make([]float32, len(values))
+	for i, v := range values {
+		out[i] = float32(f(v))
+	}
+	return out
 }
 
 // logDet returns Σ log(r² e + s²) over the eigenvalues of each of the channels.
