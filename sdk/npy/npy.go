@@ -19,7 +19,7 @@ import (
 )
 
 // MaxDim bounds each dimension of an array that is read.
-const MaxDim = 8192
+const MaxDim = 1 << 24
 
 // MaxValues bounds the values of an array that is read.
 const MaxValues = 1 << 28
@@ -69,56 +69,72 @@ func half(bits uint16) float64 {
 	return sign * math.Ldexp(1024+fraction, exponent-25)
 }
 
-// Read reads an array of one to three dimensions, each 1 to [MaxDim], of floats of 16, 32
-// or 64 bits, integers or booleans in either byte order, in C or Fortran order. The
-// values are row-major. An array has at most [MaxValues] of them.
-func Read(r io.Reader) (values []float64, shape []int, err error) {
+// header is what stands before an array's values.
+type header struct {
+	kind    string // of the numbers, with their byte order: "<f4"
+	fortran bool
+	shape   []int
+	count   int // of the values
+}
+
+func readHeader(r io.Reader) (h header, err error) {
 	head := make([]byte, 10)
 	if n, err := io.ReadFull(r, head); err != nil || string(head[:6]) != magic {
-		return nil, nil, fmt.Errorf("not a NumPy array (it starts with %q)", head[:n])
+		return h, fmt.Errorf("not a NumPy array (it starts with %q)", head[:n])
 	}
 	size := int(binary.LittleEndian.Uint16(head[8:]))
 	if head[6] > 1 { // versions 2 and 3 have four bytes of length
 		more := make([]byte, 2)
 		if _, err := io.ReadFull(r, more); err != nil {
-			return nil, nil, err
+			return h, err
 		}
 		size |= int(binary.LittleEndian.Uint16(more)) << 16
 	}
 	if size > 1<<16 {
-		return nil, nil, fmt.Errorf("header of %d bytes, at most 65536 are read", size)
+		return h, fmt.Errorf("header of %d bytes, at most 65536 are read", size)
 	}
 	text := make([]byte, size)
 	if _, err := io.ReadFull(r, text); err != nil {
-		return nil, nil, err
+		return h, err
 	}
 	entry := map[string]string{}
 	for key, pattern := range headerEntry {
 		match := pattern.FindSubmatch(text)
 		if match == nil {
-			return nil, nil, fmt.Errorf("NumPy header without %s: %.80q", key, text)
+			return h, fmt.Errorf("NumPy header without %s: %.80q", key, text)
 		}
 		entry[key] = string(match[1])
 	}
-	count := 1
+	h = header{kind: entry["descr"], fortran: entry["order"] == "True", count: 1}
 	for _, d := range strings.FieldsFunc(entry["shape"], func(r rune) bool { return r == ',' || r == ' ' }) {
 		n, err := strconv.Atoi(d)
-		if err != nil || n < 1 || n > MaxDim || len(shape) == 3 || count > MaxValues/n {
-			return nil, nil, fmt.Errorf("shape (%s), want one to three dimensions of 1 to %d, and at most %d values", entry["shape"], MaxDim, MaxValues)
+		if err != nil || n < 1 || n > MaxDim || len(h.shape) == 3 || h.count > MaxValues/n {
+			return h, fmt.Errorf("shape (%s), want one to three dimensions of 1 to %d, and at most %d values", entry["shape"], MaxDim, MaxValues)
 		}
-		shape = append(shape, n)
-		count *= n
+		h.shape = append(h.shape, n)
+		h.count *= n
 	}
-	values, err = readValues(r, entry["descr"], count)
-	if err == nil && entry["order"] == "True" && len(shape) > 1 {
-		reversed := slices.Clone(shape)
+	return h, nil
+}
+
+// Read reads an array of one to three dimensions, each 1 to [MaxDim], of floats of 16, 32
+// or 64 bits, integers or booleans in either byte order, in C or Fortran order. The
+// values are row-major. An array has at most [MaxValues] of them.
+func Read(r io.Reader) (values []float64, shape []int, err error) {
+	h, err := readHeader(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	values, err = readValues(r, h.kind, h.count)
+	if err == nil && h.fortran && len(h.shape) > 1 {
+		reversed := slices.Clone(h.shape)
 		slices.Reverse(reversed)
 		turned := tensor.New(tensor.WithShape(reversed...), tensor.WithBacking(values))
 		if err = errors.Join(turned.T(), turned.Transpose()); err == nil {
 			values = turned.Data().([]float64)
 		}
 	}
-	return values, shape, err
+	return values, h.shape, err
 }
 
 func readValues(r io.Reader, kind string, count int) (values []float64, err error) {

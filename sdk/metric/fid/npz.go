@@ -2,7 +2,6 @@ package fid
 
 import (
 	"archive/zip"
-	"bufio"
 	"fmt"
 	"io"
 	"os"
@@ -14,18 +13,18 @@ import (
 // OpenStatistics reads a statistics file, NumPy's npz with arrays mu [dim] and sigma
 // [dim, dim] in float64 or float32, as the FID's programs write them.
 func OpenStatistics(path string) (*Statistics, error) {
-	file, err := zip.OpenReader(path)
+	file, err := npy.OpenArchive(path)
 	if err != nil {
 		return nil, fmt.Errorf("FID statistics %s: %w; an npz file with mu and sigma is wanted", path, err)
 	}
 	defer file.Close()
-	mu, shape, err := array(file, "mu")
+	mu, shape, err := file.Array("mu")
 	if err == nil && len(shape) != 1 {
 		err = fmt.Errorf("mu has shape %v, want one dimension", shape)
 	}
 	var sigma []float64
 	if err == nil {
-		sigma, shape, err = array(file, "sigma")
+		sigma, shape, err = file.Array("sigma")
 	}
 	if err == nil && (len(shape) != 2 || shape[0] != len(mu) || shape[1] != len(mu)) {
 		err = fmt.Errorf("sigma has shape %v, want [%d %d] to fit mu", shape, len(mu), len(mu))
@@ -85,17 +84,4 @@ func (s *Statistics) write(w io.Writer) error {
 		}
 	}
 	return out.Close()
-}
-
-// array reads one array of an npz file.
-func array(file *zip.ReadCloser, name string) (values []float64, shape []int, err error) {
-	entry, err := file.Open(name + ".npy")
-	if err != nil {
-		return nil, nil, fmt.Errorf("no array %s: %w", name, err)
-	}
-	defer entry.Close()
-	if values, shape, err = npy.Read(bufio.NewReaderSize(entry, 1<<16)); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return values, shape, nil
 }
