@@ -43,9 +43,9 @@ func (f *restoreFlags) open(c *cobra.Command, m prior.Model, paths []string) ([]
 		if err != nil {
 			return nil, err
 		}
-		mask, kernel := images[i].Mask, images[i].Kernel
+		given := images[i]
 		images[i] = imageOf(p, f.firstImage-1+i)
-		images[i].Mask, images[i].Kernel = mask, kernel
+		images[i].Mask, images[i].Kernel, images[i].Matrix = given.Mask, given.Kernel, given.Matrix
 	}
 	return images, nil
 }
@@ -73,7 +73,7 @@ func interruptible[T any](ctx context.Context, read func() (T, error)) (value T,
 	}
 }
 
-// inputs reads the mask or the kernel of each picture.
+// inputs reads the mask, the kernel or the matrix of each picture.
 func (f *restoreFlags) inputs(ctx context.Context, m prior.Model, paths []string) ([]job.Image, error) {
 	_, h, w := m.Image()
 	all := make([]job.Image, len(paths))
@@ -85,8 +85,15 @@ func (f *restoreFlags) inputs(ctx context.Context, m prior.Model, paths []string
 		}
 		kernel = &k
 	}
+	var matrix *measure.Matrix
+	if f.operator != "" {
+		var err error
+		if matrix, err = interruptible(ctx, func() (*measure.Matrix, error) { return measure.OpenMatrix(f.operator) }); err != nil {
+			return nil, err
+		}
+	}
 	for i, path := range paths {
-		all[i].Kernel = kernel
+		all[i].Kernel, all[i].Matrix = kernel, matrix
 		if f.mask == "" {
 			continue
 		}
@@ -182,6 +189,8 @@ func (f *restoreFlags) openArray(path string, channels, h, w int) (picture.Image
 		return p, fmt.Errorf("%s has values from %g to %g: say which are black and white, as with --range %s, or --range=-1,1 where they are -1 and 1", path, least, most, likely)
 	}
 	switch {
+	case f.noPicture() && len(p.Pix) == channels*h*w && p.W == w:
+		p.C, p.H, p.W = channels, h, w // [C, m] and [m] of a matrix
 	case channels == 1:
 		p = p.Grey()
 	case channels == 3:
@@ -189,6 +198,9 @@ func (f *restoreFlags) openArray(path string, channels, h, w int) (picture.Image
 	}
 	if p.C != channels {
 		return p, fmt.Errorf("%s has %d channels, %d are wanted", path, p.C, channels)
+	}
+	if f.noPicture() && (p.H != h || p.W != w) {
+		return p, fmt.Errorf("%s has shape [%d %d %d], a measurement of task %s has [%d %d %d] with this prior", path, p.C, p.H, p.W, f.Task, channels, h, w)
 	}
 	if p.H == h && p.W == w {
 		return p, nil

@@ -25,6 +25,7 @@ type restoreFlags struct {
 	modelFlags
 	specFlags
 	out, mask, kernel string
+	operator          string
 	invertMask        bool
 	resize, crop      bool
 	diagnostics, npy  bool
@@ -58,6 +59,7 @@ from --first-image on: restore b.png --first-image 2 is what restore a.png b.png
   cmi-native restore *.jpg --crop --task inpaint --steps 200 --out results
   cmi-native restore small.png --task sr4 --measured --sigma-y 0.02
   cmi-native restore hole.png --task mask --mask keep.png --measured
+  cmi-native restore y.npy --measured --operator A.npz --sigma-y 0.02
   cmi-native restore face.png --task kernel --kernel motion.npy --border circular
   cmi-native restore face.png --cmi --eta -1 --lanczos 3 --diagnostics`,
 		Annotations: onStop("finished pictures are kept"),
@@ -77,6 +79,7 @@ from --first-image on: restore b.png --first-image 2 is what restore a.png b.png
 	fl.StringVar(&f.mask, "mask", "", "for --task mask, inpaint and box: a `FILE`, white where the image is known and black or transparent where it is missing, or an array (.npy) of 1 and 0; or a folder with a file of the same name for each picture")
 	fl.BoolVar(&f.invertMask, "invert-mask", false, "--mask is white where the image is missing")
 	fl.StringVar(&f.kernel, "kernel", "", "for --task kernel and motion: a blur kernel `FILE` of odd size, a .npy array or a picture (black and transparent are 0); it is correlated with the image, not flipped")
+	fl.StringVar(&f.operator, "operator", "", "a matrix `FILE` that measures the pictures (task matrix): .npz of scipy.sparse.save_npz or .npy; with H·W columns it acts on each channel, with C·H·W on all, of pictures on [-1, 1]")
 	fl.StringVar(&f.Border, "border", f.Border, "for --task kernel: how the image goes on beyond its edge, reflect or circular")
 	fl.StringVar(&f.Noise, "noise", f.Noise, "noise of the measurement: gaussian (--sigma-y) or poisson (--rate)")
 	fl.Float64Var(&f.Rate, "rate", f.Rate, "for --noise poisson: photons at white are 255 times this")
@@ -108,7 +111,7 @@ func (f *restoreFlags) check(c *cobra.Command, inputs []string) error {
 	if err != nil {
 		return err
 	}
-	for input, file := range map[string]string{"mask": f.mask, "kernel": f.kernel} {
+	for input, file := range map[string]string{"mask": f.mask, "kernel": f.kernel, "operator": f.operator} {
 		switch {
 		case file != "" && task.Input != input:
 			return fmt.Errorf("--%s %s would do nothing: --task %s has no %s", input, file, f.Task, input)
@@ -143,6 +146,9 @@ func (f *restoreFlags) check(c *cobra.Command, inputs []string) error {
 }
 
 func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
+	if f.operator != "" && !c.Flags().Changed("task") {
+		f.Task = "matrix"
+	}
 	if err := f.check(c, args); err != nil {
 		return err
 	}
@@ -269,8 +275,12 @@ func ofOneColour(y job.Measurement) bool {
 func (f *restoreFlags) save(j *job.Job, i int, restored picture.Image, name string) (row picture.Row, err error) {
 	path, seen := filepath.Join(f.out, name), measuredCell(j.Measurements[i])
 	format := pictureFormats[f.format]
-	if err := errors.Join(format.save(restored, path+format.ext), format.save(seen.Image, path+".measurement"+format.ext),
-		seen.Image.SaveNPY(path+".measurement.npy")); err != nil {
+	if err := errors.Join(format.save(restored, path+format.ext), seen.Image.SaveNPY(path+".measurement.npy")); err != nil {
+		return row, err
+	}
+	if shown := seen.Image.H > 1; !shown {
+		seen = picture.Cell{Caption: "no picture"}
+	} else if err := format.save(seen.Image, path+".measurement"+format.ext); err != nil {
 		return row, err
 	}
 	if f.npy {
@@ -315,7 +325,7 @@ func (f *restoreFlags) names(paths []string) (names []string, err error) {
 		}
 		names = append(names, name)
 	}
-	read := slices.Concat(paths, []string{f.mask, f.kernel, f.prior, f.config})
+	read := slices.Concat(paths, []string{f.mask, f.kernel, f.operator, f.prior, f.config})
 	for _, file := range slices.Sorted(maps.Keys(from)) {
 		there, err := os.Stat(filepath.Join(f.out, file))
 		if err != nil {
@@ -352,7 +362,7 @@ func (f *restoreFlags) results(name string) []string {
 	if f.npy {
 		files = append(files, name+".npy")
 	}
-	if task, err := measure.FindTask(f.Task); err == nil && task.Input != "" {
+	if task, err := measure.FindTask(f.Task); err == nil && (task.Input == "mask" || task.Input == "kernel") {
 		files = append(files, name+map[string]string{"mask": ".mask.png", "kernel": ".kernel.npy"}[task.Input])
 	}
 	return files

@@ -23,6 +23,7 @@ type Image struct {
 	// What the operator is made from; tasks that draw it do so where it is nil.
 	Mask   []float32       // H·W of the restored image: 1 known, 0 missing
 	Kernel *measure.Kernel // of a blur
+	Matrix *measure.Matrix // of task matrix
 }
 
 // Measurement is what was measured of an image.
@@ -87,8 +88,9 @@ func (j *Job) operators(m prior.Model) (all []measure.Operator, inputs []measure
 		return nil, nil, err
 	}
 	for _, image := range j.Images {
-		if task.Input == "" && len(all) == 1 {
-			break
+		same := task.Input == "" || image.Matrix != nil && image.Matrix == j.Images[0].Matrix
+		if same && len(all) == 1 {
+			continue
 		}
 		op, in, err := j.Spec.operator(m, image)
 		if err != nil {

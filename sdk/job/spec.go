@@ -220,7 +220,7 @@ func (s Spec) operator(m prior.Model, image Image) (measure.Operator, measure.In
 	}
 	in := measure.Inputs{
 		Rand: diffusion.Stream{Seed: s.Seed, Image: image.Number, Purpose: diffusion.Degradation}.Rand(),
-		Mask: image.Mask, Kernel: image.Kernel,
+		Mask: image.Mask, Kernel: image.Kernel, Matrix: image.Matrix,
 	}
 	if in.Border, err = s.border(); err != nil {
 		return nil, in, err

@@ -12,7 +12,7 @@ import (
 type Task struct {
 	Name, Description string
 	// Input is what the operator is made from beside the size of the images: "mask",
-	// "kernel" or "".
+	// "kernel", "operator" (a matrix) or "".
 	Input string
 	// NoPicture says that the measurement has no values of black and white.
 	NoPicture bool
@@ -28,13 +28,14 @@ type Inputs struct {
 	Rand   *rand.Rand     // draws what is not given
 	Mask   []float32      // h·w values, 1 known and 0 missing
 	Kernel *Kernel        // of a blur
+	Matrix *Matrix        // the operator itself
 	Border compute.Border // how the image goes on beyond its edge under Kernel
 }
 
 // Complete returns the inputs of a task for images of h×w: the given ones, or drawn ones.
 func (t Task) Complete(h, w int, in Inputs) (Inputs, error) {
 	switch {
-	case t.Input == "", t.Input == "mask" && in.Mask != nil, t.Input == "kernel" && in.Kernel != nil:
+	case t.Input == "", t.Input == "mask" && in.Mask != nil, t.Input == "kernel" && in.Kernel != nil, t.Input == "operator" && in.Matrix != nil:
 		return in, nil
 	case t.Draw == nil:
 		return in, fmt.Errorf("a %s is needed", t.Input)
@@ -76,6 +77,10 @@ var Tasks = []Task{
 			return Inputs{Kernel: &kernel}, err
 		}},
 	{Name: "kernel", Description: "blur by a kernel of the caller's", Input: "kernel", New: blurred("kernel")},
+	{Name: "matrix", Description: "a matrix of the caller's, on each channel or on the whole image", Input: "operator", NoPicture: true,
+		New: func(dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
+			return NewMatrix(dev, c, h, w, in.Matrix)
+		}},
 	{Name: "pool4", Description: "super-resolution × 4, means of 4×4 pixels", New: reduce(NewPool, 4)},
 	{Name: "pool2", Description: "super-resolution × 2, means of 2×2 pixels", New: reduce(NewPool, 2)},
 	{Name: "pool8", Description: "super-resolution × 8, means of 8×8 pixels", New: reduce(NewPool, 8)},

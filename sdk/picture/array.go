@@ -10,8 +10,8 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/npy"
 )
 
-// OpenArray reads an image tensor from a NumPy array (.npy) of shape [C, H, W], [H, W, 3] or
-// [H, W] (one channel), and maps its values linearly: black becomes −1 and white +1. Values
+// OpenArray reads an image tensor from a NumPy array (.npy) of shape [C, H, W], [H, W, 3],
+// [H, W] or [W] (one channel), and maps its values linearly: black becomes −1 and white +1. Values
 // beyond them are kept. A value that is not finite is an error.
 func OpenArray(path string, black, white float64) (Image, error) {
 	m := Image{Name: path}
@@ -26,14 +26,14 @@ func OpenArray(path string, black, white float64) (Image, error) {
 	}
 	interleaved := len(shape) == 3 && shape[2] == 3 && shape[0] > 3
 	switch {
+	case len(shape) == 1:
+		m.C, m.H, m.W = 1, 1, shape[0]
 	case len(shape) == 2:
 		m.C, m.H, m.W = 1, shape[0], shape[1]
 	case interleaved:
 		m.C, m.H, m.W = 3, shape[0], shape[1]
-	case len(shape) == 3:
-		m.C, m.H, m.W = shape[0], shape[1], shape[2]
 	default:
-		return m, fmt.Errorf("%s has shape %v, an image has [C, H, W], [H, W, 3] or [H, W]", path, shape)
+		m.C, m.H, m.W = shape[0], shape[1], shape[2]
 	}
 	m.Pix = make([]float32, len(values))
 	plane := m.H * m.W
