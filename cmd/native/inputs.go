@@ -191,6 +191,8 @@ func (f *restoreFlags) openArray(path string, channels, h, w int) (picture.Image
 	switch {
 	case f.noPicture() && len(p.Pix) == channels*h*w && p.W == w:
 		p.C, p.H, p.W = channels, h, w // [C, m] and [m] of a matrix
+	case f.noPicture():
+		return p, fmt.Errorf("%s has shape [%d %d %d], a measurement of task %s has [%d %d %d] with this prior", path, p.C, p.H, p.W, f.Task, channels, h, w)
 	case channels == 1:
 		p = p.Grey()
 	case channels == 3:
@@ -198,9 +200,6 @@ func (f *restoreFlags) openArray(path string, channels, h, w int) (picture.Image
 	}
 	if p.C != channels {
 		return p, fmt.Errorf("%s has %d channels, %d are wanted", path, p.C, channels)
-	}
-	if f.noPicture() && (p.H != h || p.W != w) {
-		return p, fmt.Errorf("%s has shape [%d %d %d], a measurement of task %s has [%d %d %d] with this prior", path, p.C, p.H, p.W, f.Task, channels, h, w)
 	}
 	if p.H == h && p.W == w {
 		return p, nil

@@ -170,3 +170,40 @@ func TestDeepResults(t *testing.T) {
 		}
 	}
 }
+
+// A matrix of the user's measures a picture, and takes its measurement back.
+func TestOperatorFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "A.npy")
+	values := make([]float64, 5*64*64)
+	for i := range values {
+		values[i] = float64(i%7-3) / 100
+	}
+	require.NoError(t, picture.SaveNPY(path, values, 5, 64*64))
+	code, _, stderr := tool(t.Context(), "restore", face, "--operator", path, "--steps", "2", "--out", dir)
+	require.Zero(t, code, stderr)
+	y := filepath.Join(dir, "01.measurement.npy")
+	code, _, stderr = tool(t.Context(), "restore", y, "--measured", "--operator", path, "--steps", "2", "--out", filepath.Join(dir, "again"))
+	require.Zero(t, code, stderr)
+	want, err := os.ReadFile(filepath.Join(dir, "01.png"))
+	require.NoError(t, err)
+	got, err := os.ReadFile(filepath.Join(dir, "again", "01.measurement.png"))
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+
+	narrow := filepath.Join(dir, "narrow.npy")
+	require.NoError(t, picture.SaveNPY(narrow, values[:20], 5, 4))
+	for want, args := range map[string][]string{
+		"narrow.npy":                  {face, "--operator", narrow},
+		"want 4096 (each channel)":    {face, "--operator", narrow},
+		"no picture: give it as an":   {face, "--operator", path, "--measured"},
+		"has no operator":             {face, "--operator", path, "--task", "sr4"},
+		"needs --operator FILE":       {face, "--task", "matrix"},
+		"a matrix is a .npz file":     {face, "--operator", face},
+		"has shape [1 5 4], a measur": {narrow, "--operator", path, "--measured"},
+	} {
+		code, _, stderr := tool(t.Context(), append([]string{"restore"}, args...)...)
+		assert.Equal(t, exitUsage, code)
+		assert.Contains(t, stderr, want)
+	}
+}

@@ -50,7 +50,7 @@ func TestConstructorErrors(t *testing.T) {
 		"A is zero":                              dense(mat.NewDense(2, 3, nil)),
 		"row 1 of the matrix has the value NaN":  dense(mat.NewDense(2, 1, []float64{1, math.NaN()})),
 		"a matrix of 5000×1":                     dense(mat.NewDense(5000, 1, nil)),
-		`unknown task "deblur": known are sr4, sr2, sr8, inpaint, box, mask, blur, motion, kernel, pool4, pool2, pool8, colourise, denoise, phase`: func() (measure.Operator, error) {
+		`unknown task "deblur": known are sr4, sr2, sr8, inpaint, box, mask, blur, motion, kernel, matrix, pool4, pool2, pool8, colourise, denoise, phase`: func() (measure.Operator, error) {
 			return measure.ForTask("deblur", dev, 3, 8, 8, measure.Inputs{Rand: rng})
 		},
 		"by 3 of images of 8×8: a factor": func() (measure.Operator, error) { return measure.NewPool(dev, 3, 8, 8, 3) },
@@ -143,6 +143,8 @@ func TestTasks(t *testing.T) {
 		for _, size := range []int{16, 64} {
 			in := measure.Inputs{Rand: seeded(), Kernel: &kernel, Mask: make([]float32, size*size)}
 			in.Mask[3] = 1
+			in.Matrix, err = measure.NewSparse(1, size*size, []int{0}, []int{3}, []float64{1})
+			require.NoError(t, err)
 			op, err := measure.ForTask(task.Name, dev, 3, size, size, in)
 			require.NoError(t, err)
 			assert.Equal(t, task.Name, op.Name())
@@ -156,7 +158,7 @@ func TestTasks(t *testing.T) {
 		}
 		_, err := measure.ForTask(task.Name, dev, 3, 16, 16, measure.Inputs{Rand: seeded()})
 		if task.Input != "" && task.Draw == nil {
-			assert.EqualError(t, err, "task "+task.Name+": a "+task.Input+" is needed")
+			assert.EqualError(t, err, "task "+task.Name+": it needs its "+task.Input)
 		} else {
 			assert.NoError(t, err)
 		}

@@ -18,6 +18,7 @@ import (
 // Value[Start[i]:Start[i+1]] in the columns Column[Start[i]:Start[i+1]]. What stands several
 // times is summed.
 type Matrix struct {
+	Name       string // the file it came from, for messages; may be empty
 	Rows, Cols int
 	Start      []int // Rows + 1, from 0 to len(Value)
 	Column     []int32
@@ -53,6 +54,14 @@ func NewSparse(rows, cols int, row, col []int, value []float64) (*Matrix, error)
 		next[i]++
 	}
 	return m, nil
+}
+
+// spaced returns a name and a space, or nothing.
+func spaced(name string) string {
+	if name == "" {
+		return ""
+	}
+	return name + " "
 }
 
 // transposed returns the transpose.
@@ -133,7 +142,7 @@ func NewMatrix(dev compute.Device, c, h, w int, a *Matrix) (Linear, error) {
 		blocks = c
 	case c * h * w:
 	default:
-		return nil, fmt.Errorf("the matrix has %d columns, the images of %d×%d×%d want %d (each channel) or %d (all)", a.Cols, c, h, w, h*w, c*h*w)
+		return nil, fmt.Errorf("the matrix %shas %d columns, the images of %d×%d×%d want %d (each channel) or %d (all)", spaced(a.Name), a.Cols, c, h, w, h*w, c*h*w)
 	}
 	s := shape{"matrix", [3]int{c, h, w}, [3]int{blocks, 1, a.Rows}}
 	if a.Rows <= mostDense && 20*len(a.Value) > a.Rows*a.Cols {
@@ -263,10 +272,15 @@ func (k *krylov) coefficients(f func(e float64) float64) []float64 {
 	return out
 }
 
-// Power implements [Spectral], by Lanczos.
+// Power implements [Spectral].
 func (m *matrix) Power(dst, z compute.Tensor, r2, s2, p float64) {
 	s2 = floor(r2, s2, m.largest)
-	f := func(e float64) float64 { return math.Pow(r2*e+s2, p) }
+	m.Function(dst, z, func(e float64) float64 { return math.Pow(r2*e+s2, p) })
+}
+
+// Function implements [Spectral], by Lanczos: where f jumps between eigenvalues, as DDNM's
+// does, the jump is smoothed over the gaps of at most 64 Ritz values.
+func (m *matrix) Function(dst, z compute.Tensor, f func(e float64) float64) {
 	values := make([]float32, z.N*z.Len())
 	if m.dev.Read(values, z) != nil {
 		return

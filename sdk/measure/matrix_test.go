@@ -56,6 +56,7 @@ func TestMatrix(t *testing.T) {
 			op, err := measure.NewMatrix(dev, c, h, w, m)
 			require.NoError(t, err, name)
 			defer op.Close()
+			require.True(t, measure.Exact(op))
 			oc, oh, ow := op.Out()
 			require.Equal(t, [3]int{c * h * w / cols, 1, rows}, [3]int{oc, oh, ow})
 			blocks := c * h * w / cols
@@ -184,6 +185,8 @@ func TestOpenMatrix(t *testing.T) {
 	} {
 		m, err := measure.OpenMatrix(path)
 		require.NoError(t, err)
+		assert.Equal(t, path, m.Name)
+		m.Name = ""
 		assert.Equal(t, want, m)
 	}
 	for says, path := range map[string]string{

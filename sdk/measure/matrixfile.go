@@ -25,6 +25,7 @@ func OpenMatrix(path string) (m *Matrix, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	m.Name = path
 	return m, nil
 }
 

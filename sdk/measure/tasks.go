@@ -38,7 +38,7 @@ func (t Task) Complete(h, w int, in Inputs) (Inputs, error) {
 	case t.Input == "", t.Input == "mask" && in.Mask != nil, t.Input == "kernel" && in.Kernel != nil, t.Input == "operator" && in.Matrix != nil:
 		return in, nil
 	case t.Draw == nil:
-		return in, fmt.Errorf("a %s is needed", t.Input)
+		return in, fmt.Errorf("it needs its %s", t.Input)
 	}
 	return t.Draw(h, w, in.Rand)
 }

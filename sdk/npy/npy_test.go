@@ -1,10 +1,13 @@
 package npy_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -75,4 +78,24 @@ func TestWriteAndRead(t *testing.T) {
 	require.Equal(t, []float64{1, 2, 3, 4, 5, 6}, got)
 	require.Equal(t, []int{2, 3}, shape)
 	require.ErrorContains(t, npy.Write(&out, []float64{1}, 2), "1 values for shape [2]")
+}
+
+// An array that expands without measure is refused before it is read.
+func TestArchiveOfZeros(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "zeros.npz")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	out := zip.NewWriter(f)
+	entry, err := out.Create("data.npy")
+	require.NoError(t, err)
+	require.NoError(t, npy.Write(entry, make([]float64, 1<<19), 1<<19))
+	require.NoError(t, out.Close())
+	require.NoError(t, f.Close())
+	a, err := npy.OpenArchive(path)
+	require.NoError(t, err)
+	defer a.Close()
+	_, _, err = a.Array("data")
+	require.ErrorContains(t, err, "at most 200 times")
+	_, _, err = a.Array("none")
+	require.ErrorContains(t, err, "no array none")
 }
