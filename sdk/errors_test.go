@@ -67,6 +67,10 @@ func TestNewSolverErrors(t *testing.T) {
 		"by 0 Lanczos steps, 1 to 1000 are wanted": func(_ *sdk.Problem, o *sdk.Options) {
 			o.Method = guide.Named["evidence"](guide.Settings{})
 		},
+		"the method gibbs draws its state anew from an image": func(_ *sdk.Problem, o *sdk.Options) {
+			term := cmi.Defaults()
+			o.Method, o.CMI = guide.Gibbs{}, &term
+		},
 		"DDIM's eta is NaN, 0 to 1 is wanted": func(_ *sdk.Problem, o *sdk.Options) { o.DDIM = ptr(nan) },
 	} {
 		p, o := p, o

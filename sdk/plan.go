@@ -32,7 +32,7 @@ func NewPlan(m prior.Model, o Options, n int) Plan {
 	p := Plan{Images: n, model: m, options: o}
 	for i := range o.Schedule.Len() {
 		cost := o.Method.Cost(o.Schedule, i)
-		p.MethodPasses += 1 + cost.Passes()
+		p.MethodPasses += cost.Passes()
 		// A term whose norm is tied to the guidance rests where there is none.
 		if o.CMI != nil && (cost.Guides || o.CMI.TrustGuidance == 0) && o.CMI.Active(o.Schedule.Len()-i, o.Schedule.AlphaBar(i)) {
 			p.TermPasses += o.CMI.Probes * (o.CMI.Lanczos + prior.SecondPasses(o.CMI.Lanczos))

@@ -121,6 +121,9 @@ func (p Problem) Validate(o Options) error {
 	if o.DDIM != nil && *o.DDIM == 0 && o.CMI.TrustStd > 0 && !o.CMI.TrustAncestral {
 		return fmt.Errorf("the term is limited to a multiple of the step's noise, and DDIM with eta 0 has none: take an eta above 0, or limit the term by the guidance")
 	}
+	if err := guide.TakesTerm(o.Method, o.Schedule); err != nil {
+		return err
+	}
 	return o.CMI.Validate()
 }
 

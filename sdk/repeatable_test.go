@@ -59,9 +59,12 @@ func TestBatchSplit(t *testing.T) {
 // Nor where its images have operators of their own, for every method.
 func TestBatchOfMasks(t *testing.T) {
 	dev := device(t, 2)
-	for _, method := range []guide.Method{guide.DPS{Scale: 0.5}, guide.MCG{}, guide.PiGDM{Scale: 1}, guide.Evidence{Scale: 1, Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85}, guide.Pathwise{Root: 2, Solve: 2}} {
+	for _, method := range []guide.Method{guide.DPS{Scale: 0.5}, guide.MCG{}, guide.PiGDM{Scale: 1}, guide.Evidence{Scale: 1, Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85}, guide.Gibbs{}, guide.DAPS{Closed: true, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 4, StepSize: 1e-3}, guide.Pathwise{Root: 2, Solve: 2}} {
 		p, o := pictures(t, dev, "inpaint", 2, 4)
 		o.Method, o.Images = method, []uint64{3, 4}
+		if guide.TakesTerm(method, o.Schedule) != nil {
+			o.CMI = nil
+		}
 		other, err := measure.ForTask("inpaint", dev, 3, 16, 16, measure.Inputs{Rand: rand.New(rand.NewPCG(9, 9))})
 		require.NoError(t, err)
 		first := p.Operator
@@ -75,6 +78,36 @@ func TestBatchOfMasks(t *testing.T) {
 			o.Images = []uint64{uint64(3 + i)}
 			assert.Equal(t, together[i*len(together)/2:(i+1)*len(together)/2], restore(t, one, o), "%s, image %d", method.Name(), i)
 		}
+	}
+}
+
+// Methods that draw their state anew go on from a saved state to the same picture, and so
+// does DAPS of a nonlinear operator.
+func TestGoOnFromAnImage(t *testing.T) {
+	for task, method := range map[string]guide.Method{
+		"sr4": guide.Gibbs{}, "phase": guide.DAPS{Closed: true, Langevin: 10, StepSize: 1e-3},
+	} {
+		p, o := pictures(t, device(t, 2), "sr4", 2, 4)
+		if task == "phase" {
+			op, err := measure.NewPhaseRetrieval(p.Prior.Device(), 3, 16, 16, 2)
+			require.NoError(t, err)
+			t.Cleanup(op.Close)
+			p.Operator = op
+			p.Y, err = sdk.Measure(p.Prior.Device(), op, make([]float32, 2*3*16*16), sigmaY, 1, nil)
+			require.NoError(t, err)
+		}
+		o.Method, o.CMI = method, nil
+		want := restore(t, p, o)
+		first := newSolver(t, p, o)
+		require.NoError(t, first.Step())
+		require.NoError(t, first.Step())
+		x, index, err := first.State()
+		require.NoError(t, err)
+		second := newSolver(t, p, o)
+		require.NoError(t, second.SetState(x, index))
+		got, err := second.Run(context.Background())
+		require.NoError(t, err)
+		assert.Equal(t, want, got, task)
 	}
 }
 

@@ -61,6 +61,7 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 		s.step.Y = s.ws.FromHost(p.Y, p.N, yc, yh, yw)
 		s.step.A, _ = p.Operator.(measure.Linear)
 	}
+	s.step.Evaluate = s.evaluate
 	s.step.Propose, s.step.NoiseNorm = s.proposeFrom, s.noiseNorm
 	s.step.Random = func(z []float32, draw int) { s.o.Noise.Method(z, s.step.Index, draw) }
 	s.step.Clipped = s.step.X0

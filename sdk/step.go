@@ -43,10 +43,14 @@ func (s *Solver) take(i int, report *Progress) error {
 	}
 	st := &s.step
 	st.Index, st.Residual = i, nil
-	if err := s.predict(i); err != nil { // x̂0(x_t)
-		return err
+	if s.o.Method.Cost(s.o.Schedule, i).Image {
+		s.image()
+	} else {
+		if err := s.predict(i); err != nil { // x̂0(x_t)
+			return err
+		}
+		s.propose(i) // x′ ~ p(x_{t−1} | x_t, x̂0)
 	}
-	s.propose(i)                                // x′ ~ p(x_{t−1} | x_t, x̂0)
 	if err := s.o.Method.Step(st); err != nil { // x_{t−1} = x′ + guidance
 		return err
 	}
@@ -93,6 +97,23 @@ func (s *Solver) predict(i int) error {
 	}
 	s.dev.Map(s.std, compute.Exp(float32(scale), float32(shift)), v)
 	return nil
+}
+
+// evaluate is [guide.Step].Evaluate.
+func (s *Solver) evaluate(x0, x compute.Tensor, index int) (compute.Tensor, error) {
+	out, err := s.x0.At(x, s.o.Schedule, index, x0)
+	return out.Channels(0, x.C), err
+}
+
+// image takes the state for x̂0 and for the proposal, where a method's state is an image.
+func (s *Solver) image() {
+	st := &s.step
+	for _, dst := range []compute.Tensor{st.X0, st.Proposal, st.Mean} {
+		s.dev.Combine(dst, compute.Times(1, st.X))
+	}
+	if st.Clips {
+		s.dev.Map(st.Clipped, compute.Clamp(-1, 1), st.X0)
+	}
 }
 
 // propose draws the step's noise and samples the unconditional x′ with it.

@@ -115,6 +115,7 @@ func TestBadInput(t *testing.T) {
 		{"pathwise conditioning without directions", []string{"restore", face, "--method", "pathwise", "--lanczos", "0"}, []string{"pathwise", "0 Lanczos steps"}},
 		{"DDIM of a step of its own", []string{"restore", face, "--method", "diffpir", "--ddim", "1"}, []string{"diffpir", "leave DDIM's eta out"}},
 		{"singular values that are not known", []string{"restore", face, "--task", "motion", "--method", "ddnm"}, []string{"singular values of motion", "diffpir"}},
+		{"the term of a state that is drawn anew", []string{"restore", face, "--method", "daps", "--cmi"}, []string{"daps", "information term", "leave the term out"}},
 		{"pathwise conditioning of a nonlinear operator", []string{"restore", face, "--task", "phase", "--method", "pathwise"}, []string{"phase", "linear"}},
 		{"curvature of dps", []string{"restore", face, "--curvature", "1"}, []string{"needs the method pigdm or evidence"}},
 		{"guided mean in the demo", []string{"demo", "--guided-mean"}, []string{"--guided-mean true", "needs the method pigdm"}},

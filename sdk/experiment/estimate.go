@@ -112,5 +112,5 @@ func timeStep(ctx context.Context, m prior.Model, spec job.Spec) (shortest time.
 		}
 		shortest, passes = min(shortest, time.Since(began)), s.Passes()-before
 	}
-	return shortest, passes, 1 + o.Method.Cost(o.Schedule, at).Passes(), nil
+	return shortest, passes, o.Method.Cost(o.Schedule, at).Passes(), nil
 }

@@ -239,7 +239,7 @@ func TestUnknownVectorsFail(t *testing.T) {
 	// A method of the same length, so that the header's offsets stay.
 	file.Data = bytes.Replace(file.Data, []byte(`"ddpm.trajectory"`), []byte(`"dppm.trajectory"`), 1)
 	for name, says := range map[string]string{
-		"trajectory: sr4 dppm": `unknown method "dppm": known are ddim, ddnm, ddpm, diffpir, dps, dsg, mcg, pathwise, pigdm`,
+		"trajectory: sr4 dppm": `unknown method "dppm": known are daps, daps_langevin, ddim, ddnm, ddpm, diffpir, dps, dsg, gibbs, mcg, pathwise, pigdm`,
 		"unet: plain-blocks":   "unet/plain-blocks/io.safetensors is missing",
 	} {
 		cases, err := golden.Cases(dir, golden.Options{Quick: true})

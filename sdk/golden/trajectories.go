@@ -58,9 +58,12 @@ var samplers = map[string]sampler{
 	"pigdm": {func(task string) guide.Method { return guide.PiGDMFor(task) }, 1, 2e-4, 2e-3, nil},
 	"dps":   {func(task string) guide.Method { return guide.DPS{Scale: guide.DPSScale(task, 1000)} }, -1, 2e-4, 2e-3, nil},
 
-	"pathwise": equation(guide.Pathwise{Root: 2, Solve: 2, MinAlphaBar: 0.03}, 1, "noise_image", "noise_measurement"),
-	"ddnm":     equation(guide.DDNM{Eta: 0.85}, -1, "noise"),
-	"diffpir":  equation(guide.DiffPIR{Lambda: 2, Zeta: 0.5}, -1, "noise"),
+	"pathwise":      equation(guide.Pathwise{Root: 2, Solve: 2, MinAlphaBar: 0.03}, 1, "noise_image", "noise_measurement"),
+	"gibbs":         equation(guide.Gibbs{}, -1, "noise_image", "noise_measurement", "noise_descent"),
+	"daps":          equation(guide.DAPS{Closed: true, Langevin: 1, StepSize: 1}, -1, "noise_image", "noise_measurement", "noise"),
+	"daps_langevin": equation(guide.DAPS{Langevin: 5, StepSize: 1e-3}, -1, "noise", "noise", "noise", "noise_langevin"),
+	"ddnm":          equation(guide.DDNM{Eta: 0.85}, -1, "noise"),
+	"diffpir":       equation(guide.DiffPIR{Lambda: 2, Zeta: 0.5}, -1, "noise"),
 }
 
 // trajectoryCases checks trajectories/TASK and methods/TASK: every method one step at a time,

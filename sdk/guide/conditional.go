@@ -7,6 +7,13 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 )
 
+// The draws of a method that conditions on the measurement.
+const (
+	imageNoise       = iota // ξ
+	measurementNoise        // ζ
+	furtherNoise            // and those that follow
+)
+
 // normal fills dst with the method's own standard normal noise of this step; draw numbers
 // several such fields.
 func (s *Step) normal(dst compute.Tensor, draw int) {
@@ -35,6 +42,37 @@ func (s *Step) solve(dst, residual compute.Tensor, r2, s2 float64) error {
 //	x + r² Aᵀ(r² A Aᵀ + σ_y² I)⁻¹ (y − A x)
 func (s *Step) conditionalMean(x compute.Tensor, r float64) error {
 	return s.condition(x, r, compute.Times(1, s.Y))
+}
+
+// conditionalDraw moves x, the mean of a belief N(x, r²I) of the image, to a draw from the
+// belief given the measurement, by Matheron's rule: the mean from x + r ξ and y + σ_y ζ.
+func (s *Step) conditionalDraw(x compute.Tensor, r float64) error {
+	xi, zeta := s.Tensor("image noise", s.X), s.Tensor("measurement noise", s.Y)
+	if err := s.Work.Err(); err != nil {
+		return err
+	}
+	s.normal(xi, imageNoise)
+	s.normal(zeta, measurementNoise)
+	d, r2, s2 := s.Device, r*r, s.SigmaY*s.SigmaY
+	d.Combine(x, compute.Times(1, x), compute.Times(r, xi)) // x′
+	if !measure.Exact(s.A) {
+		return s.condition(x, r, compute.Times(1, s.Y), compute.Times(s.SigmaY, zeta))
+	}
+	// The same as (I + r² AᵀA/σ_y²)⁻¹ x′ + r² AᵀP⁻¹ y′, in which the rounding of A x′ does not
+	// grow by r/σ_y along small singular values.
+	gain := s.Tensor("gain", s.X)
+	if err := s.Work.Err(); err != nil {
+		return err
+	}
+	d.Combine(zeta, compute.Times(1, s.Y), compute.Times(s.SigmaY, zeta))
+	if err := s.solve(gain, zeta, r2, s2); err != nil {
+		return err
+	}
+	if err := measure.ImageFunction(s.Work, s.A, x, x, func(e float64) float64 { return s2 / (r2*e + s2) }); err != nil {
+		return err
+	}
+	d.Combine(x, compute.Times(1, x), compute.Times(r2, gain))
+	return nil
 }
 
 // condition is conditionalMean for another measurement.

@@ -21,12 +21,16 @@ func every() []guide.Method {
 		guide.PiGDM{Scale: 1}, guide.PiGDM{Scale: 1, GuidedMean: true}, guide.PiGDM{Scale: 1, Curvature: guide.Curvature{Weight: 1}},
 		guide.Evidence{Scale: 1, Lanczos: 3}, guide.Evidence{Scale: 1, Lanczos: 2, Curvature: guide.Curvature{Weight: 1}},
 		guide.MMPS{Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85},
+		guide.DAPS{Closed: true, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 3, StepSize: 1e-3}, guide.Gibbs{},
 		guide.Pathwise{Root: 2, Solve: 3}, guide.Pathwise{Solve: 2}, guide.Pathwise{Root: 2, Solve: 3, MinAlphaBar: 1},
 	}
 }
 
-// derivatives says whether a method takes any of the network.
-func derivatives(m guide.Method, tr *trial) bool { return m.Cost(tr.Schedule, tr.Index).Passes() > 0 }
+// asks says whether a method asks the network for more than its value at x_t.
+func asks(m guide.Method, tr *trial) bool {
+	c := m.Cost(tr.Schedule, tr.Index)
+	return c.Image || c.Passes() > 1
+}
 
 // A method leaves its inputs as they are, gives the same twice, and says how far it
 // went from the unguided sample.
@@ -79,7 +83,7 @@ func TestErrorsOfThePriorAreReturned(t *testing.T) {
 	for _, m := range every() {
 		tr := newTrial(t, true, 5, nil, nil)
 		tr.failing = errors.New("no adjoint today")
-		if !derivatives(m, tr) {
+		if !asks(m, tr) {
 			assert.NoError(t, m.Step(tr.Step), m.Name())
 		} else {
 			assert.ErrorIs(t, m.Step(tr.Step), tr.failing, m.Name())
@@ -91,6 +95,7 @@ func TestErrorsOfThePriorAreReturned(t *testing.T) {
 	assert.ErrorContains(t, guide.Validate(guide.Pathwise{Root: 1001, Solve: 1}, nil), "1001 Lanczos steps")
 	eta := 0.5
 	assert.ErrorContains(t, guide.Validate(guide.DiffPIR{Lambda: 1}, &eta), "diffpir has a reverse step of its own")
+	assert.ErrorContains(t, guide.Validate(guide.DAPS{Closed: true, StepSize: 1}, nil), "0 Langevin steps")
 }
 
 // The published settings, by task and number of steps.

@@ -29,7 +29,9 @@ func TestDDNM(t *testing.T) {
 			svd.UTo(&u)
 			svd.VTo(&v)
 			singular := append(svd.Values(nil), make([]float64, dim-3)...)
-			along := func(m *mat.Dense, k int, x []float64) float64 { return mat.Dot(m.ColView(k), mat.NewVecDense(len(x), x)) }
+			along := func(m *mat.Dense, k int, x []float64) float64 {
+				return mat.Dot(m.ColView(k), mat.NewVecDense(len(x), x))
+			}
 			for i := range images {
 				want := scaled(-1, proposal[i])
 				for k, s := range singular {

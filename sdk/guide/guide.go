@@ -16,27 +16,32 @@ import (
 type Method interface {
 	// Name is short and stable: "dps".
 	Name() string
-	// Cost returns what the step of that index asks of the network beyond its value.
+	// Cost returns what the step of that index asks of the network and of the operator.
 	Cost(s *diffusion.Schedule, index int) Cost
 	// Step writes s.Next, and the norm of the data guidance it added, per image, to
 	// s.Guidance.
 	Step(s *Step) error
 }
 
-// Cost is what a step asks of the network beyond its value, and of the operator. From it
-// come the passes of a run, and the memory that it will take.
+// Cost is what a step asks of the network, beyond one evaluation at x_t, and of the
+// operator. From it come the passes of a run, and the memory that it will take.
 type Cost struct {
 	Guides     bool // the measurement moves the step
 	Linear     bool // takes Step.A: the operator must be linear
 	Spectral   bool // takes functions of its singular values: see [measure.Exact]
 	Adjoint    bool // takes Jᵀu
+	Values     int  // further evaluations of the network, by Step.Evaluate
+	Image      bool // the state is an image, not x_t: the network is not evaluated at it
 	Directions int  // JVPs, one after the other
 	Jet        bool // takes D²x̂0[w, w], w a combination of the Directions where there are any
 }
 
-// Passes returns the cost in forwards.
+// Passes returns the cost of the step in forwards.
 func (c Cost) Passes() int {
-	passes := c.Directions
+	passes := c.Values + c.Directions
+	if !c.Image {
+		passes++
+	}
 	if c.Adjoint {
 		passes++
 	}
@@ -69,6 +74,17 @@ func Validate(m Method, ddim *float64) error {
 	return nil
 }
 
+// TakesTerm says whether the information term, which is computed at x_t and moves x_{t−1},
+// can be added to a method's steps.
+func TakesTerm(m Method, s *diffusion.Schedule) error {
+	for i := range s.Len() {
+		if c := m.Cost(s, i); c.Image || c.Values > 0 {
+			return fmt.Errorf("the method %s draws its state anew from an image, so that the information term has nothing to move: leave the term out or take another method", m.Name())
+		}
+	}
+	return nil
+}
+
 // Step is one reverse step x_t → x_{t−1} of a batch: what the base sampler has
 // computed, and where the method leaves its result. All tensors are on one device;
 // the method must not change the inputs.
@@ -83,7 +99,7 @@ type Step struct {
 	Y        compute.Tensor   // measurements
 	SigmaY   float64          // standard deviation of their noise, images in [−1, 1]
 
-	X        compute.Tensor // x_t
+	X        compute.Tensor // x_t; where Cost.Image the image, and so are X0, Proposal and Mean
 	Epsilon  compute.Tensor // ε(x_t)
 	X0       compute.Tensor // Tweedie mean x̂0 = (x_t − σ_t ε)/√ᾱ_t
 	Clipped  compute.Tensor // x̂0 limited to [−1, 1], or x̂0 itself where the sampler does not clip
@@ -93,6 +109,10 @@ type Step struct {
 
 	// Denoiser gives derivatives of x̂0, not clipped, at x_t.
 	Denoiser prior.Denoiser
+	// Evaluate evaluates the network at another state x of a step's noise level: it writes
+	// the Tweedie mean to x0 and returns ε, valid until the next call, which ends Epsilon
+	// above and the Denoiser's point. [Cost.Values] counts the calls.
+	Evaluate func(x0, x compute.Tensor, index int) (epsilon compute.Tensor, err error)
 	// Propose writes the sample and the mean that the base sampler would take with
 	// another x̂0 and the same noise.
 	Propose func(sample, mean, x0 compute.Tensor)

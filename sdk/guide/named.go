@@ -53,6 +53,8 @@ var Named = map[string]func(Settings) Method{
 		return Pathwise{Root: s.Lanczos, Solve: s.Lanczos, MinAlphaBar: 0.03}
 	},
 	"pathwise-mean": func(s Settings) Method { return Pathwise{Solve: s.Lanczos, MinAlphaBar: 0.03} },
+	"gibbs":         func(Settings) Method { return Gibbs{} },
+	"daps":          func(Settings) Method { return DAPS{Closed: true, Langevin: 100, StepSize: 1e-3} },
 	"projection":    func(Settings) Method { return Projection{} },
 	"unconditional": func(Settings) Method { return Unconditional{} },
 }

@@ -25,13 +25,6 @@ type Pathwise struct {
 	MinAlphaBar float64 // 0.03 for learned priors, 0 for exact ones
 }
 
-// The draws of a method that conditions on the measurement.
-const (
-	imageNoise       = iota // ξ
-	measurementNoise        // ζ
-	furtherNoise            // and those that follow
-)
-
 // Name implements [Method].
 func (m Pathwise) Name() string {
 	if m.Root == 0 {

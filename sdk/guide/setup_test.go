@@ -93,7 +93,16 @@ func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev com
 	t.Cleanup(tweedie.Close)
 	tr.Epsilon, err = tweedie.At(tr.X, schedule, index, tr.X0)
 	require.NoError(t, err)
+	own := image() // the network's is overwritten by Evaluate
+	dev.Combine(own, compute.Times(1, tr.Epsilon))
+	tr.Epsilon = own
 	tr.Denoiser = denoiser{tweedie, tr}
+	tr.Evaluate = func(x0, x compute.Tensor, index int) (compute.Tensor, error) {
+		if tr.failing != nil {
+			return x, tr.failing
+		}
+		return tweedie.At(x, schedule, index, x0)
+	}
 	tr.Clipped = tr.X0
 	if clips {
 		tr.Clipped = image()

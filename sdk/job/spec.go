@@ -135,6 +135,9 @@ func (s Spec) Options(m prior.Model) (o sdk.Options, err error) {
 	if s.CMI.On {
 		term := s.CMI.Options
 		o.CMI = &term
+		if err := guide.TakesTerm(o.Method, o.Schedule); err != nil {
+			return o, err
+		}
 		return o, term.Validate()
 	}
 	return o, nil

@@ -24,7 +24,7 @@ before(async () => {
 // Trajectories and operators are nine tenths of the time on a software adapter: there only where nothing may be skipped.
 // What the sampler does on WebGPU is compared with the native tool's pictures in native.test.mjs.
 const quick = !process.env.CMI_FULL;
-const slow = quick && !process.env.CMI_NO_SKIP ? /^(trajectories|operators)/ : /^$/;
+const slow = quick && !process.env.CMI_NO_SKIP ? /^(trajectories|methods|operators)/ : /^$/;
 for (const [device, threads] of [["cpu", 1], ["cpu", 2], ["webgpu", 1]]) {
   test(`${device}, threads: ${threads}${quick ? ", quick" : ""}`, async (t) => {
     const names = golden.filter((name) => device === "cpu" || !slow.test(name));
