@@ -2,7 +2,7 @@
 GO ?= go
 export CGO_ENABLED ?= 0
 
-.PHONY: viewer all build demo test bench bench-peers vet cross clean FORCE
+.PHONY: viewer all build demo test bench bench-peers vet cross clean fuzz lint FORCE
 
 all: build
 
@@ -47,8 +47,36 @@ test: vet
 	@$(MAKE) --no-print-directory test-webgpu
 
 vet:
-	@test -z "$$(gofmt -l cmd examples gpu sdk tools wasm)" || { echo "not formatted:"; gofmt -l cmd examples gpu sdk tools wasm; exit 1; }
+	@test -z "$$(gofmt -l cmd examples gpu internal sdk tools wasm)" || { echo "not formatted:"; gofmt -l cmd examples gpu internal sdk tools wasm; exit 1; }
 	$(GO) vet ./...
+
+# Static checks and known vulnerabilities, by tools of pinned versions that are fetched into .tools. What can't be fetched
+# is skipped by name, and fails with CMI_NO_SKIP=1. Without a C compiler what WebGPU uses seems unused, and is not reported.
+# VULNDB=file:///FOLDER is a copy of the database for machines that can't reach it.
+LINTERS = honnef.co/go/tools/cmd/staticcheck@v0.8.2 golang.org/x/vuln/cmd/govulncheck@v1.9.0
+VULNDB ?= https://vuln.go.dev
+lint:
+	@mkdir -p out; for tool in $(LINTERS); do GOBIN=$(CURDIR)/.tools/bin $(GO) install $$tool || { echo "lint skipped: $$tool can't be fetched"; test -z "$$CMI_NO_SKIP"; exit; }; done; \
+	if command -v $(CC) > /dev/null; then CGO_ENABLED=1 .tools/bin/staticcheck ./...; else .tools/bin/staticcheck -checks inherit,-U1000 ./...; fi \
+	&& GOOS=js GOARCH=wasm .tools/bin/staticcheck ./wasm/... ./gpu/wgsl/webgpu/browser && GOARCH=arm64 .tools/bin/staticcheck ./sdk/compute/cpu || exit; \
+	for target in $$($(GO) env GOOS)/$$($(GO) env GOARCH) js/wasm; do \
+		GOOS=$${target%/*} GOARCH=$${target#*/} .tools/bin/govulncheck -db $(VULNDB) ./cmd/... ./sdk/... ./wasm/... > out/govulncheck.log 2>&1 && echo "$$target: $$(grep '^No vulnerabilities' out/govulncheck.log)" && continue; \
+		if grep -q 'fetching vulnerabilities' out/govulncheck.log; then echo "govulncheck skipped: $(VULNDB) can't be reached"; test -z "$$CMI_NO_SKIP"; exit; fi; \
+		cat out/govulncheck.log; exit 1; \
+	done
+
+# Every fuzz target in turn, FUZZTIME each, on one processor: what each ran goes to out/fuzz.md as rows of the table of
+# docs/testing.md. What fails is left in the package's testdata/fuzz, and fails go test from then on. FUZZ chooses targets.
+FUZZTIME ?= 1m
+FUZZ ?= .
+fuzz:
+	@mkdir -p out; : > out/fuzz.md; failed=0; \
+	for target in $$(grep -rE '^func Fuzz' --include='*_test.go' cmd gpu sdk tools wasm | sed -E 's/(.*)\/[^/]*:func (Fuzz[A-Za-z]*).*/\1:\2/' | grep -E '$(FUZZ)' | sort); do \
+		$(GO) test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x -parallel 1 ./$${target%:*} > out/fuzz.log 2>&1; \
+		code=$$?; if [ $$code != 0 ]; then cat out/fuzz.log; failed=1; fi; \
+		awk -v target="$$target" -v code=$$code '/elapsed:.*execs:/ { split($$0, w, /[ ,]+/); seconds = w[3]; execs = w[5] } \
+			END { split(target, t, ":"); print "| `" t[1] "` | `" t[2] "` | " execs " | " seconds " | " (code ? "**fails**" : "") " |" }' out/fuzz.log | tee -a out/fuzz.md; \
+	done; exit $$failed
 
 # The core for the other targets: it must compile there.
 cross:

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cmi-diffusion/cmi/sdk/picture"
@@ -150,19 +151,21 @@ func (f *Folder) checkSettings(s Settings) error {
 	}
 	if name, differs := s.differs(there); differs {
 		return fmt.Errorf("%s holds results of other settings: %s is %s there and %s here; take the same or another folder",
-			f.dir, name, shown(there[name]), shown(s[name]))
+			f.dir, shown(name), shown(there[name]), shown(s[name]))
 	}
 	return nil
 }
 
+// shown returns what stands in a file as a part of a line.
 func shown(value string) string {
 	if value == "" {
 		return "not set"
 	}
 	if len(value) > 60 {
-		return value[:60] + "…"
+		value = value[:60] + "…"
 	}
-	return value
+	quoted := strconv.Quote(value) // shows control characters by their codes
+	return quoted[1 : len(quoted)-1]
 }
 
 // sweep removes what a killed run was writing.
@@ -224,7 +227,7 @@ func (f *Folder) read(yield func(*Result) error) (length int64, err error) {
 		case k >= f.grid.Len():
 			return 0, fmt.Errorf("%s has more than the %d lines of this experiment", file.Name(), f.grid.Len())
 		case !r.is(f.grid.Job(k)):
-			return 0, fmt.Errorf("%s, line %d is of %v, %v is wanted there: start again in another folder", file.Name(), k+1, r.job(), f.grid.Job(k))
+			return 0, fmt.Errorf("%s, line %d is of %v, %v is wanted there: start again in another folder", file.Name(), k+1, shown(r.job().String()), f.grid.Job(k))
 		}
 		if err := yield(&r); err != nil {
 			return 0, err

@@ -73,7 +73,7 @@ func (o *composition) findMeasured() error {
 		o.measured += int(v)
 	}
 	if o.measured == 0 {
-		return errors.New("A is zero: nothing would be measured")
+		return errors.New("the operator A is zero: nothing would be measured")
 	}
 	o.keep = o.ws.FromHost(keep, 1, o.out[0], o.out[1], o.out[2])
 	return o.ws.Err()

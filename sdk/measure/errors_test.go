@@ -60,7 +60,7 @@ func TestConstructorErrors(t *testing.T) {
 			require.NoError(t, err)
 			return measure.Compose(dev, outer, blurOf(t, dev, lopsided(3)))
 		},
-		"mask+mask: A is zero": func() (measure.Operator, error) {
+		"mask+mask: the operator A is zero": func() (measure.Operator, error) {
 			keep := make([]float32, 64)
 			keep[0] = 1
 			corner, err := measure.NewMask(dev, 1, 8, 8, keep)

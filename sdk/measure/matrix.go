@@ -25,13 +25,17 @@ type Matrix struct {
 	Value      []float32
 }
 
-// MaxEntries bounds the values of a [Matrix].
-const MaxEntries = 1 << 26
+// MaxEntries bounds the values of a [Matrix], and MaxSide its rows and its columns, which take
+// memory even where they are empty.
+const MaxEntries, MaxSide = 1 << 26, 1 << 22
 
 // NewSparse returns the rows × cols matrix with value[k] in row[k] and col[k].
 func NewSparse(rows, cols int, row, col []int, value []float64) (*Matrix, error) {
 	m := &Matrix{Rows: rows, Cols: cols}
-	if rows < 1 || cols < 1 || rows > math.MaxInt32 || cols > math.MaxInt32 || len(value) < 1 || len(value) > MaxEntries || len(row) != len(value) || len(col) != len(value) {
+	if rows < 1 || cols < 1 || rows > MaxSide || cols > MaxSide {
+		return nil, fmt.Errorf("a matrix of %d×%d: 1 to %d rows and columns are wanted", rows, cols, MaxSide)
+	}
+	if len(value) < 1 || len(value) > MaxEntries || len(row) != len(value) || len(col) != len(value) {
 		return nil, fmt.Errorf("a matrix of %d×%d with %d values in %d rows and %d columns: one to %d values are wanted, each with its row and column", rows, cols, len(value), len(row), len(col), MaxEntries)
 	}
 	m.Start = make([]int, rows+1)

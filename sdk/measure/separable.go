@@ -90,7 +90,7 @@ func newSeparable(name string, dev compute.Device, c int, l, r *mat.Dense) (*sep
 		s.keep = s.ws.FromHost(keep, 1, 1, outH, outW)
 	}
 	if !(s.largest > 0) {
-		return s, errors.New("A is zero: nothing would be measured")
+		return s, errors.New("the operator A is zero: nothing would be measured")
 	}
 	return s, s.ws.Err()
 }

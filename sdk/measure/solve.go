@@ -137,7 +137,7 @@ func powerIteration(op Linear, ws *compute.Workspace, in, out [3]int) (float64, 
 			return 0, err
 		}
 		if !(xx[0] > 0) {
-			return 0, errors.New("A is zero: nothing would be measured")
+			return 0, errors.New("the operator A is zero: nothing would be measured")
 		}
 		dev.Combine(x, compute.Times(1/math.Sqrt(xx[0]), x))
 		op.Apply(y, x)

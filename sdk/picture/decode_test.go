@@ -56,14 +56,14 @@ func corners(m picture.Image) (out [4]string) {
 	return out
 }
 
-func encoded(t *testing.T, encode func(io.Writer, image.Image) error) []byte {
+func encoded(t testing.TB, encode func(io.Writer, image.Image) error) []byte {
 	var b bytes.Buffer
 	require.NoError(t, encode(&b, quadrants()))
 	return b.Bytes()
 }
 
 // files returns the same picture in every format that can be written here.
-func files(t *testing.T) map[string][]byte {
+func files(t testing.TB) map[string][]byte {
 	return map[string][]byte{
 		"a.png":  encoded(t, png.Encode),
 		"a.bmp":  encoded(t, bmp.Encode),

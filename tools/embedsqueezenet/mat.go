@@ -81,11 +81,11 @@ func readCells(data []byte) ([]variable, error) {
 			}
 			body = rest
 			if kind != miMATRIX {
-				return nil, fmt.Errorf("%s: cell of type %d, want an array (14)", name, kind)
+				return nil, fmt.Errorf("%q: cell of type %d, want an array (14)", name, kind)
 			}
 			a, err := single(cell)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
+				return nil, fmt.Errorf("%q: %w", name, err)
 			}
 			v.cells = append(v.cells, a)
 		}
@@ -124,6 +124,10 @@ func single(body []byte) (array, error) {
 	a := array{dims: dims}
 	count := 1
 	for _, d := range dims {
+		if d > 0 && count > len(values)/d { // more than there are; the product may overflow
+			count = -1
+			break
+		}
 		count *= d
 	}
 	if class != mxSINGLE || kind != miSINGLE || len(values) != 4*count {

@@ -86,13 +86,13 @@ func makeGoods(b *bench) goods {
 func kept(dev compute.Device, g goods) error {
 	_, first := compute.ToHost(dev, g.x)
 	if first == nil {
-		return errors.New("Read after the wrong call should fail")
+		return errors.New("a Read after the wrong call should fail")
 	}
 	if dev.Sync() == nil {
-		return errors.New("Sync after the wrong call should fail")
+		return errors.New("a Sync after the wrong call should fail")
 	}
 	if _, err := compute.Dot(dev, g.x, g.x); err == nil {
-		return errors.New("Dot after the wrong call should fail")
+		return errors.New("a Dot after the wrong call should fail")
 	}
 	dev.Mul(g.y, g.x, g.x) // a right call does not mend the device
 	if _, err := compute.ToHost(dev, g.x); err == nil || err.Error() != first.Error() {

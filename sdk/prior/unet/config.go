@@ -39,12 +39,17 @@ func (c Config) heads(channels int) int {
 // LearnedVariance says whether the output holds variance channels.
 func (c Config) LearnedVariance() bool { return c.OutChannels == 2*c.InChannels }
 
+// maxResBlocks bounds the residual blocks of a level, of which the released networks have 2 or 3.
+const maxResBlocks = 100
+
 // Validate says what makes a configuration impossible.
 func (c Config) Validate() error {
 	smallest := 1 << max(0, len(c.ChannelMult)-1)
 	switch {
 	case c.InChannels <= 0 || c.ModelChannels <= 0 || c.NumResBlocks <= 0 || len(c.ChannelMult) == 0 || len(c.ChannelMult) > 12:
 		return fmt.Errorf("network configuration is incomplete: %+v", c)
+	case c.NumResBlocks > maxResBlocks:
+		return fmt.Errorf("num_res_blocks is %d, at most %d are wanted", c.NumResBlocks, maxResBlocks)
 	case c.ModelChannels%32 != 0:
 		return fmt.Errorf("model_channels is %d, a multiple of 32 (the normalisations' groups) is wanted", c.ModelChannels)
 	case c.ImageSize <= 0 || c.ImageSize%smallest != 0:
@@ -94,7 +99,7 @@ func (c *Config) override(keys map[string]any, strict bool) error {
 		case "use_scale_shift_norm", "resblock_updown", "use_new_attention_order", "conv_resample":
 			s := strings.ToLower(fmt.Sprint(value))
 			if s != "true" && s != "false" {
-				return fmt.Errorf("%s is %v, true or false is wanted", name, value)
+				return fmt.Errorf("%s is %.60q, true or false is wanted", name, s)
 			}
 			known[name] = s == "true"
 		case "file_format":
@@ -129,7 +134,7 @@ func (c *Config) override(keys map[string]any, strict bool) error {
 func number(v any) (int, error) {
 	n, err := strconv.Atoi(strings.TrimSpace(fmt.Sprint(v)))
 	if err != nil || n < -1 || bits.Len(uint(max(n, 0))) > 20 {
-		return 0, fmt.Errorf("%v is not a sensible whole number", v)
+		return 0, fmt.Errorf("%.60q is not a sensible whole number", fmt.Sprint(v))
 	}
 	return n, nil
 }

@@ -12,6 +12,8 @@ import (
 // The library does not say how much memory an adapter has, but the Vulkan loader
 // that it works through does. Layouts and numbers are those of vulkan_core.h.
 
+//lint:file-ignore U1000 fields that nothing here reads are read by Vulkan, or keep others in place
+
 type (
 	vkApplication struct {
 		kind    uint32

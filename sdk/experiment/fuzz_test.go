@@ -1,0 +1,74 @@
+package experiment
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cmi-diffusion/cmi/internal/fuzztest"
+)
+
+// line returns a result's line.
+func line(t testing.TB, j Job) []byte {
+	psnr := 30.
+	text, err := json.Marshal(&Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, PSNR: &psnr, SSIM: .9, Residual: Curve{1, 2}})
+	require.NoError(t, err)
+	return append(text, '\n')
+}
+
+// FuzzResults reads results.jsonl and settings.json: what is finished is the grid's first jobs.
+func FuzzResults(f *testing.F) {
+	good, err := json.Marshal(settings)
+	require.NoError(f, err)
+	f.Add(append(line(f, small.Job(0)), line(f, small.Job(1))...), good)
+	f.Add(append(line(f, small.Job(0)), `{"task": "box", "psnr": null, "residual": [null, 1e400]`...), good)
+	f.Add([]byte("{}\nnull\n[]\n"), []byte(`{"--seed": "2\n3"}`))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, results, there []byte) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "results.jsonl"), results, 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "settings.json"), there, 0o644))
+		_ = fuzztest.Check(t, 1<<20+256*(len(results)+len(there)), func() error {
+			folder, err := OpenFinished(dir, settings, small)
+			if err != nil {
+				return err
+			}
+			at := 0
+			length, err := folder.read(func(r *Result) error {
+				if !r.is(small.Job(at)) {
+					t.Fatalf("line %d is of %v", at, r.job())
+				}
+				at++
+				return nil
+			})
+			if at != folder.Done() || length > int64(len(results)) {
+				t.Fatalf("%d lines, %d jobs done, %d bytes of %d", at, folder.Done(), length, len(results))
+			}
+			return err
+		})
+	})
+}
+
+// FuzzResult reads a result, which is the same once written and read.
+func FuzzResult(f *testing.F) {
+	f.Add(line(f, small.Job(3)))
+	f.Add([]byte(`{"psnr": null, "apart": {}, "residual": [null, -0, 1e-7, 1e300], "information": []}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		_ = fuzztest.Check(t, 1<<20+256*len(text), func() error {
+			var r, again Result
+			if err := json.Unmarshal(text, &r); err != nil {
+				return err
+			}
+			fuzztest.Finite(t, r.SSIM, r.LPIPS, r.MSE)
+			first, err := json.Marshal(&r)
+			require.NoError(t, err)
+			require.NoError(t, json.Unmarshal(first, &again))
+			second, err := json.Marshal(&again)
+			require.NoError(t, err)
+			require.Equal(t, string(first), string(second))
+			return nil
+		})
+	})
+}
