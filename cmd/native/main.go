@@ -58,8 +58,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if !errors.As(err, &begun) {
 		code, err = exitUsage, located(err)
 	}
-	fmt.Fprintln(told, "cmi-native: "+strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\t' }), "; "))
+	fmt.Fprintln(told, "cmi-native: "+oneLine(err))
 	return code
+}
+
+// oneLine returns an error's text in a line of at most 4000 bytes: it may quote names of any
+// length.
+func oneLine(err error) string {
+	text := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\t' }), "; ")
+	if len(text) > 4000 {
+		return strings.ToValidUTF8(text[:4000], "") + "…"
+	}
+	return text
 }
 
 // whenStopped is the annotation of a command that says what Ctrl-C leaves.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,4 +102,9 @@ func TestNoGrid(t *testing.T) {
 	saveGrid(&out, &told, wide, filepath.Join(t.TempDir(), "grid.png"))
 	assert.Empty(t, out.String())
 	assert.Contains(t, told.String(), "no grid of the pictures")
+}
+
+func TestOneLine(t *testing.T) {
+	assert.Equal(t, "a; b; c", oneLine(errors.New("a\nb\t\nc\n")))
+	assert.Len(t, oneLine(errors.New(strings.Repeat("ß", 1<<20))), 4000+len("…"))
 }

@@ -13,6 +13,7 @@
 package checkpoint
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -110,10 +111,19 @@ func Read(r io.ReaderAt, size int64, name string) (*File, error) {
 		err = fmt.Errorf("%s file without tensors", f.format)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("checkpoint %s: %w", name, err)
+		return nil, fmt.Errorf("checkpoint %s: %w", name, short(err))
 	}
 	f.unwrap()
 	return f, nil
+}
+
+// short cuts the text of an error, which may quote a name of any length.
+func short(err error) error {
+	const most = 1000 // bytes
+	if text := err.Error(); len(text) > most {
+		return errors.New(strings.ToValidUTF8(text[:most], "") + "…")
+	}
+	return err
 }
 
 // wrappers are what DistributedDataParallel and torch.compile put before every name.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cmi-diffusion/cmi/internal/fuzztest"
@@ -55,6 +56,9 @@ func FuzzSafetensors(f *testing.F) {
 	f.Add(`{"w":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}`, []byte("\x00\x00\x80\x3f\x00\x00\xc0\x7f"))
 	f.Add(`{"__metadata__":{"a":"b"},"w":{"dtype":"F16","shape":[1,2],"data_offsets":[0,4]},"n":{"dtype":"I64","shape":[],"data_offsets":[4,12]}}`, []byte("abcd01234567"))
 	f.Add(`{"module.w":{"dtype":"BF16","shape":[0,9223372036854775807],"data_offsets":[0,0]}} `, []byte{})
+	long := strings.Repeat("a", 3000)
+	f.Add(`{"`+long+`":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, []byte("\x00\x00\xc0\x7f"))
+	f.Add(`{"w":{"`+long+`":0}}`, []byte{})
 	f.Fuzz(func(t *testing.T, header string, values []byte) { inspect(t, safe(header, string(values))) })
 }
 

@@ -130,11 +130,11 @@ func (f *File) Ints(name string, shape ...int) ([]int64, error) {
 func load[T float32 | float64 | int64](f *File, name string, shape []int, decoders map[DType]decoder[T]) ([]T, error) {
 	e, err := f.find(name, shape)
 	if err != nil {
-		return nil, err
+		return nil, short(err)
 	}
 	decode, ok := decoders[e.DType]
 	if !ok {
-		return nil, fmt.Errorf("checkpoint %s: tensor %q is %s, wanted one of %v", f.name, name, e.DType, slices.Sorted(maps.Keys(decoders)))
+		return nil, short(fmt.Errorf("checkpoint %s: tensor %q is %s, wanted one of %v", f.name, name, e.DType, slices.Sorted(maps.Keys(decoders))))
 	}
 	out := make([]T, e.Len())
 	if e.strides == nil {
@@ -145,10 +145,10 @@ func load[T float32 | float64 | int64](f *File, name string, shape []int, decode
 		gather(out, span, e.Shape, e.strides)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("checkpoint %s: tensor %q: %w", f.name, name, err)
+		return nil, fmt.Errorf("checkpoint %s: tensor %.300q: %w", f.name, name, err)
 	}
 	if bad := slices.IndexFunc(out, func(v T) bool { return v-v != 0 }); bad >= 0 {
-		return nil, fmt.Errorf("checkpoint %s: tensor %q: value %d is %v, wanted a finite number", f.name, name, bad, out[bad])
+		return nil, fmt.Errorf("checkpoint %s: tensor %.300q: value %d is %v, wanted a finite number", f.name, name, bad, out[bad])
 	}
 	return out, nil
 }

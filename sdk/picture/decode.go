@@ -18,8 +18,9 @@ import (
 	_ "golang.org/x/image/webp"
 )
 
-// MaxPixels is the largest picture that Decode reads, width times height.
-const MaxPixels = 64_000_000
+// MaxPixels is the largest picture that Decode reads, width times height, and MaxSide its
+// longest side: scaling takes memory for each row at the new width.
+const MaxPixels, MaxSide = 64_000_000, 1 << 15
 
 // Open reads a picture from a file; see Decode.
 func Open(path string) (Image, error) {
@@ -39,7 +40,7 @@ func Open(path string) (Image, error) {
 // a picture is turned upright by its EXIF orientation. Colour profiles are ignored:
 // values are taken as sRGB. The name stands in errors and in Image.Name.
 //
-// More than MaxPixels are refused by the header, before memory is taken for them.
+// More than MaxPixels or MaxSide are refused by the header, before memory is taken for them.
 func Decode(r io.Reader, name string) (Image, error) {
 	src, err := decode(r, name)
 	if err != nil {
@@ -108,6 +109,9 @@ func decode(from io.Reader, name string) (u upright, err error) {
 		return u, fmt.Errorf("%s: %s picture of %d×%d pixels, want at least one", name, strings.ToUpper(format), header.Width, header.Height)
 	case header.Width > MaxPixels/header.Height:
 		return u, fmt.Errorf("%s is %d×%d, more than %d megapixels: make it smaller first", name, header.Width, header.Height, MaxPixels/1_000_000)
+	}
+	if header.Width > MaxSide || header.Height > MaxSide {
+		return u, fmt.Errorf("%s is %d×%d, a side of more than %d pixels: cut it first", name, header.Width, header.Height, MaxSide)
 	}
 	var src image.Image
 	if _, err = r.Seek(0, io.SeekStart); err == nil {

@@ -189,12 +189,18 @@ func TestDamagedFiles(t *testing.T) {
 }
 
 func TestHugePicturesAreRefusedByTheirHeader(t *testing.T) {
-	header := binary.BigEndian.AppendUint32([]byte("IHDR"), 100_000)
-	header = append(binary.BigEndian.AppendUint32(header, 90_000), 8, 2, 0, 0, 0)
-	file := append([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0d"), header...)
-	file = binary.BigEndian.AppendUint32(file, crc32.ChecksumIEEE(header))
-	_, err := picture.Decode(bytes.NewReader(file), "bomb.png")
+	png := func(w, h uint32) io.Reader {
+		header := binary.BigEndian.AppendUint32([]byte("IHDR"), w)
+		header = append(binary.BigEndian.AppendUint32(header, h), 8, 2, 0, 0, 0)
+		file := append([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0d"), header...)
+		return bytes.NewReader(binary.BigEndian.AppendUint32(file, crc32.ChecksumIEEE(header)))
+	}
+	_, err := picture.Decode(png(100_000, 90_000), "bomb.png")
 	require.EqualError(t, err, "bomb.png is 100000×90000, more than 64 megapixels: make it smaller first")
+	for _, size := range [][2]uint32{{1, 64_000_000}, {64_000_000, 1}} { // scaling these took 4 GB or a panic
+		_, err = picture.DecodeFit(png(size[0], size[1]), "thin.png", 64, 64, picture.Resize)
+		require.ErrorContains(t, err, "a side of more than 32768 pixels: cut it first")
+	}
 
 	_, err = picture.Decode(strings.NewReader("GIF89a\xff\xff\xff\xff\x00\x00\x00"), "bomb.gif")
 	require.ErrorContains(t, err, "bomb.gif is 65535×65535")

@@ -52,6 +52,9 @@ func fit(src image.RGBA64Image, name string, channels, h, w int, mode Mode) (Ima
 	}
 	part := src.Bounds()
 	srcH, srcW := part.Dy(), part.Dx()
+	if max(srcH, srcW, h, w) > MaxSide {
+		return Image{}, fmt.Errorf("fit %s: %d×%d to %d×%d, sides of at most %d pixels are wanted", name, srcW, srcH, w, h, MaxSide)
+	}
 	if srcH != h || srcW != w {
 		switch mode {
 		case Exact:

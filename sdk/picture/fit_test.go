@@ -24,6 +24,8 @@ func TestExactSize(t *testing.T) {
 	}
 	_, err = picture.Fit(m, 0, 64, picture.Resize)
 	require.ErrorContains(t, err, "want at least 1×1")
+	_, err = picture.Fit(flat(1, picture.MaxSide+1, 0), 64, 64, picture.Resize)
+	require.ErrorContains(t, err, "at most 32768 pixels")
 	_, err = picture.Fit(m, 64, 64, 7)
 	require.ErrorContains(t, err, "mode 7")
 }
