@@ -53,26 +53,8 @@ func (s *Step) conditionalDraw(x compute.Tensor, r float64) error {
 	}
 	s.normal(xi, imageNoise)
 	s.normal(zeta, measurementNoise)
-	d, r2, s2 := s.Device, r*r, s.SigmaY*s.SigmaY
-	d.Combine(x, compute.Times(1, x), compute.Times(r, xi)) // x′
-	if !measure.Exact(s.A) {
-		return s.condition(x, r, compute.Times(1, s.Y), compute.Times(s.SigmaY, zeta))
-	}
-	// The same as (I + r² AᵀA/σ_y²)⁻¹ x′ + r² AᵀP⁻¹ y′, in which the rounding of A x′ does not
-	// grow by r/σ_y along small singular values.
-	gain := s.Tensor("gain", s.X)
-	if err := s.Work.Err(); err != nil {
-		return err
-	}
-	d.Combine(zeta, compute.Times(1, s.Y), compute.Times(s.SigmaY, zeta))
-	if err := s.solve(gain, zeta, r2, s2); err != nil {
-		return err
-	}
-	if err := measure.ImageFunction(s.Work, s.A, x, x, func(e float64) float64 { return s2 / (r2*e + s2) }); err != nil {
-		return err
-	}
-	d.Combine(x, compute.Times(1, x), compute.Times(r2, gain))
-	return nil
+	s.Device.Combine(x, compute.Times(1, x), compute.Times(r, xi))
+	return s.condition(x, r, compute.Times(1, s.Y), compute.Times(s.SigmaY, zeta))
 }
 
 // condition is conditionalMean for another measurement.

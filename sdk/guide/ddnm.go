@@ -47,45 +47,48 @@ func (m DDNM) Step(s *Step) error {
 		return errors.New("ddnm needs an operator with known singular values")
 	}
 	op := s.A.(measure.Spectral)
-	d, residual, x0 := s.Device, s.Tensor("residual", s.Y), s.Tensor("guided x0", s.X)
-	z, epsilon := s.Tensor("method's noise", s.X), s.Tensor("old noise", s.X)
+	d, residual, x0, z := s.Device, s.Tensor("residual", s.Y), s.Tensor("guided x0", s.X), s.Tensor("method's noise", s.X)
+	noise, null, seen := s.Tensor("measured noise", s.X), s.Tensor("null space", s.X), s.Tensor("measured part", s.X)
 	if err := s.Work.Err(); err != nil {
 		return err
 	}
 	prev := s.Schedule.AlphaBarPrev(s.Index)
 	a, sigma, kept := math.Sqrt(prev), math.Sqrt(1-prev), math.Sqrt(1-m.Eta*m.Eta)
-	// of returns a function of the eigenvalues s_k² from its values where s_k counts as zero,
-	// where σ_y hides the noise of the next level, and elsewhere.
-	of := func(zero float64, hidden, seen func(singular float64) float64) func(float64) float64 {
-		return func(e float64) float64 {
-			switch singular := math.Sqrt(e); {
-			case e <= max(m.MinSingular*m.MinSingular, 1e-12):
-				return zero
-			case sigma*singular < a*s.SigmaY:
-				return hidden(singular)
-			default:
-				return seen(singular)
+	// lift computes dst = V f(s) Vᵀ A⁺ of the residual.
+	lift := func(dst compute.Tensor, f func(singular float64) float64) {
+		op.Function(residual, residual, func(e float64) float64 {
+			if e <= max(m.MinSingular*m.MinSingular, 1e-12) {
+				return 0
 			}
-		}
+			return f(math.Sqrt(e)) / e
+		})
+		op.Adjoint(dst, residual)
 	}
-	constant := func(v float64) func(float64) float64 { return func(float64) float64 { return v } }
 
 	innovation(s, residual)
-	op.Function(residual, residual, of(0, // λ/s²: V λ Vᵀ A⁺ = Aᵀ U λ/s² Uᵀ
-		func(singular float64) float64 { return sigma * kept / (a * s.SigmaY * singular) },
-		func(singular float64) float64 { return 1 / (singular * singular) }))
-	op.Adjoint(x0, residual)
+	lift(x0, func(singular float64) float64 {
+		if sigma < a*s.SigmaY/singular {
+			return singular * sigma * kept / (a * s.SigmaY)
+		}
+		return 1
+	})
 	d.Combine(x0, compute.Times(1, s.X0), compute.Times(1, x0))
 
 	s.normal(z, 0)
-	if err := measure.ImageFunction(s.Work, op, z, z, of(sigma*m.Eta, constant(sigma*m.Eta), func(singular float64) float64 { // d₁
-		return math.Sqrt(max(sigma*sigma-math.Pow(a*s.SigmaY/singular, 2), 0))
-	})); err != nil {
-		return err
+	op.Apply(residual, z)
+	lift(noise, func(singular float64) float64 {
+		if hidden := a * s.SigmaY / singular; sigma >= hidden {
+			return math.Sqrt(sigma*sigma-hidden*hidden) - sigma*m.Eta
+		}
+		return 0
+	})
+
+	d.Combine(null, compute.Times(1, s.Epsilon))
+	for range 2 { // one projection leaves the rounding of A ε over the smallest singular value
+		op.Apply(residual, null)
+		lift(seen, func(float64) float64 { return 1 })
+		d.Combine(null, compute.Times(1, null), compute.Times(-1, seen))
 	}
-	if err := measure.ImageFunction(s.Work, op, epsilon, s.Epsilon, of(sigma*kept, constant(0), constant(0))); err != nil { // d₂
-		return err
-	}
-	d.Combine(s.Next, compute.Times(a, x0), compute.Times(1, z), compute.Times(1, epsilon))
+	d.Combine(s.Next, compute.Times(a, x0), compute.Times(sigma*m.Eta, z), compute.Times(1, noise), compute.Times(sigma*kept, null))
 	return s.report()
 }

@@ -98,12 +98,6 @@ func (o *circular) Function(dst, z compute.Tensor, f func(float64) float64) {
 	o.weigh(dst, z, weight)
 }
 
-// imageFunction is part of [ImageFunction]: convolutions commute, so that AᵀA = A Aᵀ.
-func (o *circular) imageFunction(dst, x compute.Tensor, f func(float64) float64) (bool, error) {
-	o.Function(dst, x, f)
-	return true, nil
-}
-
 // weigh multiplies the coordinates of z among the eigenvectors of A Aᵀ by a weight for each.
 func (o *circular) weigh(dst, z, weight compute.Tensor) {
 	t := o.ws.ScratchLike("coordinates", z)

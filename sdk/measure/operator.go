@@ -11,7 +11,6 @@
 package measure
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -105,40 +104,6 @@ func Power(op Linear, dst, z compute.Tensor, r2, s2, p float64) {
 		return
 	}
 	op.Scale(dst, z, math.Pow(bound(op, r2, s2), p))
-}
-
-// ImageFunction computes dst = f(AᵀA) x of images x, f of the eigenvalues in [0, λ_max],
-// finite there; dst may be x. op is [Exact]. ws holds the scratch.
-func ImageFunction(ws *compute.Workspace, op Linear, dst, x compute.Tensor, f func(eigenvalue float64) float64) (err error) {
-	switch op := op.(type) {
-	case linearPerImage:
-		images(op.perImage, dst, x, func(op Linear, dst, x compute.Tensor) {
-			err = errors.Join(err, ImageFunction(ws, op, dst, x, f))
-		})
-		return err
-	case interface {
-		imageFunction(dst, x compute.Tensor, f func(float64) float64) (bool, error)
-	}:
-		if done, err := op.imageFunction(dst, x, f); done || err != nil {
-			return err
-		}
-	}
-	// f(0) x + Aᵀ g(A Aᵀ) A x, g(e) = (f(e) − f(0))/e
-	c, h, w := op.Out()
-	y, part := ws.Scratch("seen", x.N, c, h, w), ws.ScratchLike("seen part", x)
-	if err := ws.Err(); err != nil {
-		return err
-	}
-	op.Apply(y, x)
-	op.(Spectral).Function(y, y, func(e float64) float64 {
-		if e < 1e-12 {
-			return 0
-		}
-		return (f(e) - f(0)) / e
-	})
-	op.Adjoint(part, y)
-	ws.Device().Combine(dst, compute.Times(f(0), x), compute.Times(1, part))
-	return nil
 }
 
 // LogDet returns log det P on the measured coordinates of one image, P as in [Power]. For the

@@ -107,7 +107,7 @@ func (p linearPerImage) Power(dst, z compute.Tensor, r2, s2, power float64) {
 
 // Function implements [Spectral] where the images' operators do, see [Exact].
 func (p linearPerImage) Function(dst, z compute.Tensor, f func(float64) float64) {
-	images(p.perImage, dst, z, func(op Spectral, dst, z compute.Tensor) { op.Function(dst, z, f) })
+	images(p.perImage, dst, z, func(op Linear, dst, z compute.Tensor) { op.(Spectral).Function(dst, z, f) })
 }
 
 // LogDet implements [Spectral]: the mean over the images.

@@ -17,43 +17,14 @@ import (
 type separable struct {
 	shape
 	memory
-	left, right  *mat.Dense // L and R
 	l, lt, r, rt compute.Tensor
-	outer        *eigenbasis    // of A Aᵀ
-	inner        *eigenbasis    // of AᵀA, made when it is needed
+	u, ut, v, vt compute.Tensor
 	eigen        compute.Tensor // [1,1,h',w']: λ_i μ_j
 	keep         compute.Tensor // [1,1,h',w']: 1 where A has a row that is not zero; no buffer where it has everywhere
+	grid         []float64      // the same on the host
 	values       []float64      // λ_i μ_j of the measured coordinates of one channel
 	measured     int
 	largest      float64
-}
-
-// eigenbasis is the eigenvectors u ⊗ v of a separable symmetric matrix, where it is not zero.
-type eigenbasis struct {
-	left, right  gram
-	u, ut, v, vt compute.Tensor
-	grid         []float64 // eigenvalues, as the coordinates lie
-}
-
-// newEigenbasis is that of L Lᵀ ⊗ R Rᵀ.
-func (m *memory) newEigenbasis(l, r *mat.Dense) (b *eigenbasis, err error) {
-	b = &eigenbasis{}
-	if b.left, err = gramEigen(l); err != nil {
-		return nil, err
-	}
-	if b.right, err = gramEigen(r); err != nil {
-		return nil, err
-	}
-	b.u, b.ut = m.matrix(b.left.vectors), m.matrix(b.left.vectors.T())
-	b.v, b.vt = m.matrix(b.right.vectors), m.matrix(b.right.vectors.T())
-	h, w := len(b.left.measured), len(b.right.measured)
-	b.grid = make([]float64, h*w)
-	for i, x := range b.left.values {
-		for j, y := range b.right.values {
-			b.grid[i*w+j] = x * y
-		}
-	}
-	return b, nil
 }
 
 // newSeparable is L ⊗ R for images of c channels.
@@ -61,19 +32,25 @@ func newSeparable(name string, dev compute.Device, c int, l, r *mat.Dense) (*sep
 	outH, h := l.Dims()
 	outW, w := r.Dims()
 	s := &separable{shape: shape{name, [3]int{c, h, w}, [3]int{c, outH, outW}}, memory: newMemory(dev)}
-	s.left, s.right = l, r
-	outer, err := s.newEigenbasis(l, r)
+	left, err := gramEigen(l)
 	if err != nil {
 		return s, err
 	}
-	s.outer = outer
+	right, err := gramEigen(r)
+	if err != nil {
+		return s, err
+	}
 	s.l, s.lt = s.matrix(l), s.matrix(l.T())
 	s.r, s.rt = s.matrix(r), s.matrix(r.T())
-	left, right := outer.left, outer.right
+	s.u, s.ut = s.matrix(left.vectors), s.matrix(left.vectors.T())
+	s.v, s.vt = s.matrix(right.vectors), s.matrix(right.vectors.T())
+
 	keep := make([]float32, outH*outW)
-	for _, a := range left.values {
-		for _, b := range right.values {
+	s.grid = make([]float64, outH*outW)
+	for i, a := range left.values {
+		for j, b := range right.values {
 			s.values = append(s.values, a*b)
+			s.grid[i*outW+j] = a * b
 			s.largest = max(s.largest, a*b)
 		}
 	}
@@ -85,7 +62,7 @@ func newSeparable(name string, dev compute.Device, c int, l, r *mat.Dense) (*sep
 		}
 	}
 	s.measured = c * len(s.values)
-	s.eigen = s.matrix(mat.NewDense(outH, outW, outer.grid))
+	s.eigen = s.matrix(mat.NewDense(outH, outW, s.grid))
 	if len(s.values) < len(keep) {
 		s.keep = s.ws.FromHost(keep, 1, 1, outH, outW)
 	}
@@ -175,42 +152,22 @@ func (s *separable) LargestEigenvalue() float64 { return s.largest }
 func (s *separable) Power(dst, z compute.Tensor, r2, s2, p float64) {
 	weight := s.ws.Scratch("weight", 1, 1, z.H, z.W)
 	s.dev.Map(weight, compute.Pow(float32(r2), float32(floor(r2, s2, s.largest)), float32(p)), s.eigen)
-	s.weigh(dst, z, weight, s.outer)
+	s.weigh(dst, z, weight)
 }
 
 // Function implements [Spectral].
 func (s *separable) Function(dst, z compute.Tensor, f func(float64) float64) {
 	weight := s.ws.Scratch("weight", 1, 1, z.H, z.W)
-	s.dev.Write(weight, mapped(s.outer.grid, f))
-	s.weigh(dst, z, weight, s.outer)
+	s.dev.Write(weight, mapped(s.grid, f))
+	s.weigh(dst, z, weight)
 }
 
-// imageFunction is part of [ImageFunction], for images whose eigenbasis is soon found.
-func (s *separable) imageFunction(dst, x compute.Tensor, f func(float64) float64) (done bool, err error) {
-	if max(x.H, x.W) > 512 || x.Shape() != [4]int{x.N, s.in[0], s.in[1], s.in[2]} {
-		return false, nil
-	}
-	if s.inner == nil {
-		if s.inner, err = s.newEigenbasis(mat.DenseCopyOf(s.left.T()), mat.DenseCopyOf(s.right.T())); err != nil {
-			return false, err
-		}
-	}
-	weight, part := s.ws.Scratch("weight", 1, 1, x.H, x.W), s.ws.ScratchLike("seen part", x)
-	if err := s.ws.Err(); err != nil {
-		return false, err
-	}
-	s.dev.Write(weight, mapped(s.inner.grid, func(e float64) float64 { return f(e) - f(0) }))
-	s.weigh(part, x, weight, s.inner)
-	s.dev.Combine(dst, compute.Times(f(0), x), compute.Times(1, part))
-	return true, nil
-}
-
-// weigh multiplies the coordinates of z among the eigenvectors by a weight for each.
-func (s *separable) weigh(dst, z, weight compute.Tensor, b *eigenbasis) {
+// weigh multiplies the coordinates of z among the eigenvectors of A Aᵀ by a weight for each.
+func (s *separable) weigh(dst, z, weight compute.Tensor) {
 	t := s.ws.ScratchLike("coordinates", z)
-	s.dev.Separable(t, z, b.ut, b.vt, false)
+	s.dev.Separable(t, z, s.ut, s.vt, false)
 	s.dev.Mul(t, t, weight)
-	s.dev.Separable(dst, t, b.u, b.v, false)
+	s.dev.Separable(dst, t, s.u, s.v, false)
 }
 
 func (s *separable) LogDet(r2, s2 float64) float64 {
