@@ -10,7 +10,7 @@ import (
 )
 
 // DDNM is DDNM+, the denoising diffusion null-space model for noisy measurements (Wang et
-// al. 2023, arXiv 2212.00490, section 3.3 and appendix I): x̂0 gets its measured part from y
+// al. 2023, arXiv 2212.00490, section 3.3): x̂0 gets its measured part from y
 // as far as the noise of the next level σ = √(1−ᾱ_s) hides σ_y, for each singular value s_k
 // of A = U S Vᵀ. With a = √ᾱ_s:
 //

@@ -2,8 +2,8 @@ package guide
 
 import "github.com/cmi-diffusion/cmi/sdk/diffusion"
 
-// MMPS is moment matching posterior sampling (Rozet et al. 2024, arXiv 2405.13712,
-// algorithm 2): the drift of [Evidence] alone,
+// MMPS is moment matching posterior sampling (Rozet et al. 2024, arXiv 2405.13712): the drift
+// of [Evidence] alone,
 //
 //	x̂0′ = x̂0 + c Jᵀ Aᵀ(A Σ Aᵀ + σ_y² I)⁻¹(y − A x̂0),  Σ = c J,  c = σ_t²/√ᾱ_t
 //

@@ -8,7 +8,7 @@ import (
 
 // Pathwise takes each reverse step through a draw of the Gaussian N(x̂0, Σ) given y, with
 // the network's own covariance Σ = c ∂x̂0/∂x_t, c = σ_t²/√ᾱ_t (Tweedie's formula of second
-// order), by Matheron's rule (Wilson et al. 2021, arXiv 2011.04026, eq. 10):
+// order), by Matheron's rule (Wilson et al. 2021, arXiv 2011.04026):
 //
 //	x′ = x̂0 + Σ^½ ξ,  x0 = x′ + Σ Aᵀ(A Σ Aᵀ + σ_y² I)⁻¹(y + σ_y ζ − A x′)
 //
