@@ -111,6 +111,31 @@ func TestGoOnFromAnImage(t *testing.T) {
 	}
 }
 
+// A blur without a known spectrum is solved at the highest noise level, too, where it is
+// nearly singular, in a batch as alone.
+func TestSolvesWithoutASpectrum(t *testing.T) {
+	dev := device(t, 2)
+	var all []measure.Operator
+	for seed := range uint64(2) {
+		kernel, err := measure.MotionKernel(13, 0.5, rand.New(rand.NewPCG(seed, 1)))
+		require.NoError(t, err)
+		op, err := measure.NewBlur(dev, 3, 16, 16, kernel, compute.Reflect)
+		require.NoError(t, err)
+		require.False(t, measure.Exact(op))
+		all = append(all, op)
+	}
+	both, err := measure.NewPerImage(all...)
+	require.NoError(t, err)
+	t.Cleanup(both.Close)
+	for _, method := range []guide.Method{guide.DiffPIR{Lambda: 1, Zeta: 1}, guide.Gibbs{}} {
+		p, o := pictures(t, dev, "denoise", 2, 3)
+		p.Operator, o.Method, o.CMI = both, method, nil
+		together := restore(t, p, o)
+		p.Operator, p.N, p.Y, o.Images = all[1], 1, p.Y[len(p.Y)/2:], []uint64{1}
+		assert.Equal(t, together[len(together)/2:], restore(t, p, o), method.Name())
+	}
+}
+
 // Nor on the number of threads.
 func TestThreads(t *testing.T) {
 	var want []float32

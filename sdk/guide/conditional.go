@@ -22,14 +22,24 @@ func (s *Step) normal(dst compute.Tensor, draw int) {
 	s.Device.Write(dst, z)
 }
 
-// solve computes dst = AᵀP⁻¹ residual, P = r2·A Aᵀ + s2·I.
-func (s *Step) solve(dst, residual compute.Tensor, r2, s2 float64) error {
+// solve computes dst = AᵀP⁻¹ residual, P = r2·A Aᵀ + s2·I. Where A has no known spectrum P is
+// r2·(A Aᵀ + λI) with λ = s2/r2, but at least the multiple least of λ_max(A Aᵀ), for conjugate gradients.
+func (s *Step) solve(dst, residual compute.Tensor, r2, s2, least float64) error {
 	if measure.Exact(s.A) {
 		measure.Power(s.A, residual, residual, r2, s2, -1)
 		s.A.Adjoint(dst, residual)
 		return nil
 	}
-	if err := measure.PseudoInverse(s.Work, s.A, dst, residual, s2/r2); err != nil {
+	if measure.Of(s.A, 0) != s.A { // image by image: what one needs is not the others'
+		for i := range dst.N {
+			one := Step{Device: s.Device, Work: s.Work, A: measure.Of(s.A, i)}
+			if err := one.solve(dst.Images(i, i+1), residual.Images(i, i+1), r2, s2, least); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := measure.PseudoInverse(s.Work, s.A, dst, residual, max(s2/r2, least*s.A.LargestEigenvalue())); err != nil {
 		return err
 	}
 	s.Device.Combine(dst, compute.Times(1/r2, dst))
@@ -65,7 +75,7 @@ func (s *Step) condition(x compute.Tensor, r float64, y ...compute.Term) error {
 	}
 	s.A.Apply(residual, x)
 	d.Combine(residual, append(y, compute.Times(-1, residual))...)
-	if err := s.solve(gain, residual, r*r, s.SigmaY*s.SigmaY); err != nil {
+	if err := s.solve(gain, residual, r*r, s.SigmaY*s.SigmaY, 1e-4); err != nil {
 		return err
 	}
 	d.Combine(x, compute.Times(1, x), compute.Times(r*r, gain))

@@ -47,7 +47,7 @@ var Named = map[string]func(Settings) Method{
 		return Evidence{Scale: s.scaleOr(1), Lanczos: s.Lanczos, Curvature: s.Curvature}
 	},
 	"mmps":    func(s Settings) Method { return MMPS{Lanczos: s.Lanczos} },
-	"diffpir": func(Settings) Method { return DiffPIR{Lambda: 1, Zeta: 0.5} },
+	"diffpir": func(Settings) Method { return DiffPIR{Lambda: 1, Zeta: 1} },
 	"ddnm":    func(Settings) Method { return DDNM{Eta: 0.85, MinSingular: 0.03} },
 	"pathwise": func(s Settings) Method {
 		return Pathwise{Root: s.Lanczos, Solve: s.Lanczos, MinAlphaBar: 0.03}

@@ -63,7 +63,7 @@ func (m Pathwise) Step(s *Step) error {
 			return err
 		}
 		innovation(s, residual)
-		if err := s.solve(w, residual, 1-s.Schedule.AlphaBar(s.Index), s.SigmaY*s.SigmaY); err != nil {
+		if err := s.solve(w, residual, 1-s.Schedule.AlphaBar(s.Index), s.SigmaY*s.SigmaY, 1e-4); err != nil {
 			return err
 		}
 		return drift(s, w, 1, true)

@@ -48,7 +48,7 @@ func (m PiGDM) Step(s *Step) error {
 	}
 	innovation(s, residual)
 	r2, s2 := 1-s.Schedule.AlphaBar(s.Index), math.Pow(max(s.SigmaY, m.MinSigmaY), 2)
-	if err := s.solve(w, residual, r2, s2); err != nil {
+	if err := s.solve(w, residual, r2, s2, 0); err != nil {
 		return err
 	}
 	if err := drift(s, w, m.Scale, m.GuidedMean); err != nil {
