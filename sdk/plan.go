@@ -30,12 +30,13 @@ type Plan struct {
 // NewPlan plans a run of n images.
 func NewPlan(m prior.Model, o Options, n int) Plan {
 	p := Plan{Images: n, model: m, options: o}
+	pass := prior.CostOf(m, n)
 	for i := range o.Schedule.Len() {
 		cost := o.Method.Cost(o.Schedule, i)
-		p.MethodPasses += cost.Passes()
+		p.MethodPasses += cost.Forwards(pass)
 		// A term whose norm is tied to the guidance rests where there is none.
 		if o.CMI != nil && (cost.Guides || o.CMI.TrustGuidance == 0) && o.CMI.Active(o.Schedule.Len()-i, o.Schedule.AlphaBar(i)) {
-			p.TermPasses += o.CMI.Probes * (o.CMI.Lanczos + prior.SecondPasses(o.CMI.Lanczos))
+			p.TermPasses += o.CMI.Probes * pass.Forwards(0, 0, o.CMI.Lanczos, true)
 		}
 	}
 	if estimator, ok := m.(prior.MemoryEstimator); ok {

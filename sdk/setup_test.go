@@ -52,8 +52,14 @@ const sigmaY = 0.05
 // term in so many steps.
 func pictures(t testing.TB, dev compute.Device, task string, n, steps int) (sdk.Problem, sdk.Options) {
 	t.Helper()
-	m := network(t, dev)
+	return picturesOf(t, network(t, dev), task, n, steps)
+}
+
+// picturesOf is pictures with another prior.
+func picturesOf(t testing.TB, m prior.Model, task string, n, steps int) (sdk.Problem, sdk.Options) {
+	t.Helper()
 	c, h, w := m.Image()
+	dev := m.Device()
 	op, err := measure.ForTask(task, dev, c, h, w, measure.Inputs{Rand: rand.New(rand.NewPCG(1, 1))})
 	require.NoError(t, err)
 	t.Cleanup(op.Close)

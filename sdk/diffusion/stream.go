@@ -18,6 +18,7 @@ const (
 	MethodNoise                // a method's own noise, like MCG's noised measurement
 	Degradation                // a random operator: masks, boxes, kernels
 	Synthetic                  // test data
+	Tiling                     // how the windows of a prior of tiles move; Step and Draw hold the timestep
 )
 
 // Stream names one sequence of random numbers. Streams that differ in any field

@@ -36,19 +36,19 @@ type Cost struct {
 	Jet        bool // takes D²x̂0[w, w], w a combination of the Directions where there are any
 }
 
-// Passes returns the cost of the step in forwards.
-func (c Cost) Passes() int {
-	passes := c.Values + c.Directions
+// Passes returns the cost of the step in forwards of a network.
+func (c Cost) Passes() int { return c.Forwards(prior.PassCost{Value: 1, Caches: true}) }
+
+// Forwards returns the cost of the step with a prior a pass of which takes that much.
+func (c Cost) Forwards(of prior.PassCost) int {
+	values, adjoints := c.Values, 0
 	if !c.Image {
-		passes++
+		values++
 	}
 	if c.Adjoint {
-		passes++
+		adjoints++
 	}
-	if c.Jet {
-		passes += prior.SecondPasses(c.Directions)
-	}
-	return passes
+	return of.Forwards(values, adjoints, c.Directions, c.Jet)
 }
 
 // Validator is implemented by methods that don't go with every setting.

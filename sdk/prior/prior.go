@@ -35,6 +35,41 @@ type MemoryEstimator interface {
 	EstimateMemory(images int, p compute.Passes) (total, largest int64)
 }
 
+// Coster is a [Model] a pass of which is not one forward of a network: one that covers its
+// images by windows of another model.
+type Coster interface {
+	// PassCost returns what a pass at a batch of images takes.
+	PassCost(images int) PassCost
+}
+
+// PassCost is what a pass of a model takes, in forwards of its network for each image.
+type PassCost struct {
+	Value  int  // an evaluation, and each pass of a derivative
+	Again  int  // what a derivative takes beside its passes, where activations are not kept
+	Caches bool // points are a [TangentCache]
+}
+
+// CostOf returns what a pass of m takes: one forward, unless it is a [Coster].
+func CostOf(m Model, images int) PassCost {
+	if c, ok := m.(Coster); ok {
+		return c.PassCost(images)
+	}
+	return PassCost{Value: 1, Caches: true}
+}
+
+// Forwards returns the forwards that evaluations, VJPs and JVPs take, one after the other,
+// with jet a second derivative along a combination of the JVPs' directions too.
+func (c PassCost) Forwards(values, adjoints, directions int, jet bool) int {
+	passes, derivatives := values+adjoints+directions, adjoints+directions
+	switch {
+	case jet && !c.Caches:
+		passes, derivatives = passes+SecondPasses(0), derivatives+1
+	case jet:
+		passes, derivatives = passes+SecondPasses(directions), derivatives+1
+	}
+	return c.Value*passes + c.Again*derivatives
+}
+
 // Point is a model evaluated at x_t, ready for derivatives with respect to x_t.
 // Directions hold D·N images: image i is a direction at the point's image i mod N.
 // Results are owned by the point and valid until its next call of the same method.

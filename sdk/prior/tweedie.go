@@ -44,6 +44,7 @@ type Tweedie struct {
 	point     Point
 	images    int
 	channels  int
+	cost      PassCost
 	cxt, ceps float64 // x̂0 = cxt·x_t + ceps·ε
 	results   *compute.Workspace
 }
@@ -66,7 +67,8 @@ func (t *Tweedie) At(x compute.Tensor, s *diffusion.Schedule, index int, mean co
 	if t.point, err = t.model.At(x, timesteps); err != nil {
 		return out, err
 	}
-	t.Passes++
+	t.cost = CostOf(t.model, x.N)
+	t.Passes += t.cost.Value
 	t.images, t.channels = x.N, x.C
 	t.cxt, t.ceps = s.Tweedie(index)
 	out = t.point.Out()
@@ -130,7 +132,7 @@ func (t *Tweedie) derivative(name string, v compute.Tensor, cxt float64, passes 
 	if err != nil {
 		return d, err
 	}
-	t.Passes += passes
+	t.Passes += passes*t.cost.Value + t.cost.Again
 	dst := t.results.ScratchLike(name, v)
 	if err := t.results.Err(); err != nil {
 		return dst, err
