@@ -59,7 +59,7 @@ func TestBatchSplit(t *testing.T) {
 // Nor where its images have operators of their own, for every method.
 func TestBatchOfMasks(t *testing.T) {
 	dev := device(t, 2)
-	for _, method := range []guide.Method{guide.DPS{Scale: 0.5}, guide.MCG{}, guide.PiGDM{Scale: 1}, guide.Evidence{Scale: 1, Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85}, guide.Gibbs{}, guide.DAPS{Closed: true, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 4, StepSize: 1e-3}, guide.Pathwise{Root: 2, Solve: 2}} {
+	for _, method := range []guide.Method{guide.DPS{Scale: 0.5}, guide.MCG{}, guide.PiGDM{Scale: 1}, guide.Evidence{Scale: 1, Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85}, guide.Gibbs{}, guide.DAPS{Radius: 1, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 4, StepSize: 1e-3}, guide.Pathwise{Root: 2, Solve: 2}} {
 		p, o := pictures(t, dev, "inpaint", 2, 4)
 		o.Method, o.Images = method, []uint64{3, 4}
 		if guide.TakesTerm(method, o.Schedule) != nil {
@@ -85,7 +85,7 @@ func TestBatchOfMasks(t *testing.T) {
 // does DAPS of a nonlinear operator.
 func TestGoOnFromAnImage(t *testing.T) {
 	for task, method := range map[string]guide.Method{
-		"sr4": guide.Gibbs{}, "phase": guide.DAPS{Closed: true, Langevin: 10, StepSize: 1e-3},
+		"sr4": guide.Gibbs{}, "phase": guide.DAPS{Radius: 1, Langevin: 10, StepSize: 1e-3},
 	} {
 		p, o := pictures(t, device(t, 2), "sr4", 2, 4)
 		if task == "phase" {

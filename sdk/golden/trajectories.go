@@ -60,7 +60,7 @@ var samplers = map[string]sampler{
 
 	"pathwise":      equation(guide.Pathwise{Root: 2, Solve: 2, MinAlphaBar: 0.03}, 1, "noise_image", "noise_measurement"),
 	"gibbs":         equation(guide.Gibbs{}, -1, "noise_image", "noise_measurement", "noise_descent"),
-	"daps":          equation(guide.DAPS{Closed: true, Langevin: 1, StepSize: 1}, -1, "noise_image", "noise_measurement", "noise"),
+	"daps":          equation(guide.DAPS{Radius: 1, Langevin: 1, StepSize: 1}, -1, "noise_image", "noise_measurement", "noise"),
 	"daps_langevin": equation(guide.DAPS{Langevin: 5, StepSize: 1e-3}, -1, "noise", "noise", "noise", "noise_langevin"),
 	"ddnm":          equation(guide.DDNM{Eta: 0.85}, -1, "noise"),
 	"diffpir":       equation(guide.DiffPIR{Lambda: 2, Zeta: 0.5}, -1, "noise"),

@@ -21,7 +21,7 @@ func every() []guide.Method {
 		guide.PiGDM{Scale: 1}, guide.PiGDM{Scale: 1, GuidedMean: true}, guide.PiGDM{Scale: 1, Curvature: guide.Curvature{Weight: 1}},
 		guide.Evidence{Scale: 1, Lanczos: 3}, guide.Evidence{Scale: 1, Lanczos: 2, Curvature: guide.Curvature{Weight: 1}},
 		guide.MMPS{Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85},
-		guide.DAPS{Closed: true, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 3, StepSize: 1e-3}, guide.Gibbs{},
+		guide.DAPS{Radius: 1, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 3, StepSize: 1e-3}, guide.Gibbs{},
 		guide.Pathwise{Root: 2, Solve: 3}, guide.Pathwise{Solve: 2}, guide.Pathwise{Root: 2, Solve: 3, MinAlphaBar: 1},
 	}
 }
@@ -95,7 +95,7 @@ func TestErrorsOfThePriorAreReturned(t *testing.T) {
 	assert.ErrorContains(t, guide.Validate(guide.Pathwise{Root: 1001, Solve: 1}, nil), "1001 Lanczos steps")
 	eta := 0.5
 	assert.ErrorContains(t, guide.Validate(guide.DiffPIR{Lambda: 1}, &eta), "diffpir has a reverse step of its own")
-	assert.ErrorContains(t, guide.Validate(guide.DAPS{Closed: true, StepSize: 1}, nil), "0 Langevin steps")
+	assert.ErrorContains(t, guide.Validate(guide.DAPS{Radius: 1, StepSize: 1}, nil), "0 Langevin steps")
 }
 
 // The published settings, by task and number of steps.

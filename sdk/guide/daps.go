@@ -18,11 +18,12 @@ import (
 // and adds the next level's noise to it, x_{t−1} = √ᾱ_s q + √(1−ᾱ_s) z. The state is drawn
 // anew in each step, so that the information term, which moves x_t, has no place in it.
 type DAPS struct {
-	// Closed draws q in closed form where the operator is linear, with r = min(σ_t/√ᾱ_t, 1).
-	// Otherwise q is drawn by Langevin steps from x̂0, with r = σ_t/√ᾱ_t,
+	// Radius > 0 draws q in closed form where the operator is linear, with
+	// r = Radius·min(σ_t/√ᾱ_t, 1). Otherwise q is drawn by Langevin steps from x̂0, with
+	// r = σ_t/√ᾱ_t,
 	//
 	//	q ← q + h ∇ log p(q | x̂0, y) + √(2h) z
-	Closed   bool
+	Radius   float64
 	Langevin int     // how many, ≥ 1
 	StepSize float64 // h of the first step, falling to a hundredth of it in the last one
 }
@@ -57,8 +58,8 @@ func (m DAPS) Step(s *Step) error {
 	if err := s.descend(q, x, 0, true); err != nil {
 		return err
 	}
-	if m.Closed && s.A != nil {
-		if err := s.conditionalDraw(q, min(s.relativeNoise(), 1)); err != nil {
+	if m.Radius > 0 && s.A != nil {
+		if err := s.conditionalDraw(q, m.Radius*min(s.relativeNoise(), 1)); err != nil {
 			return err
 		}
 	} else {

@@ -91,17 +91,17 @@ func TestDAPS(t *testing.T) {
 		for _, size := range []float64{0, 1e-3, 1e3} {
 			tr := newTrial(t, true, index, nil, nil)
 			tr.draws()
-			m := guide.DAPS{Closed: size == 0, Langevin: 3, StepSize: 1}
+			m := guide.DAPS{Radius: 0.4, Langevin: 3, StepSize: 1}
 			if size > 0 {
-				m.StepSize = size
+				m.Radius, m.StepSize = 0, size
 			}
 			tr.run(t, m)
 			next, prev := tr.read(t, tr.Next), tr.Schedule.AlphaBarPrev(index)
 			r := math.Sqrt((1 - tr.alphaBar) / tr.alphaBar)
 			for i := range images {
 				q := tr.ddim(t, i, tr.x[i], 0, at...)
-				if m.Closed {
-					q = tr.conditional(t, i, q, min(r, 1))
+				if m.Radius > 0 {
+					q = tr.conditional(t, i, q, 0.4*min(r, 1))
 				} else {
 					q = tr.langevin(i, q, r, m)
 				}

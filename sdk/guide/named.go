@@ -54,7 +54,7 @@ var Named = map[string]func(Settings) Method{
 	},
 	"pathwise-mean": func(s Settings) Method { return Pathwise{Solve: s.Lanczos, MinAlphaBar: 0.03} },
 	"gibbs":         func(Settings) Method { return Gibbs{} },
-	"daps":          func(Settings) Method { return DAPS{Closed: true, Langevin: 100, StepSize: 1e-3} },
+	"daps":          func(Settings) Method { return DAPS{Radius: 0.3, Langevin: 100, StepSize: 1e-3} },
 	"projection":    func(Settings) Method { return Projection{} },
 	"unconditional": func(Settings) Method { return Unconditional{} },
 }
