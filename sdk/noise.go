@@ -3,6 +3,7 @@ package sdk
 import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
 )
 
 // philox draws every number from a counter keyed by seed, image, step and
@@ -56,13 +57,19 @@ func (p *philox) Method(z []float32, index, draw int) {
 }
 
 // initial makes x_T the state: drawn on the device where that can draw it.
-func (s *Solver) initial() {
+func (s *Solver) initial() error {
 	s.next = s.o.Schedule.Len() - 1
-	if p, ok := s.o.Noise.(*philox); ok && s.drawn(s.step.X, p.initial()) {
-		return
+	if p, ok := s.o.Noise.(*philox); !ok || !s.drawn(s.step.X, p.initial()) {
+		s.o.Noise.Initial(s.host)
+		s.dev.Write(s.step.X, s.host)
 	}
-	s.o.Noise.Initial(s.host)
-	s.dev.Write(s.step.X, s.host)
+	if m, ok := s.o.Method.(guide.Starter); ok {
+		s.step.Index = s.next
+		if err := m.Start(&s.step); err != nil {
+			return err
+		}
+	}
+	return s.dev.Sync()
 }
 
 // stepNoise draws z of a step, likewise.

@@ -308,8 +308,10 @@ func (f *evalFlags) report(c *cobra.Command, folder *experiment.Folder, judges *
 // facts returns what the tables say of the run.
 func (f *evalFlags) facts() [][2]string {
 	sampler := fmt.Sprintf("%d steps, %s schedule, seed %d", f.Steps, f.Schedule, f.Seed)
-	if *f.DDIM >= 0 {
+	if f.DDIM != nil && *f.DDIM >= 0 {
 		sampler += fmt.Sprintf(", DDIM η = %g", *f.DDIM)
+	} else if f.DDIM != nil {
+		sampler += ", DDPM"
 	}
 	term := fmt.Sprintf("weight η = %g (%s), K = %d, %d probe(s), ᾱ %g to %g", f.CMI.Eta, f.CMI.Weighting, f.CMI.Lanczos, f.CMI.Probes, f.CMI.MinAlphaBar, f.CMI.MaxAlphaBar)
 	if f.CMI.TrustGuidance > 0 {

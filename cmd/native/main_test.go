@@ -113,6 +113,8 @@ func TestBadInput(t *testing.T) {
 		{"term without cmi", []string{"restore", face, "--eta", "NaN"}, []string{"--eta NaN", "needs --cmi"}},
 		{"term switched off", []string{"eval", "--cmi", "off", "--lanczos", "3"}, []string{"--lanczos 3", "needs --cmi"}},
 		{"pathwise conditioning without directions", []string{"restore", face, "--method", "pathwise", "--lanczos", "0"}, []string{"pathwise", "0 Lanczos steps"}},
+		{"published diffpir", []string{"restore", face, "--method", "diffpir", "--published"}, []string{"--published true would do nothing", "dps"}},
+		{"limit of colourisation", []string{"restore", face, "--task", "colourise", "--dps-limit", "1"}, []string{"--dps-limit 1", "needs the method dps"}},
 		{"DDIM of a step of its own", []string{"restore", face, "--method", "diffpir", "--ddim", "1"}, []string{"diffpir", "leave DDIM's eta out"}},
 		{"singular values that are not known", []string{"restore", face, "--task", "motion", "--method", "ddnm"}, []string{"singular values of motion", "diffpir"}},
 		{"the term of a state that is drawn anew", []string{"restore", face, "--method", "daps", "--cmi"}, []string{"daps", "information term", "leave the term out"}},

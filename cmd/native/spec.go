@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -23,13 +25,30 @@ type specFlags struct{ job.Spec }
 
 func (f *specFlags) add(c *cobra.Command, steps int) {
 	f.Spec = job.Default()
-	f.DDIM = new(float64)
 	fl := c.Flags()
 	fl.IntVar(&f.Steps, "steps", steps, "reverse steps (the model was trained with 1000)")
 	fl.Uint64Var(&f.Seed, "seed", f.Seed, "random seed; the same seed gives the same picture")
 	fl.StringVar(&f.Schedule, "schedule", f.Schedule, "noise schedule of the model: linear or cosine")
-	fl.Float64Var(f.DDIM, "ddim", -1, "sample with DDIM and this eta, 0 to 1; negative samples DDPM's chain")
+	fl.Var(&optionalNumber{&f.DDIM}, "ddim", "sample with DDIM and this eta, 0 to 1, or negative DDPM's chain; if left out, what the method was published on")
 }
+
+// optionalNumber is the value of a flag without a default.
+type optionalNumber struct{ to **float64 }
+
+func (o optionalNumber) String() string {
+	if o.to == nil || *o.to == nil {
+		return ""
+	}
+	return fmt.Sprint(**o.to)
+}
+
+func (o optionalNumber) Set(text string) error {
+	v, err := strconv.ParseFloat(text, 64)
+	*o.to = &v
+	return err
+}
+
+func (optionalNumber) Type() string { return "float64" }
 
 func (f *specFlags) addGuidance(c *cobra.Command) {
 	fl, t := c.Flags(), &f.CMI.Options
@@ -38,6 +57,7 @@ func (f *specFlags) addGuidance(c *cobra.Command) {
 	fl.Float64Var(&f.SigmaY, "sigma-y", f.SigmaY, "standard deviation of the measurement noise, images in [-1, 1]")
 	fl.Float64Var(&f.Curvature, "curvature", 0, "pigdm, evidence: weight of the innovation curvature, one jet along the innovation; 1 is the evidence's gradient")
 	fl.BoolVar(&f.GuidedMean, "guided-mean", false, "pigdm: guide the mean of the base sampler instead of the published DDIM form")
+	fl.BoolVar(&f.Published, "published", false, "dps (inpainting), mcg, pigdm: as the published programs have it where the default differs, see docs/published.md")
 	fl.Float64Var(&t.Eta, "eta", t.Eta, "CMI: weight η; the density is tilted by exp(η I); may be negative")
 	fl.StringVar((*string)(&t.Weighting), "weighting", string(t.Weighting), "CMI: a step's weight, beta (η β_t) or constant (η)")
 	fl.IntVar(&t.Lanczos, "lanczos", t.Lanczos, "CMI, evidence, mmps, pathwise (K = K′) and pathwise-mean: Lanczos steps K, each one network pass; for CMI 0 takes the isotropic covariance")
@@ -65,6 +85,7 @@ func (f *specFlags) needs(withCMI bool, methods ...string) []need {
 		{withCMI || f.Curvature != 0, "--cmi or --curvature", []string{"window-from", "trust-guidance"}},
 		with(any("pigdm", "evidence"), "curvature"),
 		with(any("pigdm"), "guided-mean"),
+		with(any("dps", "dps+", "mcg", "pigdm"), "published"),
 		with(any("dps", "dps+"), "dps-limit"),
 		with(any("dps", "dps+", "dsg", "pigdm", "evidence"), "scale"),
 	}

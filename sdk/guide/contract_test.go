@@ -125,11 +125,11 @@ func TestPublishedSettings(t *testing.T) {
 	}
 }
 
-// ΠGDM's published form and pathwise conditioning are on DDIM with η = 1; the others are DDPM's.
+// ΠGDM's published form, DSG and pathwise conditioning are on DDIM with η = 1; the others are DDPM's.
 func TestPublishedDDIM(t *testing.T) {
 	for name, make := range guide.Named {
 		eta := guide.PublishedDDIM(make(guide.Settings{Task: "sr4", Steps: 100}))
-		if name != "pigdm" && !strings.HasPrefix(name, "pathwise") {
+		if name != "pigdm" && name != "dsg" && !strings.HasPrefix(name, "pathwise") {
 			assert.Nil(t, eta, name)
 		} else if assert.NotNil(t, eta) {
 			assert.Equal(t, 1.0, *eta)

@@ -3,6 +3,7 @@ package guide
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -29,6 +30,10 @@ type DPS struct {
 	// Weights multiply ζ for each image; nil is 1. Under Poisson noise they are
 	// [measure.PoissonWeight] of the measurements.
 	Weights []float64
+	// Published divides the gradient by the residual of the published program, whose y has
+	// noise at the pixels that inpainting misses, too: √(‖y − A x̂0‖² + σ_y² per missing
+	// value) in place of ‖y − A x̂0‖, taken at the noise's expectation.
+	Published bool
 }
 
 // DPSScale returns the published ζ for 1000 steps, 0.5 for inpainting, 1 for phase retrieval
@@ -88,9 +93,15 @@ func (m DPS) Step(s *Step) error {
 	if err != nil {
 		return err
 	}
+	zetas := slices.Repeat([]float64{m.Scale}, len(norm))
+	if m.Published {
+		if zetas, err = publishedScale(s, m.Scale, residual); err != nil {
+			return err
+		}
+	}
 	coef := make([]float64, len(norm))
 	for i, n := range norm {
-		zeta := m.Scale
+		zeta := zetas[i]
 		if m.Weights != nil {
 			zeta *= m.Weights[i]
 		}
@@ -102,6 +113,28 @@ func (m DPS) Step(s *Step) error {
 	}
 	s.Device.Combine(s.Next, compute.Times(1, s.Proposal), compute.Term{X: gradient, Coef: coef})
 	return nil
+}
+
+// publishedScale returns each image's scale times ‖r‖/√(‖r‖² + σ_y² per value of y that is
+// not measured), for its residual ‖r‖.
+func publishedScale(s *Step, scale float64, residual []float64) ([]float64, error) {
+	scales := slices.Repeat([]float64{scale}, len(residual))
+	if s.A == nil {
+		return scales, nil
+	}
+	ones := s.Tensor("measured", s.Y)
+	if err := s.Work.Err(); err != nil {
+		return nil, err
+	}
+	s.Device.Map(ones, compute.Exp(0, 0), s.Y)
+	s.A.Scale(ones, ones, 1)
+	measured, err := compute.Norms(s.Device, ones) // the root of their number
+	for i, r := range residual {
+		if missing := float64(s.Y.Len()) - measured[i]*measured[i]; missing > 0.5 {
+			scales[i] *= r / math.Sqrt(r*r+missing*s.SigmaY*s.SigmaY)
+		}
+	}
+	return scales, err
 }
 
 // residualGradient is g = ∇_{x_t} ‖y − A x̂0‖₂, x̂0 clipped as the sampler does, and

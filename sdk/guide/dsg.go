@@ -13,7 +13,8 @@ import (
 //
 //	d* = −r g/‖g‖,  d = (x′ − μ) + rate (d* − (x′ − μ)),  x_{t−1} = μ + r d/‖d‖
 //
-// with DPS's g. The last step has no noise and stays unguided. On DDIM it needs η > 0.
+// with DPS's g. The last step has no noise and stays unguided. It was published on DDIM with
+// η = 1, and needs η > 0 there; on DDPM, Σσ² is the sum of the pixels' learned variances.
 type DSG struct {
 	Interval int     // guide every Interval-th step, ≥ 1
 	Rate     float64 // 0 (unguided) to 1 (steepest descent)

@@ -58,6 +58,12 @@ type Validator interface {
 	Validate(ddim *float64) error
 }
 
+// Starter is implemented by methods that begin elsewhere than at pure noise.
+type Starter interface {
+	// Start makes s.X, standard normal noise, the state before the first step, s.Index.
+	Start(s *Step) error
+}
+
 // ownStep is [Validator] of methods that take a reverse step of their own, which has no η.
 func ownStep(m Method, ddim *float64) error {
 	if ddim != nil {

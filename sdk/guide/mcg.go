@@ -2,6 +2,7 @@ package guide
 
 import (
 	"math"
+	"slices"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
@@ -15,7 +16,12 @@ import (
 //
 // with ᾱ_t of the step's start. A⁺ is the operator's cheap lift where it has one,
 // as published (the known pixels, nearest neighbour), else Aᵀ(AAᵀ + σ_y² I)⁻¹.
-type MCG struct{}
+type MCG struct {
+	// Published takes the gradient of DPS.Published and, where a measurement has the shape of
+	// an image, the projection of DPS's repository, q = y_t − A y_t − A q, which keeps nothing
+	// of q that is not measured: apparently a slip.
+	Published bool
+}
 
 // Name implements [Method].
 func (MCG) Name() string { return "mcg" }
@@ -26,13 +32,25 @@ func (MCG) Cost(*diffusion.Schedule, int) Cost {
 }
 
 // Step implements [Method]: one adjoint pass.
-func (MCG) Step(s *Step) error {
-	g, norm, err := residualGradient(s)
+func (m MCG) Step(s *Step) error {
+	g, norm, residual, err := averagedGradient(s, 0)
 	if err != nil {
 		return err
 	}
-	copy(s.Guidance, norm)
-	s.Device.Combine(s.Next, compute.Times(1, s.Proposal), compute.Times(-1, g))
+	scales := slices.Repeat([]float64{1}, len(norm))
+	if m.Published {
+		if scales, err = publishedScale(s, 1, residual); err != nil {
+			return err
+		}
+	}
+	for i, n := range norm {
+		s.Guidance[i] = scales[i] * n
+		scales[i] *= -1
+	}
+	s.Device.Combine(s.Next, compute.Times(1, s.Proposal), compute.Term{X: g, Coef: scales})
+	if y, x := s.Y, s.X; m.Published && y.C == x.C && y.H == x.H && y.W == x.W {
+		return publishedProject(s, s.Next)
+	}
 	return project(s, s.Next)
 }
 
@@ -71,5 +89,20 @@ func project(s *Step, q compute.Tensor) error {
 		}
 	}
 	d.Combine(q, compute.Times(1, q), compute.Times(1, back))
+	return nil
+}
+
+// publishedProject makes q ← y_t − A y_t − A q, of MCG.Published.
+func publishedProject(s *Step, q compute.Tensor) error {
+	d, ab := s.Device, s.Schedule.AlphaBar(s.Index)
+	y, seen := s.Tensor("noise", s.Y), s.Tensor("gap", s.Y)
+	if err := s.Work.Err(); err != nil {
+		return err
+	}
+	s.normal(y, 0)
+	d.Combine(y, compute.Times(math.Sqrt(ab), s.Y), compute.Times(math.Sqrt(1-ab), y))
+	d.Combine(q, compute.Times(1, q), compute.Times(1, y))
+	s.A.Apply(seen, q)
+	d.Combine(q, compute.Times(1, y), compute.Times(-1, seen))
 	return nil
 }

@@ -10,6 +10,8 @@ type Settings struct {
 	// PiGDM: guide the base sampler's mean instead of the published DDIM form.
 	GuidedMean bool
 	Curvature  Curvature // PiGDM and evidence
+	// Published takes a method as its published program has it where the default differs.
+	Published bool
 }
 
 func (s Settings) scaleOr(usual float64) float64 {
@@ -21,7 +23,7 @@ func (s Settings) scaleOr(usual float64) float64 {
 
 func (s Settings) dps(copies int) Method {
 	m := DPSFor(s.Task, s.Steps)
-	m.Scale, m.Copies = s.scaleOr(m.Scale), copies
+	m.Scale, m.Copies, m.Published = s.scaleOr(m.Scale), copies, s.Published
 	if s.Limit != 0 {
 		m.Limit = max(s.Limit, 0)
 	}
@@ -32,7 +34,7 @@ func (s Settings) dps(copies int) Method {
 var Named = map[string]func(Settings) Method{
 	"dps":  func(s Settings) Method { return s.dps(0) },
 	"dps+": func(s Settings) Method { return s.dps(5) },
-	"mcg":  func(Settings) Method { return MCG{} },
+	"mcg":  func(s Settings) Method { return MCG{Published: s.Published} },
 	"dsg": func(s Settings) Method {
 		m := DSGFor(s.Task, s.Steps)
 		m.Rate = s.scaleOr(m.Rate)
@@ -41,6 +43,7 @@ var Named = map[string]func(Settings) Method{
 	"pigdm": func(s Settings) Method {
 		m := PiGDMFor(s.Task)
 		m.Scale, m.GuidedMean, m.Curvature = s.scaleOr(1), s.GuidedMean, s.Curvature
+		m.Published = s.Published
 		return m
 	},
 	"evidence": func(s Settings) Method {
@@ -59,6 +62,15 @@ var Named = map[string]func(Settings) Method{
 	"unconditional": func(Settings) Method { return Unconditional{} },
 }
 
+// MethodFor returns the name of the method that suits a task: DPS, but for colourisation, where
+// it paints false colours (docs/published.md).
+func MethodFor(task string) string {
+	if task == "colourise" {
+		return "pathwise-mean"
+	}
+	return "dps"
+}
+
 // PublishedDDIM returns the η of DDIM that a method was published on, nil for DDPM's chain.
 func PublishedDDIM(m Method) *float64 {
 	one := 1.0
@@ -67,7 +79,7 @@ func PublishedDDIM(m Method) *float64 {
 		if !m.GuidedMean {
 			return &one
 		}
-	case Pathwise:
+	case Pathwise, DSG:
 		return &one
 	}
 	return nil

@@ -21,6 +21,10 @@ type PiGDM struct {
 	GuidedMean bool    // the second form
 	MinSigmaY  float64 // a floor on σ_y: 0.001, 0.01 for super-resolution
 	Curvature  Curvature
+	// Published goes on as the published program does: the run begins at √ᾱ A⁺y + √(1−ᾱ) z
+	// in place of noise z, A⁺ = Aᵀ(A Aᵀ + σ_y² I)⁻¹, and the step that the first form adds to
+	// is that from x̂0 as it is, not clipped.
+	Published bool
 }
 
 // PiGDMFor returns the published form with the floor on σ_y that suits a task.
@@ -51,10 +55,38 @@ func (m PiGDM) Step(s *Step) error {
 	if err := s.solve(w, residual, r2, s2, 0); err != nil {
 		return err
 	}
-	if err := drift(s, w, m.Scale, m.GuidedMean); err != nil {
+	step := s
+	if m.Published && !m.GuidedMean {
+		unclipped, mean := *s, s.Tensor("unclipped mean", s.X)
+		unclipped.Proposal = s.Tensor("unclipped proposal", s.X)
+		if err := s.Work.Err(); err != nil {
+			return err
+		}
+		s.Propose(unclipped.Proposal, mean, s.X0)
+		step = &unclipped
+	}
+	if err := drift(step, w, m.Scale, m.GuidedMean); err != nil {
 		return err
 	}
 	return m.Curvature.add(s, func() (compute.Tensor, error) { return s.Denoiser.Second(w, w) })
+}
+
+// Start implements [Starter].
+func (m PiGDM) Start(s *Step) error {
+	if !m.Published {
+		return nil
+	}
+	y, lift := s.Tensor("residual", s.Y), s.Tensor("innovation", s.X)
+	if err := s.Work.Err(); err != nil {
+		return err
+	}
+	ab, s2 := s.Schedule.AlphaBar(s.Index), math.Pow(max(s.SigmaY, m.MinSigmaY), 2)
+	s.Device.Combine(y, compute.Times(1, s.Y))
+	if err := s.solve(lift, y, 1, s2, 0); err != nil {
+		return err
+	}
+	s.Device.Combine(s.X, compute.Times(math.Sqrt(1-ab), s.X), compute.Times(math.Sqrt(ab), lift))
+	return nil
 }
 
 // innovation is y − A x̂0, x̂0 not clipped.

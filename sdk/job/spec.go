@@ -30,7 +30,7 @@ type Spec struct {
 	Steps    int      `json:"steps"`    // of the reverse process, 2 to the model's training steps
 	Schedule string   `json:"schedule"` // of the model: linear or cosine
 	Seed     uint64   `json:"seed"`     // with an image's number it keys all random numbers
-	DDIM     *float64 `json:"ddim"`     // η of DDIM, 0 to 1; nil or negative is DDPM's chain, or what the method was published on
+	DDIM     *float64 `json:"ddim"`     // η of DDIM, 0 to 1, or negative for DDPM's chain; nil is what the method was published on
 
 	SigmaY   float64 `json:"sigmaY"`   // standard deviation of the measurement noise, images in [−1, 1]
 	Noise    string  `json:"noise"`    // gaussian, of SigmaY; or poisson, of Rate
@@ -41,6 +41,7 @@ type Spec struct {
 	DPSLimit   float64 `json:"dpsLimit"`   // [guide.DPS].Limit; 0 is the usual one, negative none
 	GuidedMean bool    `json:"guidedMean"` // [guide.PiGDM].GuidedMean
 	Curvature  float64 `json:"curvature"`  // weight of [guide.Curvature]
+	Published  bool    `json:"published"`  // [guide.Settings].Published
 	CMI        Term    `json:"cmi"`
 
 	Border string `json:"border"` // task kernel: how the image goes on beyond its edge, reflect or circular
@@ -123,11 +124,14 @@ func (s Spec) Options(m prior.Model) (o sdk.Options, err error) {
 		return o, err
 	}
 	o.Method = guide.Named[s.Method](guide.Settings{
-		Task: s.Task, Steps: s.Steps, Scale: s.Scale, Lanczos: s.CMI.Lanczos, Limit: s.DPSLimit, GuidedMean: s.GuidedMean,
+		Task: s.Task, Steps: s.Steps, Scale: s.Scale, Lanczos: s.CMI.Lanczos, Limit: s.DPSLimit, GuidedMean: s.GuidedMean, Published: s.Published,
 		Curvature: guide.Curvature{Weight: s.Curvature, MinAlphaBar: s.CMI.MinAlphaBar, TrustGuidance: s.CMI.TrustGuidance},
 	})
-	if o.DDIM = s.DDIM; s.DDIM == nil || *s.DDIM < 0 {
+	switch {
+	case s.DDIM == nil:
 		o.DDIM = guide.PublishedDDIM(o.Method)
+	case *s.DDIM >= 0:
+		o.DDIM = s.DDIM
 	}
 	if err := guide.Validate(o.Method, o.DDIM); err != nil {
 		return o, err

@@ -85,14 +85,14 @@ export interface RestoreOptions {
   seed?: number | bigint;
   /** Standard deviation of the measurement's noise, on images in [−1, 1]; 0.05 if left out. */
   sigmaY?: number;
-  /** "dps" if left out. */
+  /** "dps" if left out, for the task "colourise" "pathwise-mean". */
   method?: Method;
   /**
    * Scale of the data guidance; the published one for the task, times 1000/steps, if left out. With "dps" or "dps+" in fewer
    * than 1000 steps, no step takes away more than half of the residual, whatever the scale.
    */
   scale?: number;
-  /** Sample with DDIM and this η, 0 to 1; DDPM's chain if left out. */
+  /** Sample with DDIM and this η, 0 to 1, or negative DDPM's chain; what the method was published on if left out. */
   ddim?: number;
   /** A preview in every k-th progress; 1 if left out, 0 for none. */
   previewEvery?: number;

@@ -110,11 +110,11 @@ export interface RestoreRequest {
   seed?: number | bigint;
   /** Reverse steps, 2 to the model's `steps`; 100 if left out. */
   steps?: number;
-  /** "dps" if left out. */
+  /** "dps" if left out, for the task "colourise" "pathwise-mean". */
   method?: Method;
   /** Of the data guidance; the published one for the task, times 1000/steps, if left out. */
   scale?: number;
-  /** Sample with DDIM and this η, 0 to 1; DDPM's chain if left out. */
+  /** Sample with DDIM and this η, 0 to 1, or negative DDPM's chain; what the method was published on if left out. */
   ddim?: number;
   /** true: the information term with its defaults. */
   cmi?: boolean | CMIOptions;
