@@ -78,6 +78,7 @@ func TestExactMeasurement(t *testing.T) {
 		args := append([]string{"restore", "--task", task, "--steps", "2", "--sigma-y", "0.3", "--out"}, flags...)
 		code, _, stderr := tool(t.Context(), append(slices.Clone(args), from, face)...)
 		require.Zero(t, code, stderr)
+		assert.Equal(t, task == "colourise", strings.Contains(stderr, "every second face"), "%s: %s", task, stderr)
 		y := filepath.Join(from, "01.measurement.npy")
 		code, _, stderr = tool(t.Context(), append(slices.Clone(args), to, y, "--measured")...)
 		require.Zero(t, code, stderr)

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
@@ -73,7 +74,7 @@ from --first-image on: restore b.png --first-image 2 is what restore a.png b.png
 	f.addGuidance(c)
 	fl := c.Flags()
 	fl.StringVar(&f.Task, "task", f.Task, "what to restore from: "+strings.Join(measure.TaskNames(), ", "))
-	fl.StringVar(&f.Method, "method", f.Method, "sampling method: "+strings.Join(job.Methods(), ", "))
+	fl.StringVar(&f.Method, "method", f.Method, "sampling method: "+strings.Join(job.Methods(), ", ")+"; for colourise pathwise-mean if left out")
 	fl.BoolVar(&f.CMI.On, "cmi", false, "add the gradient of the conditional mutual information")
 	fl.StringVar(&f.out, "out", "out", "`DIR` for the results")
 	fl.StringVar(&f.mask, "mask", "", "for --task mask, inpaint and box: a `FILE`, white where the image is known and black or transparent where it is missing, or an array (.npy) of 1 and 0; or a folder with a file of the same name for each picture")
@@ -149,12 +150,22 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	if f.operator != "" && !c.Flags().Changed("task") {
 		f.Task = "matrix"
 	}
+	if !c.Flags().Changed("method") {
+		f.Method = guide.MethodFor(f.Task)
+	}
 	if err := f.check(c, args); err != nil {
 		return err
 	}
 	names, err := f.names(args)
 	if err != nil {
 		return err
+	}
+	if f.Task == "colourise" && f.prior == "faces64" {
+		expect := "expect the right hue for about every second face"
+		if usual := guide.MethodFor(f.Task); f.Method != usual {
+			expect = "most methods end below the grey picture, --method " + usual + " is better"
+		}
+		fmt.Fprintln(c.ErrOrStderr(), "note: the built-in prior knows colours poorly: "+expect)
 	}
 	places, err := f.places(c.Context())
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"syscall/js"
 
+	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -25,8 +26,12 @@ type request struct {
 // readRequest reads the JSON of a request over the defaults.
 func readRequest(text string) (r request, err error) {
 	r.Spec, r.Seed = job.Default(), "1"
+	r.Method = ""
 	if err := job.Decode([]byte(text), &r); err != nil {
 		return r, err
+	}
+	if r.Method == "" {
+		r.Method = guide.MethodFor(r.Task)
 	}
 	if r.Spec.Seed, err = strconv.ParseUint(r.Seed, 10, 64); err != nil {
 		return r, fmt.Errorf("seed is %s, a whole number from 0 to 2⁶⁴ − 1 is wanted", r.Seed)
