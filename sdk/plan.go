@@ -75,6 +75,9 @@ func derivatives(o Options) (p compute.Passes) {
 	return p
 }
 
+// TakesValuesOnly says that the run evaluates the network and takes no derivative of it.
+func (p Plan) TakesValuesOnly() bool { return derivatives(p.options) == compute.Passes{} }
+
 // Passes returns the number of network passes of the run.
 func (p Plan) Passes() int { return p.MethodPasses + p.TermPasses }
 

@@ -93,7 +93,7 @@ func (f *evalFlags) settings(c *cobra.Command, pictures *trueImages) (experiment
 	}
 	s["--tasks"], s["--methods"] = strings.Join(f.tasks, ","), strings.Join(f.methods, ",")
 	for _, file := range []struct{ flag, path string }{{"--prior", f.prior}, {"--prior-config", f.config}, {"--lpips", f.metrics.lpips}} {
-		if file.path == "" || file.flag == "--prior" && file.path == "faces64" {
+		if file.path == "" || file.flag == "--prior" && builtIn[file.path] != nil {
 			continue
 		}
 		sum, err := hashFile(file.path)

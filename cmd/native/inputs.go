@@ -26,26 +26,35 @@ func (f *restoreFlags) open(c *cobra.Command, m prior.Model, paths []string) ([]
 	if _, err := f.Spec.Options(m); err != nil { // what is wrong with the flags comes before what is wrong with a picture
 		return nil, err
 	}
-	images, err := f.inputs(c.Context(), m, paths)
+	if f.ownSize() {
+		return f.openOwnSize(c, m, paths)
+	}
+	_, height, width := m.Image()
+	g, err := f.inputs(c.Context(), paths, height, width)
 	if err != nil {
 		return nil, err
 	}
-	channels, h, w, err := f.Shape(m, images[0])
+	channels, h, w, err := f.Shape(m, g.of(0))
 	if err != nil {
 		return nil, err
 	}
+	images := make([]job.Image, len(paths))
 	for i, path := range paths {
 		p, err := interruptible(c.Context(), func() (picture.Image, error) { return f.openFit(c.InOrStdin(), path, channels, h, w) })
-		if size := (*picture.SizeError)(nil); f.Measured && errors.As(err, &size) {
+		size := (*picture.SizeError)(nil)
+		switch wrong := errors.As(err, &size); {
+		case wrong && !f.Measured && !f.resize && !f.crop:
+			err = fmt.Errorf("%w, or --tiles to keep its size", err)
+		case wrong && f.Measured:
 			err = fmt.Errorf("%s is %d×%d, a measurement of task %s is %d×%d with this prior: leave out --measured where it is the picture to degrade, else --resize or --crop scale it",
 				size.Name, size.W, size.H, f.Task, w, h)
 		}
 		if err != nil {
 			return nil, err
 		}
-		given := images[i]
 		images[i] = imageOf(p, f.firstImage-1+i)
-		images[i].Mask, images[i].Kernel, images[i].Matrix = given.Mask, given.Kernel, given.Matrix
+		one := g.of(i)
+		images[i].Mask, images[i].Kernel, images[i].Matrix = one.Mask, one.Kernel, one.Matrix
 	}
 	return images, nil
 }
@@ -73,44 +82,61 @@ func interruptible[T any](ctx context.Context, read func() (T, error)) (value T,
 	}
 }
 
-// inputs reads the mask, the kernel or the matrix of each picture.
-func (f *restoreFlags) inputs(ctx context.Context, m prior.Model, paths []string) ([]job.Image, error) {
-	_, h, w := m.Image()
-	all := make([]job.Image, len(paths))
-	var kernel *measure.Kernel
+// given is what operators are made from: a kernel or a matrix for all pictures, a mask for each.
+type given struct {
+	Kernel *measure.Kernel
+	Matrix *measure.Matrix
+	masks  [][]float32
+}
+
+func (g given) of(i int) job.Image {
+	one := job.Image{Kernel: g.Kernel, Matrix: g.Matrix}
+	if g.masks != nil {
+		one.Mask = g.masks[i]
+	}
+	return one
+}
+
+// inputs reads the kernel, the matrix and the masks of pictures of h×w.
+func (f *restoreFlags) inputs(ctx context.Context, paths []string, h, w int) (g given, err error) {
 	if f.kernel != "" {
 		k, err := interruptible(ctx, func() (measure.Kernel, error) { return readKernel(f.kernel) })
 		if err != nil {
-			return nil, err
+			return g, err
 		}
-		kernel = &k
+		g.Kernel = &k
 	}
-	var matrix *measure.Matrix
 	if f.operator != "" {
-		var err error
-		if matrix, err = interruptible(ctx, func() (*measure.Matrix, error) { return measure.OpenMatrix(f.operator) }); err != nil {
-			return nil, err
+		if g.Matrix, err = interruptible(ctx, func() (*measure.Matrix, error) { return measure.OpenMatrix(f.operator) }); err != nil {
+			return g, err
 		}
 	}
-	for i, path := range paths {
-		all[i].Kernel, all[i].Matrix = kernel, matrix
+	for _, path := range paths {
 		if f.mask == "" {
-			continue
+			break
 		}
-		mask, err := f.maskOf(path)
+		mask, err := f.openMask(ctx, path, h, w)
 		if err != nil {
-			return nil, err
+			return g, err
 		}
-		if all[i].Mask, err = interruptible(ctx, func() ([]float32, error) { return picture.OpenMask(mask, h, w) }); err != nil {
-			return nil, err
-		}
-		for k, v := range all[i].Mask {
-			if f.invertMask {
-				all[i].Mask[k] = 1 - v
-			}
+		g.masks = append(g.masks, mask)
+	}
+	return g, nil
+}
+
+// openMask reads the mask of a picture of h×w.
+func (f *restoreFlags) openMask(ctx context.Context, path string, h, w int) ([]float32, error) {
+	file, err := f.maskOf(path)
+	if err != nil {
+		return nil, err
+	}
+	mask, err := interruptible(ctx, func() ([]float32, error) { return picture.OpenMask(file, h, w) })
+	for k, v := range mask {
+		if f.invertMask {
+			mask[k] = 1 - v
 		}
 	}
-	return all, nil
+	return mask, err
 }
 
 // maskOf is the mask's file of a picture.
@@ -128,7 +154,8 @@ func (f *restoreFlags) maskOf(name string) (string, error) {
 	return "", fmt.Errorf("--mask %s has no mask %s (.png, .npy, …) for the picture of that name", f.mask, name)
 }
 
-// openFit opens a picture or an array (.npy) as an image of so many channels and fits it.
+// openFit opens a picture or an array (.npy) as an image of so many channels and fits it to
+// h×w; where these are 0 it keeps its size.
 func (f *restoreFlags) openFit(in io.Reader, path string, channels, h, w int) (p picture.Image, err error) {
 	switch {
 	case isArray(path):
@@ -138,7 +165,7 @@ func (f *restoreFlags) openFit(in io.Reader, path string, channels, h, w int) (p
 	case channels != 1 && channels != 3:
 		return p, fmt.Errorf("%s: images of %d channels are wanted, a picture has 3: give an array (.npy) of shape [%d %d %d]", path, channels, channels, h, w)
 	case path == "-":
-		p, err = picture.DecodeFit(in, "stdin", h, w, f.fit())
+		p, err = f.decode(in, "stdin", h, w)
 	default:
 		var file *os.File
 		if file, err = os.Open(path); err != nil {
@@ -148,12 +175,19 @@ func (f *restoreFlags) openFit(in io.Reader, path string, channels, h, w int) (p
 		if info, err := file.Stat(); err == nil && info.IsDir() {
 			return p, fmt.Errorf("%s is a folder, a picture file is wanted: %s for all of it", path, filepath.Join(path, "*"))
 		}
-		p, err = picture.DecodeFit(file, path, h, w, f.fit())
+		p, err = f.decode(file, path, h, w)
 	}
 	if channels == 1 {
 		p = p.Grey()
 	}
 	return p, err
+}
+
+func (f *restoreFlags) decode(from io.Reader, name string, h, w int) (picture.Image, error) {
+	if h == 0 {
+		return picture.Decode(from, name)
+	}
+	return picture.DecodeFit(from, name, h, w, f.fit())
 }
 
 func isArray(path string) bool { return strings.EqualFold(filepath.Ext(path), ".npy") }
@@ -201,7 +235,7 @@ func (f *restoreFlags) openArray(path string, channels, h, w int) (picture.Image
 	if p.C != channels {
 		return p, fmt.Errorf("%s has %d channels, %d are wanted", path, p.C, channels)
 	}
-	if p.H == h && p.W == w {
+	if h == 0 || p.H == h && p.W == w {
 		return p, nil
 	}
 	return picture.Fit(p, h, w, f.fit())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint/faces64"
+	"github.com/cmi-diffusion/cmi/sdk/checkpoint/photos64"
 	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
 )
 
@@ -22,7 +23,7 @@ type modelFlags struct {
 
 func (f *modelFlags) add(c *cobra.Command) {
 	f.messages = c.ErrOrStderr
-	c.Flags().StringVar(&f.prior, "prior", "faces64", "diffusion model: faces64 (built in) or a guided-diffusion checkpoint FILE (.pt, .safetensors)")
+	c.Flags().StringVar(&f.prior, "prior", "faces64", "diffusion model: faces64 or photos64 (built in), or a guided-diffusion checkpoint FILE (.pt, .safetensors)")
 	c.Flags().StringVar(&f.config, "prior-config", "", "JSON `FILE` with what shapes can't tell: image_size, num_head_channels, num_heads, use_new_attention_order")
 	c.Flags().StringVar(&f.device, "device", "cpu", "where to compute: "+deviceNames())
 }
@@ -53,9 +54,12 @@ func (f *modelFlags) openOn(ctx context.Context, device string) (m *unet.Model, 
 	return m, func() { m.Close(); dev.Close() }, nil
 }
 
+// builtIn are the priors that the program carries.
+var builtIn = map[string]func() (*checkpoint.File, error){"faces64": faces64.Open, "photos64": photos64.Open}
+
 func openCheckpoint(name string) (*checkpoint.File, error) {
-	if name == "faces64" {
-		return faces64.Open()
+	if open, ok := builtIn[name]; ok {
+		return open()
 	}
 	return checkpoint.Open(name)
 }

@@ -33,6 +33,11 @@ type restoreFlags struct {
 	batch, firstImage int
 	valueRange        []float64 // black and white of arrays, if given
 	format            string    // of the results, of pictureFormats
+
+	tiles   bool
+	windows int
+	reduced int      // by which factor the files are smaller than the restored pictures
+	sizes   [][2]int // height and width of the restored pictures, without padding; nil with the prior's size
 }
 
 func restoreCommand() *cobra.Command {
@@ -53,6 +58,10 @@ It writes NAME.png (restored), NAME.measurement.png and NAME.measurement.npy (it
 where the task has one, and one labelled grid of all, restored.png. Ctrl-C stops within one step and
 keeps what is finished.
 
+With --prior photos64, or --tiles with another prior, pictures of any size keep it: overlapping windows
+of the prior's size cover them, each pass of the network counts once a window, and what is smaller than
+a window is padded by reflection and cut again.
+
 Masks, kernels and noise that are drawn depend on the seed and on the picture's number in the list,
 from --first-image on: restore b.png --first-image 2 is what restore a.png b.png makes of b.png.`,
 		Example: `  cmi-native restore face.png --task sr4                  # DPS
@@ -62,6 +71,7 @@ from --first-image on: restore b.png --first-image 2 is what restore a.png b.png
   cmi-native restore hole.png --task mask --mask keep.png --measured
   cmi-native restore y.npy --measured --operator A.npz --sigma-y 0.02
   cmi-native restore face.png --task kernel --kernel motion.npy --border circular
+  cmi-native restore holiday.jpg --prior photos64 --task blur --method diffpir   # at its own size
   cmi-native restore face.png --cmi --eta -1 --lanczos 3 --diagnostics`,
 		Annotations: onStop("finished pictures are kept"),
 		Args:        arguments(1, manyArguments),
@@ -92,6 +102,8 @@ from --first-image on: restore b.png --first-image 2 is what restore a.png b.png
 	fl.BoolVar(&f.Measured, "measured", false, "the pictures are measurements: restore them as they are")
 	fl.BoolVar(&f.resize, "resize", false, "scale pictures of another size to the prior's")
 	fl.BoolVar(&f.crop, "crop", false, "take the centre square of pictures of another shape, then scale")
+	fl.BoolVar(&f.tiles, "tiles", false, "keep the pictures' own size and cover them by overlapping windows of the prior's; photos64 does so without this flag")
+	fl.IntVar(&f.windows, "windows", 0, "with --tiles or photos64: windows computed together; 0 takes what fits into memory. With fewer, derivatives cost more")
 	fl.BoolVar(&f.diagnostics, "diagnostics", false, "write every step's residual, information, gradient norms and passes to steps.jsonl")
 	return c
 }
@@ -126,6 +138,15 @@ func (f *restoreFlags) check(c *cobra.Command, inputs []string) error {
 	if f.resize && f.crop {
 		return errors.New("--resize and --crop: give one of them")
 	}
+	if f.tiles && (f.resize || f.crop) {
+		return errors.New("--tiles keeps the pictures' size, --resize and --crop change it: give one of them")
+	}
+	if f.tiles && (f.noPicture() || f.operator != "") {
+		return fmt.Errorf("--tiles takes its size from a picture, a measurement of task %s has none: leave it out", f.Task)
+	}
+	if f.windows < 0 {
+		return fmt.Errorf("--windows is %d, a positive number is wanted, or 0 for what fits into memory", f.windows)
+	}
 	if f.batch < 1 {
 		return fmt.Errorf("--batch is %d, at least 1 is wanted", f.batch)
 	}
@@ -141,6 +162,7 @@ func (f *restoreFlags) check(c *cobra.Command, inputs []string) error {
 	return effective(c, append(f.needs(f.CMI.On, f.Method),
 		need{f.mask != "", "--mask", []string{"invert-mask"}},
 		need{slices.ContainsFunc(inputs, isArray), "an array (.npy)", []string{"range"}},
+		need{f.ownSize(), "--tiles or photos64 without --resize or --crop", []string{"windows"}},
 		need{!f.noPicture(), "pictures", []string{"range"}},
 		need{task.Input == "kernel", "--task kernel or motion", []string{"border"}},
 		need{f.Noise == "poisson", "--noise poisson", []string{"rate"}}))
@@ -198,7 +220,11 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		diagnostics = &lockedWriter{to: file}
 	}
 
-	bar := newProgress(c.ErrOrStderr(), jobs[0].Plan.Passes()*len(jobs))
+	passes := 0
+	for _, j := range jobs {
+		passes += j.Plan.Passes()
+	}
+	bar := newProgress(c.ErrOrStderr(), passes)
 	label := armName(f.Spec)
 	rows := make([][]picture.Row, len(jobs))
 	if err := share(c.Context(), places, len(jobs), func(ctx context.Context, lane, k int) error {
@@ -218,8 +244,8 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 			return err
 		}
 		for i := range restored {
-			number := k*f.batch + i
-			row, err := f.save(j, i, pictureOf(restored[i]), names[number])
+			number := int(restored[i].Number) - (f.firstImage - 1)
+			row, err := f.save(j, i, f.cropped(pictureOf(restored[i]), number), names[number])
 			if err != nil {
 				return err
 			}
@@ -247,8 +273,8 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 
 // jobs makes the job of each batch of images, and so every measurement, before any sampling.
 func (f *restoreFlags) jobs(m prior.Model, images []job.Image) (jobs []*job.Job, err error) {
-	for batch := range slices.Chunk(images, f.batch) {
-		j, err := job.New(m, f.Spec, batch...)
+	for _, batch := range ofOneSize(images, f.batch) {
+		j, err := f.job(m, batch)
 		if err != nil {
 			return nil, err
 		}
@@ -260,6 +286,24 @@ func (f *restoreFlags) jobs(m prior.Model, images []job.Image) (jobs []*job.Job,
 		jobs = append(jobs, j)
 	}
 	return jobs, nil
+}
+
+// job makes the job of a batch of images of one size.
+func (f *restoreFlags) job(m prior.Model, batch []job.Image) (*job.Job, error) {
+	if !f.ownSize() {
+		return job.New(m, f.Spec, batch...)
+	}
+	make := f.tilesFor(batch[0].H*f.reduced, batch[0].W*f.reduced, len(batch))
+	tiled, err := make(m)
+	if err != nil {
+		return nil, err
+	}
+	defer tiled.Close()
+	j, err := job.New(tiled, f.Spec, batch...)
+	if err == nil {
+		j.Prior = make
+	}
+	return j, err
 }
 
 // ofOneColour says whether the known pixels of a measurement, of which some are missing,
@@ -307,7 +351,7 @@ func (f *restoreFlags) save(j *job.Job, i int, restored picture.Image, name stri
 		row.Cells = []picture.Cell{seen, {Image: restored}}
 		return row, nil
 	}
-	truth := pictureOf(j.Images[i])
+	truth := f.cropped(pictureOf(j.Images[i]), int(j.Images[i].Number)-(f.firstImage-1))
 	q, err := score(restored, truth)
 	row.Cells = []picture.Cell{{Image: truth}, seen, {Image: restored, Caption: q.String()}}
 	return row, err

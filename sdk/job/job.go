@@ -43,6 +43,9 @@ type Job struct {
 	Images       []Image
 	Measurements []Measurement // of the images; nil without a task
 	Plan         sdk.Plan
+	// Prior makes the model that [New] was given from the place's, where it is another one,
+	// such as tiles of it. Run closes it. nil: the place's own.
+	Prior func(prior.Model) (prior.Model, error)
 }
 
 // New validates a spec for a model, measures the images, and plans the run. It refuses a
@@ -203,14 +206,30 @@ func (j *Job) problem(m prior.Model, operators []measure.Operator) (p sdk.Proble
 
 // Run restores the images at a place, see [sdk.Place.Restore].
 func (j *Job) Run(ctx context.Context, place *sdk.Place) ([]Image, error) {
-	x, err := place.Restore(ctx, j.Problem, j.Options)
+	var c, h, w int
+	x, err := place.Restore(ctx, func(m prior.Model) (p sdk.Problem, release func(), err error) {
+		made := func() {}
+		if j.Prior != nil {
+			if m, err = j.Prior(m); err != nil {
+				return p, nil, err
+			}
+			made = m.Close
+		}
+		c, h, w = m.Image()
+		p, free, err := j.Problem(m)
+		return p, func() {
+			if free != nil {
+				free()
+			}
+			made()
+		}, err
+	}, j.Options)
 	if err != nil {
 		if name := j.Name(); name != "" {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
 		return nil, err
 	}
-	c, h, w := place.Prior().Image()
 	restored := make([]Image, len(j.Images))
 	for i, image := range j.Images {
 		restored[i] = image

@@ -1,0 +1,23 @@
+// Package photos64 is the embedded prior of photographs: a small network trained on
+// 64×64 crops of them, in F16 (6.7 MB), for pictures of any size by the package
+// prior/tiles. PROVENANCE.md says what it was trained on, under which terms, how, and
+// how good it is. It is a package of its own so that a program that brings its own
+// checkpoint does not carry it.
+package photos64
+
+import (
+	_ "embed"
+	"strings"
+
+	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
+)
+
+//go:embed photos64.safetensors
+var file string
+
+// Open opens the embedded checkpoint. Its metadata holds the network's configuration:
+// image_size, model_channels, channel_mult, num_res_blocks, attention_resolutions,
+// num_head_channels and so on, as strings.
+func Open() (*checkpoint.File, error) {
+	return checkpoint.Read(strings.NewReader(file), int64(len(file)), "photos64")
+}
