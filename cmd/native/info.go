@@ -13,7 +13,7 @@ import (
 
 func infoCommand() *cobra.Command {
 	var listDevices, tensors bool
-	var config string
+	var config, key string
 	c := &cobra.Command{
 		Use:   "info [FILE]",
 		Short: "Describe a checkpoint, or this build's devices",
@@ -27,11 +27,12 @@ func infoCommand() *cobra.Command {
 				listAll(c.Context(), out)
 				return nil
 			}
-			return describe(out, args[0], config, tensors)
+			return describe(out, args[0], key, config, tensors)
 		},
 	}
 	c.Flags().BoolVar(&listDevices, "devices", false, "list the devices that this build holds")
 	c.Flags().BoolVar(&tensors, "tensors", false, "list every tensor")
+	c.Flags().StringVar(&key, "prior-key", "", keyUsage)
 	c.Flags().StringVar(&config, "prior-config", "", "JSON `FILE` with what shapes can't tell")
 	return c
 }
@@ -66,8 +67,8 @@ func listAll(ctx context.Context, out io.Writer) {
 	}
 }
 
-func describe(out io.Writer, name, config string, tensors bool) error {
-	file, err := openCheckpoint(name)
+func describe(out io.Writer, name, key, config string, tensors bool) error {
+	file, err := openCheckpoint(name, key)
 	if err != nil {
 		return err
 	}
@@ -88,6 +89,9 @@ func describe(out io.Writer, name, config string, tensors bool) error {
 		fmt.Fprintf(out, ", %s %d", k, types[k])
 	}
 	fmt.Fprintln(out)
+	if len(file.Keys()) > 1 {
+		fmt.Fprintln(out, taken(file))
+	}
 	override, err := readConfig(config)
 	if err != nil {
 		return err

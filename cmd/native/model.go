@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -16,14 +18,16 @@ import (
 
 // modelFlags choose the prior and the device that it runs on.
 type modelFlags struct {
-	prior, config, device, fallback string
-	gpus                            []int
-	messages                        func() io.Writer // the command's standard error
+	prior, key, config, device, fallback string
+	gpus                                 []int
+	told                                 *sync.Once       // what a user should know of the prior
+	messages                             func() io.Writer // the command's standard error
 }
 
 func (f *modelFlags) add(c *cobra.Command) {
-	f.messages = c.ErrOrStderr
+	f.messages, f.told = c.ErrOrStderr, new(sync.Once)
 	c.Flags().StringVar(&f.prior, "prior", "faces64", "diffusion model: faces64 or photos64 (built in), or a guided-diffusion checkpoint FILE (.pt, .safetensors)")
+	c.Flags().StringVar(&f.key, "prior-key", "", keyUsage)
 	c.Flags().StringVar(&f.config, "prior-config", "", "JSON `FILE` with what shapes can't tell: image_size, num_head_channels, num_heads, use_new_attention_order")
 	c.Flags().StringVar(&f.device, "device", "cpu", "where to compute: "+deviceNames())
 }
@@ -34,7 +38,7 @@ func (f *modelFlags) open(ctx context.Context) (m *unet.Model, close func(), err
 }
 
 func (f *modelFlags) openOn(ctx context.Context, device string) (m *unet.Model, close func(), err error) {
-	file, err := openCheckpoint(f.prior)
+	file, err := openCheckpoint(f.prior, f.key)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -51,17 +55,41 @@ func (f *modelFlags) openOn(ctx context.Context, device string) (m *unet.Model, 
 		dev.Close()
 		return nil, nil, fmt.Errorf("%s: %w", f.prior, err)
 	}
+	f.told.Do(func() { f.tell(file, override) })
 	return m, func() { m.Close(); dev.Close() }, nil
 }
+
+// tell says what was chosen for the user.
+func (f *modelFlags) tell(file *checkpoint.File, override []byte) {
+	if len(file.Keys()) > 1 {
+		fmt.Fprintf(f.messages(), "cmi-native: %s: %s\n", f.prior, taken(file))
+	}
+}
+
+const keyUsage = "`KEY` of the weights to take from a checkpoint that holds several, such as model beside ema; averaged ones are taken without it"
 
 // builtIn are the priors that the program carries.
 var builtIn = map[string]func() (*checkpoint.File, error){"faces64": faces64.Open, "photos64": photos64.Open}
 
-func openCheckpoint(name string) (*checkpoint.File, error) {
-	if open, ok := builtIn[name]; ok {
-		return open()
+// openCheckpoint opens the weights of that key, chosen where it is empty.
+func openCheckpoint(name, key string) (*checkpoint.File, error) {
+	open, ok := builtIn[name]
+	switch {
+	case !ok:
+		return checkpoint.OpenKey(name, key)
+	case key != "":
+		return nil, fmt.Errorf("--prior-key %s: %s holds one set of weights; leave the flag out", key, name)
 	}
-	return checkpoint.Open(name)
+	return open()
+}
+
+// taken says which of a file's several sets of weights was taken.
+func taken(file *checkpoint.File) string {
+	key := file.Key()
+	if key == "" {
+		key = "the outermost"
+	}
+	return fmt.Sprintf("weights taken: %s, of %s (--prior-key chooses)", key, strings.Join(file.Keys(), ", "))
 }
 
 // readConfig reads a JSON configuration; nothing where no file is named.

@@ -8,8 +8,10 @@
 // is not finite is an error that names its tensor.
 //
 // Opening reads the table of tensors only; values are read when they are asked for.
-// A prefix that all names have from training with several processes ("module.") or with
-// torch.compile ("_orig_mod.") is left out of them.
+// Where a file holds several sets of weights, averaged ones (ema) are taken before those
+// of the last training step; [File.Key] names the set and [OpenKey] takes another. The
+// prefix that a training script puts before all names of a set ("module.", "model.") is
+// left out of them.
 package checkpoint
 
 import (
@@ -68,6 +70,9 @@ type File struct {
 	names    []string
 	tensors  map[string]entry
 	metadata map[string]string
+	wanted   string   // the key of [OpenKey]; empty chooses
+	key      string   // of the weights that were taken
+	keys     []string // of all that could be
 }
 
 // entry is a tensor and where its values lie in the file.
@@ -80,7 +85,11 @@ type entry struct {
 
 // Open opens a checkpoint file. The error names the path and what is wrong with it.
 // Close it when its tensors have been read.
-func Open(path string) (*File, error) {
+func Open(path string) (*File, error) { return OpenKey(path, "") }
+
+// OpenKey opens the set of weights of that key (see [File.Keys]) in a file that holds
+// several, such as "model" beside "ema". An empty key chooses as [Open] does.
+func OpenKey(path, key string) (*File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
@@ -92,7 +101,7 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}
-	f, err := Read(file, info.Size(), path)
+	f, err := read(file, info.Size(), path, key)
 	if err != nil {
 		file.Close()
 		return nil, err
@@ -104,16 +113,20 @@ func Open(path string) (*File, error) {
 // Read opens a checkpoint of the given size in bytes behind r, such as embedded
 // bytes or a download; name is what errors call it. r must stay readable while the
 // file is in use, also by concurrent calls.
-func Read(r io.ReaderAt, size int64, name string) (*File, error) {
-	f := &File{r: r, size: size, name: name, tensors: map[string]entry{}, metadata: map[string]string{}}
+func Read(r io.ReaderAt, size int64, name string) (*File, error) { return read(r, size, name, "") }
+
+func read(r io.ReaderAt, size int64, name, key string) (*File, error) {
+	f := &File{r: r, size: size, name: name, wanted: key, tensors: map[string]entry{}, metadata: map[string]string{}}
 	err := f.parse()
 	if err == nil && len(f.names) == 0 {
 		err = fmt.Errorf("%s file without tensors", f.format)
 	}
+	if err == nil {
+		err = f.unwrap()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint %s: %w", name, short(err))
 	}
-	f.unwrap()
 	return f, nil
 }
 
@@ -124,27 +137,6 @@ func short(err error) error {
 		return errors.New(strings.ToValidUTF8(text[:most], "") + "…")
 	}
 	return err
-}
-
-// wrappers are what DistributedDataParallel and torch.compile put before every name.
-var wrappers = []string{"module.", "_orig_mod."}
-
-// unwrap takes a wrapper's prefix off where every name has it, and any within.
-func (f *File) unwrap() {
-	for _, prefix := range wrappers {
-		if slices.ContainsFunc(f.names, func(name string) bool { return !strings.HasPrefix(name, prefix) || name == prefix }) {
-			continue
-		}
-		tensors := map[string]entry{}
-		for i, name := range f.names {
-			e := f.tensors[name]
-			e.Name = strings.TrimPrefix(name, prefix)
-			f.names[i], tensors[e.Name] = e.Name, e
-		}
-		f.tensors = tensors
-		f.unwrap()
-		return
-	}
 }
 
 // parse tells the format by content. The first byte alone does not: a safetensors
@@ -200,6 +192,15 @@ func (f *File) Close() error {
 
 // Format is [Safetensors], [PyTorchZip] or [PyTorchLegacy].
 func (f *File) Format() string { return f.format }
+
+// Key names the set of weights that was taken, by the keys and prefixes that lead to it
+// with points between them, such as "ema" or "state_dict.ema_model"; empty for the
+// outermost.
+func (f *File) Key() string { return f.key }
+
+// Keys lists the sets of weights that the file holds under the names that training
+// scripts use.
+func (f *File) Keys() []string { return slices.Clone(f.keys) }
 
 // Names lists the tensors in the file's order.
 func (f *File) Names() []string { return slices.Clone(f.names) }

@@ -210,29 +210,29 @@ func (v view) dense() bool {
 	return true
 }
 
-// stateKeys are the names under which training scripts keep the state dict, best
-// first: averaged weights are the ones to sample with.
-var stateKeys = []string{"ema", "ema_state_dict", "params_ema", "state_dict", "model_state_dict", "model", "params", "net"}
-
-// addState enters the tensors of the state dict: the outermost dict or one below it
-// under one of stateKeys, whichever holds most tensors. locate returns the byte
-// offset of a storage, after checking that all of it is there.
+// addState enters the tensors of the state dict that [choose] takes. locate returns the
+// byte offset of a storage, after checking that all of it is there.
 func (f *File) addState(root any, locate func(storage) (int64, error)) error {
-	best, ok := root.(*dict)
+	outer, ok := root.(*dict)
 	if !ok {
 		return errors.New("the file holds no state dict but another object; save it with torch.save(model.state_dict(), path)")
 	}
-	outer := best
-	for _, key := range stateKeys {
-		if d, ok := outer.values[key].(*dict); ok && (d.tensors() > best.tensors()) {
-			best = d
+	groups := weightGroups(outer)
+	for _, g := range groups {
+		if g.rank() < other {
+			f.keys = append(f.keys, g.key)
 		}
 	}
-	if best.tensors() == 0 {
-		return fmt.Errorf("no tensors in the outermost dict, nor under %s; found the keys %.40q", strings.Join(stateKeys, ", "), outer.keys[:min(8, len(outer.keys))])
+	best, err := choose(groups, f.wanted)
+	if err != nil {
+		return err
 	}
-	for _, name := range best.keys {
-		v, ok := best.values[name].(view)
+	if best.d == nil {
+		return fmt.Errorf("no tensors in the outermost dict, nor under %s, nor under a name with \"ema\"; found the keys %.40q; --prior-key chooses another", strings.Join(stateKeys, ", "), outer.keys[:min(8, len(outer.keys))])
+	}
+	f.key = best.key
+	for _, name := range best.d.keys {
+		v, ok := best.d.values[name].(view)
 		if !ok {
 			continue
 		}
