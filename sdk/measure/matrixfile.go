@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/npy"
 )
 
@@ -133,4 +134,9 @@ func indices(name string, values []float64, most int) ([]int, error) {
 		out[i] = int(v)
 	}
 	return out, nil
+}
+
+// matrixOperator is [NewMatrix] where matrices can be read.
+func matrixOperator(dev compute.Device, c, h, w int, a *Matrix) (Linear, error) {
+	return NewMatrix(dev, c, h, w, a)
 }

@@ -79,7 +79,7 @@ var Tasks = []Task{
 	{Name: "kernel", Description: "blur by a kernel of the caller's", Input: "kernel", New: blurred("kernel")},
 	{Name: "matrix", Description: "a matrix of the caller's, on each channel or on the whole image", Input: "operator", NoPicture: true,
 		New: func(dev compute.Device, c, h, w int, in Inputs) (Operator, error) {
-			return NewMatrix(dev, c, h, w, in.Matrix)
+			return matrixOperator(dev, c, h, w, in.Matrix)
 		}},
 	{Name: "pool4", Description: "super-resolution × 4, means of 4×4 pixels", New: reduce(NewPool, 4)},
 	{Name: "pool2", Description: "super-resolution × 2, means of 2×2 pixels", New: reduce(NewPool, 2)},
