@@ -185,6 +185,7 @@ func TestEvalEstimate(t *testing.T) {
 
 // Bad input is found before any work, and leaves no file.
 func TestEvalBadInput(t *testing.T) {
+	told := writeFile(t, "config.json", []byte(`{"num_head_channels": 32, "image_size": 16, "use_new_attention_order": false, "noise_schedule": "linear", "diffusion_steps": 1000}`))
 	notPictures, mixed := t.TempDir(), t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(mixed, "a.png"), []byte("no picture"), 0o644))
 	for name, c := range map[string]struct{ args, want []string }{
@@ -209,7 +210,7 @@ func TestEvalBadInput(t *testing.T) {
 		"no prior 2":       {[]string{"--preset", "paper-imagenet"}, []string{"256x256_diffusion_uncond.pt"}},
 		"no images":        {[]string{"--preset", "paper-ffhq", "--prior", "x.pt"}, []string{"--images"}},
 		"missing prior":    {[]string{"--preset", "paper-ffhq", "--prior", "x.pt", "--images", "../../testdata/faces"}, []string{"x.pt"}},
-		"another prior":    {[]string{"--prior", "../../testdata/golden/tiny16/model.pt", "--prior-config", "../../testdata/golden/tiny16/config.json"}, []string{"16×16", "64×64"}},
+		"another prior":    {[]string{"--prior", "../../testdata/golden/tiny16/model.pt", "--prior-config", told}, []string{"16×16", "64×64"}},
 		"lpips":            {[]string{"--lpips-net", "vgg"}, []string{"--lpips"}},
 		"lpips file":       {[]string{"--lpips", "vgg16.pth"}, []string{"vgg16.pth"}},
 		"statistics":       {[]string{"--statistics", "none.npz"}, []string{"none.npz"}},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -100,13 +101,19 @@ func describe(out io.Writer, name, key, config string, tensors bool) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	if err := unet.Check(file, cfg); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
 	variance := "no learned variance"
 	if cfg.LearnedVariance() {
 		variance = "learned variance"
 	}
-	fmt.Fprintf(out, "guided-diffusion UNet: %d×%d pixels, %d channels × %v, %d residual blocks a level, attention at factors %v, %s\n",
-		cfg.ImageSize, cfg.ImageSize, cfg.ModelChannels, cfg.ChannelMult, cfg.NumResBlocks, cfg.AttentionDS, variance)
-	fmt.Fprintf(out, "heads of %d channels, new attention order %v, scale-shift norm %v, residual up/down %v\n",
-		cfg.NumHeadChannels, cfg.NewAttentionOrder, cfg.ScaleShift, cfg.ResblockUpdown)
+	fmt.Fprintf(out, "guided-diffusion UNet: %d×%d pixels of %d channels, %d channels × %v, %d residual blocks a level, attention at factors %v, %s\n",
+		cfg.ImageSize, cfg.ImageSize, cfg.InChannels, cfg.ModelChannels, cfg.ChannelMult, cfg.NumResBlocks, cfg.AttentionDS, variance)
+	fmt.Fprintf(out, "%s, new attention order %v, scale-shift norm %v, residual up/down %v; schedule %s over %d steps\n",
+		cfg.Heads(), cfg.NewAttentionOrder, cfg.ScaleShift, cfg.ResblockUpdown, cmp.Or(cfg.NoiseSchedule, "linear"), cmp.Or(cfg.Steps, 1000))
+	if len(cfg.Assumed) > 0 {
+		fmt.Fprintln(out, assumed(cfg))
+	}
 	return nil
 }

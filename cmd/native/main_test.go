@@ -386,6 +386,43 @@ func TestInterrupt(t *testing.T) {
 	assert.NoFileExists(t, filepath.Join(out, "02.png"))
 }
 
+// What a checkpoint does not tell is said, by info and once when it is loaded; what it
+// tells is not assumed; info refuses what restore refuses.
+func TestAssumed(t *testing.T) {
+	const tiny = "../../testdata/golden/tiny16/"
+	_, stdout, stderr := tool(t.Context(), "info", tiny+"model.pt", "--prior-config", tiny+"config.json")
+	assert.Empty(t, stderr)
+	assert.Contains(t, stdout, "16×16 pixels of 3 channels")
+	assert.Contains(t, stdout, "assumed, because the checkpoint does not tell: noise_schedule linear, diffusion_steps 1000 (")
+	_, stdout, _ = tool(t.Context(), "info", "faces64")
+	assert.NotContains(t, stdout, "assumed")
+
+	args := []string{"sample", "--prior", tiny + "model.pt", "--steps", "2", "--batch", "1", "--count", "2"}
+	code, _, stderr := tool(t.Context(), append(args, "--prior-config", tiny+"config.json", "--out", t.TempDir())...)
+	assert.Zero(t, code, stderr)
+	assert.Equal(t, 1, strings.Count(stderr, "assumed"), stderr)
+
+	cosine := writeFile(t, "cosine.json", []byte(`{"num_head_channels": 32, "noise_schedule": "cosine", "diffusion_steps": 4000}`))
+	code, _, stderr = tool(t.Context(), append(args, "--prior-config", cosine, "--out", t.TempDir())...)
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, "--schedule is linear, but the model was trained with the schedule cosine")
+	code, _, stderr = tool(t.Context(), append(args, "--prior-config", cosine, "--schedule", "cosine", "--out", t.TempDir())...)
+	assert.Zero(t, code, stderr)
+
+	for _, command := range []string{"info", "sample"} {
+		bad := []string{command, tiny + "model.pt"}
+		if command == "sample" {
+			bad = []string{command, "--prior", tiny + "model.pt", "--out", filepath.Join(t.TempDir(), "x")}
+		}
+		code, _, stderr = tool(t.Context(), append(bad, "--prior-config", writeFile(t, "c.json", []byte(`{"num_res_blocks": 2}`)))...)
+		assert.NotZero(t, code, command)
+		assert.Contains(t, stderr, "input_blocks.3.0.in_layers.2.weight", command)
+	}
+	code, _, stderr = tool(t.Context(), "info", tiny+"model.pt", "--prior-key", "emma")
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, `no weights under the key "emma"`)
+}
+
 func TestInfoAndSampleAndDemo(t *testing.T) {
 	code, stdout, _ := tool(context.Background(), "info", "faces64")
 	assert.Zero(t, code)

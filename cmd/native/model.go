@@ -28,7 +28,7 @@ func (f *modelFlags) add(c *cobra.Command) {
 	f.messages, f.told = c.ErrOrStderr, new(sync.Once)
 	c.Flags().StringVar(&f.prior, "prior", "faces64", "diffusion model: faces64 or photos64 (built in), or a guided-diffusion checkpoint FILE (.pt, .safetensors)")
 	c.Flags().StringVar(&f.key, "prior-key", "", keyUsage)
-	c.Flags().StringVar(&f.config, "prior-config", "", "JSON `FILE` with what shapes can't tell: image_size, num_head_channels, num_heads, use_new_attention_order")
+	c.Flags().StringVar(&f.config, "prior-config", "", "JSON `FILE` with what shapes can't tell: image_size, num_head_channels, num_heads, use_new_attention_order, noise_schedule, diffusion_steps")
 	c.Flags().StringVar(&f.device, "device", "cpu", "where to compute: "+deviceNames())
 }
 
@@ -55,15 +55,23 @@ func (f *modelFlags) openOn(ctx context.Context, device string) (m *unet.Model, 
 		dev.Close()
 		return nil, nil, fmt.Errorf("%s: %w", f.prior, err)
 	}
-	f.told.Do(func() { f.tell(file, override) })
+	f.told.Do(func() { f.tell(file, m.Config()) })
 	return m, func() { m.Close(); dev.Close() }, nil
 }
 
 // tell says what was chosen for the user.
-func (f *modelFlags) tell(file *checkpoint.File, override []byte) {
+func (f *modelFlags) tell(file *checkpoint.File, cfg unet.Config) {
 	if len(file.Keys()) > 1 {
 		fmt.Fprintf(f.messages(), "cmi-native: %s: %s\n", f.prior, taken(file))
 	}
+	if len(cfg.Assumed) > 0 {
+		fmt.Fprintf(f.messages(), "cmi-native: %s: %s\n", f.prior, assumed(cfg))
+	}
+}
+
+// assumed lists what neither the checkpoint nor the user says.
+func assumed(cfg unet.Config) string {
+	return "assumed, because the checkpoint does not tell: " + strings.Join(cfg.Assumed, ", ") + " (--prior-config FILE sets them)"
 }
 
 const keyUsage = "`KEY` of the weights to take from a checkpoint that holds several, such as model beside ema; averaged ones are taken without it"

@@ -61,6 +61,19 @@ func (g *Graph) Compile(d Device, weights Source) (*Network, error) {
 	return n, nil
 }
 
+// Check reads the weights that [Graph.Compile] would, one layer after the other, and
+// returns the first error. It keeps none of them.
+func (g *Graph) Check(weights Source) error {
+	for _, nd := range g.nodes {
+		if o, ok := nd.op.(weighted); ok {
+			if _, _, err := o.read(weights); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Device is where the network runs.
 func (n *Network) Device() Device { return n.dev }
 

@@ -76,16 +76,29 @@ type convOp struct {
 	weights Weights
 }
 
-func (o *convOp) prepare(d Device, _ *Workspace, from Source) error {
+// weighted is an operation with weights, which read takes from a source.
+type weighted interface {
+	read(from Source) (weight, bias []float32, err error)
+}
+
+// readLayer reads a layer's weight of a shape, and its bias.
+func readLayer(from Source, name string, out int, shape ...int) (weight, bias []float32, err error) {
+	if weight, err = from.Floats(name+".weight", shape...); err == nil {
+		bias, err = from.Floats(name+".bias", out)
+	}
+	return weight, bias, err
+}
+
+func (o *convOp) read(from Source) (weight, bias []float32, err error) {
 	dims := []int{o.Out, o.inputs, o.Kernel, o.Kernel}
 	if o.Rank != 0 {
 		dims = dims[:o.Rank]
 	}
-	w, err := from.Floats(o.Name+".weight", dims...)
-	if err != nil {
-		return err
-	}
-	b, err := from.Floats(o.Name+".bias", o.Out)
+	return readLayer(from, o.Name, o.Out, dims...)
+}
+
+func (o *convOp) prepare(d Device, _ *Workspace, from Source) error {
+	w, b, err := o.read(from)
 	if err != nil {
 		return err
 	}
@@ -129,12 +142,12 @@ type normOp struct {
 }
 
 func (o *normOp) auxLen() int { return 2 * o.Groups }
+func (o *normOp) read(from Source) (weight, bias []float32, err error) {
+	return readLayer(from, o.Name, o.channels, o.channels)
+}
+
 func (o *normOp) prepare(d Device, ws *Workspace, from Source) error {
-	gamma, err := from.Floats(o.Name+".weight", o.channels)
-	if err != nil {
-		return err
-	}
-	beta, err := from.Floats(o.Name+".bias", o.channels)
+	gamma, beta, err := o.read(from)
 	if err != nil {
 		return err
 	}

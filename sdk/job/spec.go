@@ -115,6 +115,11 @@ func (s Spec) Options(m prior.Model) (o sdk.Options, err error) {
 	if err := s.check(); err != nil {
 		return o, err
 	}
+	if known, ok := m.(prior.Scheduled); ok {
+		if name := known.NoiseSchedule(); name != "" && name != s.Schedule {
+			return o, wrong("schedule", "is %s, but the model was trained with the schedule %s: give that", s.Schedule, name)
+		}
+	}
 	betas, err := diffusion.Betas(s.Schedule, m.Steps())
 	if err != nil {
 		return o, err

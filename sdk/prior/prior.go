@@ -27,6 +27,13 @@ type Model interface {
 	Close()
 }
 
+// Scheduled is a [Model] that knows its noise schedule.
+type Scheduled interface {
+	// NoiseSchedule returns the schedule of training, "linear" or "cosine"; empty where the
+	// model does not know it.
+	NoiseSchedule() string
+}
+
 // MemoryEstimator is a [Model] that knows its memory before it runs.
 type MemoryEstimator interface {
 	// EstimateMemory returns the bytes of device memory that the model takes, beyond what

@@ -75,6 +75,14 @@ func (m *Model) LearnedVariance() bool { return m.base.LearnedVariance() }
 // Steps implements [prior.Model].
 func (m *Model) Steps() int { return m.base.Steps() }
 
+// NoiseSchedule implements [prior.Scheduled].
+func (m *Model) NoiseSchedule() string {
+	if s, ok := m.base.(prior.Scheduled); ok {
+		return s.NoiseSchedule()
+	}
+	return ""
+}
+
 // Device implements [prior.Model].
 func (m *Model) Device() compute.Device { return m.base.Device() }
 

@@ -15,7 +15,7 @@ type Shapes interface {
 // Infer reads the configuration off a checkpoint's names and shapes. What they
 // can't tell is set to what the released networks have: heads of 64 channels,
 // the legacy attention order, and the image size that goes with the number of
-// levels (64 for 4, 128 for 5, 256 for 6).
+// levels (64 for 4, 128 for 5, 256 for 6, 512 for 7).
 func Infer(s Shapes) (Config, error) {
 	first, ok := s.Shape("input_blocks.0.0.weight")
 	if !ok || len(first) != 4 || first[0] <= 0 {
@@ -25,7 +25,11 @@ func Infer(s Shapes) (Config, error) {
 	if !ok || len(last) != 4 {
 		return Config{}, fmt.Errorf("not a guided-diffusion UNet: there is no tensor out.2.weight of four dimensions")
 	}
-	c := Config{ModelChannels: first[0], InChannels: first[1], OutChannels: last[0], NumHeads: 4, NumHeadChannels: 64}
+	embed, ok := s.Shape("time_embed.0.weight") // [4 × model_channels, model_channels]
+	if !ok || len(embed) != 2 || embed[1] <= 0 || embed[0] != 4*embed[1] {
+		return Config{}, fmt.Errorf("not a guided-diffusion UNet: tensor time_embed.0.weight has shape %v, [4 n, n] is wanted", embed)
+	}
+	c := Config{ModelChannels: embed[1], InChannels: first[1], OutChannels: last[0], NumHeads: 4, NumHeadChannels: 64}
 
 	names := s.Names()
 	blocks := func(side string) (seen map[int]bool, count int) {
@@ -75,10 +79,10 @@ func Infer(s Shapes) (Config, error) {
 	for level := range levels {
 		block := fmt.Sprintf("input_blocks.%d", 1+level*(c.NumResBlocks+1))
 		conv, ok := s.Shape(block + ".0.in_layers.2.weight")
-		if !ok || len(conv) != 4 || conv[0] <= 0 || conv[0]%c.ModelChannels != 0 {
-			return c, fmt.Errorf("tensor %s.0.in_layers.2.weight has shape %v, [a multiple of %d, ·, 3, 3] is wanted", block, conv, c.ModelChannels)
+		if !ok || len(conv) != 4 || conv[0] <= 0 || conv[0]%32 != 0 {
+			return c, fmt.Errorf("tensor %s.0.in_layers.2.weight has shape %v, [a multiple of 32, ·, 3, 3] is wanted", block, conv)
 		}
-		c.ChannelMult = append(c.ChannelMult, conv[0]/c.ModelChannels)
+		c.ChannelMult = append(c.ChannelMult, float64(conv[0])/float64(c.ModelChannels))
 		if has(block + ".1.qkv.weight") {
 			c.AttentionDS = append(c.AttentionDS, 1<<level)
 		}

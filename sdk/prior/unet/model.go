@@ -1,9 +1,12 @@
 package unet
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -35,23 +38,64 @@ func Configure(from checkpoint.Source, override []byte) (Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	meta := map[string]any{}
-	for k, v := range from.Metadata() {
-		meta[k] = v
+	if cfg.InChannels != 1 && cfg.InChannels != 3 {
+		return cfg, fmt.Errorf("the network takes %d channels, 3 (RGB) or 1 (grey) are wanted: networks for super-resolution (6) and of latents (4) are not supported", cfg.InChannels)
 	}
-	if err := cfg.override(meta, false); err != nil {
+	keys := map[string]any{}
+	for k, v := range from.Metadata() {
+		keys[k] = v
+	}
+	if err := cfg.override(keys, false); err != nil {
 		return cfg, fmt.Errorf("the checkpoint's metadata: %w", err)
 	}
 	if len(override) > 0 {
-		var keys map[string]any
-		if err := json.Unmarshal(override, &keys); err != nil {
+		var given map[string]any
+		if err := json.Unmarshal(override, &given); err != nil {
 			return cfg, fmt.Errorf("the JSON configuration: %w", err)
 		}
-		if err := cfg.override(keys, true); err != nil {
+		if err := cfg.override(given, true); err != nil {
 			return cfg, fmt.Errorf("the JSON configuration: %w", err)
 		}
+		maps.Copy(keys, given)
 	}
+	cfg.assume(keys)
 	return cfg, cfg.Validate()
+}
+
+// assume notes what no key gives of what shapes can't tell.
+func (c *Config) assume(keys map[string]any) {
+	given := func(names ...string) bool {
+		return slices.ContainsFunc(names, func(n string) bool { _, ok := keys[n]; return ok })
+	}
+	note := func(format string, args ...any) { c.Assumed = append(c.Assumed, fmt.Sprintf(format, args...)) }
+	if !given("image_size") {
+		note("image_size %d", c.ImageSize)
+	}
+	if !given("num_head_channels", "num_heads") {
+		note("num_head_channels %d", c.NumHeadChannels)
+	}
+	if !given("use_new_attention_order") {
+		note("use_new_attention_order %v", c.NewAttentionOrder)
+	}
+	if !given("noise_schedule", "schedule") {
+		note("noise_schedule linear")
+	}
+	if !given("diffusion_steps") {
+		note("diffusion_steps 1000")
+	}
+}
+
+// Check reads every tensor of a network of that configuration and returns what [New]
+// would refuse, without a device.
+func Check(from checkpoint.Source, cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	used := &ledger{Source: from, seen: map[string]bool{}}
+	if err := build(cfg).Check(used); err != nil {
+		return err
+	}
+	return used.complete()
 }
 
 // New puts a network of a known configuration on a device.
@@ -64,9 +108,9 @@ func New(d compute.Device, from checkpoint.Source, cfg Config) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if name := used.unused(); name != "" {
+	if err := used.complete(); err != nil {
 		net.Close()
-		return nil, fmt.Errorf("tensor %s has no place in this network: class-conditional and super-resolution networks are not supported", name)
+		return nil, err
 	}
 	return &Model{cfg, net}, nil
 }
@@ -80,8 +124,11 @@ func (m *Model) Image() (c, h, w int) { return m.cfg.InChannels, m.cfg.ImageSize
 // LearnedVariance implements [prior.Model].
 func (m *Model) LearnedVariance() bool { return m.cfg.LearnedVariance() }
 
-// Steps implements [prior.Model]: the released networks' 1000.
-func (m *Model) Steps() int { return 1000 }
+// Steps implements [prior.Model]: the released networks' 1000 where nobody says.
+func (m *Model) Steps() int { return cmp.Or(m.cfg.Steps, 1000) }
+
+// NoiseSchedule implements [prior.Scheduled].
+func (m *Model) NoiseSchedule() string { return m.cfg.NoiseSchedule }
 
 // Device implements [prior.Model].
 func (m *Model) Device() compute.Device { return m.net.Device() }
@@ -156,11 +203,12 @@ func (l *ledger) Floats(name string, shape ...int) ([]float32, error) {
 	return l.Source.Floats(name, shape...)
 }
 
-func (l *ledger) unused() string {
+// complete returns an error where a tensor was not taken.
+func (l *ledger) complete() error {
 	for _, name := range l.Names() {
 		if !l.seen[name] {
-			return name
+			return fmt.Errorf("tensor %.200q has no place in this network: class-conditional and super-resolution networks are not supported", name)
 		}
 	}
-	return ""
+	return nil
 }

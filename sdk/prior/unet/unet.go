@@ -21,12 +21,12 @@ func build(c Config) *compute.Graph {
 	emb := n.SiLU(n.linear(timestep, "time_embed.0", wide))
 	n.emb = n.SiLU(n.linear(emb, "time_embed.2", wide))
 
-	h := n.conv(x, "input_blocks.0.0", c.ModelChannels)
+	h := n.conv(x, "input_blocks.0.0", c.width(0))
 	skips, block, factor := []compute.Node{h}, 1, 1
-	for level, mult := range c.ChannelMult {
+	for level := range c.ChannelMult {
 		for range c.NumResBlocks {
 			name := fmt.Sprintf("input_blocks.%d", block)
-			h = n.resBlock(h, name+".0", mult*c.ModelChannels, keep)
+			h = n.resBlock(h, name+".0", c.width(level), keep)
 			if c.attends(factor) {
 				h = n.attention(h, name+".1")
 			}
@@ -38,7 +38,7 @@ func build(c Config) *compute.Graph {
 		}
 	}
 
-	deepest := c.ChannelMult[len(c.ChannelMult)-1] * c.ModelChannels
+	deepest := c.width(len(c.ChannelMult) - 1)
 	h = n.resBlock(h, "middle_block.0", deepest, keep)
 	h = n.attention(h, "middle_block.1")
 	h = n.resBlock(h, "middle_block.2", deepest, keep)
@@ -49,7 +49,7 @@ func build(c Config) *compute.Graph {
 			name, module := fmt.Sprintf("output_blocks.%d", block), 1
 			h = n.Concat(h, skips[len(skips)-1])
 			skips, block = skips[:len(skips)-1], block+1
-			h = n.resBlock(h, name+".0", c.ChannelMult[level]*c.ModelChannels, keep)
+			h = n.resBlock(h, name+".0", c.width(level), keep)
 			if c.attends(factor) {
 				h = n.attention(h, fmt.Sprintf("%s.%d", name, module))
 				module++

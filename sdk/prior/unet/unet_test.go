@@ -55,6 +55,8 @@ func TestGoldenVariants(t *testing.T) {
 			if want.ResblockUpdown {
 				inferred.ConvResample = want.ConvResample
 			}
+			require.Equal(t, []string{"use_new_attention_order false", "noise_schedule linear", "diffusion_steps 1000"}, inferred.Assumed)
+			inferred.Assumed = nil
 			require.Equal(t, want, inferred, "inferred from names and shapes")
 
 			dev := cpu.New(0)
