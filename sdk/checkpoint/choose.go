@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 )
 
 // stateKeys are the names under which training scripts keep the weights of the last
@@ -19,7 +18,7 @@ var stateKeys = []string{
 // averaged says whether a key names averaged weights: "ema", "model_ema",
 // "ema_0.9999", "shadow".
 func averaged(key string) bool {
-	words := strings.FieldsFunc(strings.ToLower(key), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	words := strings.FieldsFunc(strings.ToLower(key), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
 	return slices.ContainsFunc(words, func(w string) bool { return w == "ema" || w == "shadow" || w == "swa" || w == "averaged" })
 }
 
