@@ -1,8 +1,8 @@
 package checkpoint
 
 import (
-	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -150,12 +150,11 @@ func (f *File) unwrap() error {
 			continue
 		}
 		var groups []group
-		for part, n := range counts {
-			if g := (group{key: part, count: n}); g.rank() < other {
+		for _, part := range slices.Sorted(maps.Keys(counts)) {
+			if g := (group{key: part, count: counts[part]}); g.rank() < other {
 				groups = append(groups, g)
 			}
 		}
-		slices.SortFunc(groups, func(a, b group) int { return cmp.Compare(a.key, b.key) })
 		best, _ := choose(groups, "")
 		// Other parts of a script's object may be beside the weights, but fewer.
 		if best.count == 0 || best.rank() == raw && 2*best.count <= len(f.names) || counts["first_stage_model"] > 0 {
