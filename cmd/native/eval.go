@@ -224,6 +224,9 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 		return fmt.Errorf("--out: %w", err)
 	}
 	defer func() { err = errors.Join(err, failed(folder.Close())) }()
+	if damaged := folder.Damaged(); len(damaged) > 0 {
+		fmt.Fprintf(c.ErrOrStderr(), "cmi-native: %d finished result(s) are damaged and are computed again; the first: %s\n", len(damaged), damaged[0])
+	}
 
 	if !f.reportOnly {
 		r := experiment.Runner{Place: places[0], More: places[1:], Batch: f.batch, Truth: pictures.open, Spec: f.Spec, Perceptual: judges.perceptual}

@@ -3,6 +3,8 @@ package experiment
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,7 +51,15 @@ type Folder struct {
 	done             int
 	results, timings *os.File // nil where the folder was opened for reading
 	unlock           func()
+
+	intact  map[Job]*Result // finished jobs that stand after a damaged one
+	damaged []string
 }
+
+// Damaged says what Open found changed since it was written: a picture that is gone, cut short
+// or another one, a line whose numbers are not those that were written. [Runner.Run] computes
+// these jobs again.
+func (f *Folder) Damaged() []string { return f.damaged }
 
 // Open makes the folder, or continues one with the same settings: what a killed
 // run left half-written is removed. Only one process at a time has it open.
@@ -75,14 +85,21 @@ func Open(dir string, s Settings, g Grid) (_ *Folder, err error) {
 	if err := f.sweep(); err != nil {
 		return nil, err
 	}
-	length, err := f.read(func(r *Result) error {
-		if _, err := os.Stat(filepath.Join(dir, r.job().picturePath())); err != nil {
-			return fmt.Errorf("a finished picture is gone: %w; put it back or start again in another folder", err)
+	var length int64
+	f.intact = map[Job]*Result{}
+	if err := f.read(func(r *Result, end int64) error {
+		j := f.grid.Job(f.done + len(f.damaged) + len(f.intact))
+		err := f.verify(r)
+		switch {
+		case err != nil:
+			f.damaged = append(f.damaged, err.Error())
+		case len(f.damaged) == 0:
+			f.done, length = f.done+1, end
+		default:
+			f.intact[j] = r
 		}
-		f.done++
 		return nil
-	})
-	if err != nil {
+	}); err != nil {
 		return nil, err
 	}
 	if f.results, err = appendAt(f.path("results.jsonl"), length); err != nil {
@@ -108,8 +125,10 @@ func OpenFinished(dir string, s Settings, g Grid) (*Folder, error) {
 	if err := f.checkSettings(s); err != nil {
 		return nil, err
 	}
-	_, err := f.read(func(*Result) error { f.done++; return nil })
-	return f, err
+	return f, f.read(func(r *Result, _ int64) error {
+		f.done++
+		return r.verify()
+	})
 }
 
 // Done returns the number of finished jobs; they are the grid's first.
@@ -196,44 +215,95 @@ func (f *Folder) sweep() error {
 // written are the files and folders that are replaced as wholes.
 var written = []string{"settings.json", "table.md", "table.csv", "report.html", "report", "images"}
 
-// read calls yield for each finished result and returns the length in bytes of
-// their lines. A last line that is not whole is left out: a killed run wrote it.
-func (f *Folder) read(yield func(*Result) error) (length int64, err error) {
+// read calls yield for each result and the offset of its line's end. A last line that is not
+// whole is left out: a killed run wrote it.
+func (f *Folder) read(yield func(r *Result, end int64) error) error {
 	file, err := os.Open(f.path("results.jsonl"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return nil
 	}
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer file.Close()
 	in := bufio.NewReaderSize(file, 1<<16)
+	end := int64(0)
 	for k := 0; ; k++ {
 		line, err := in.ReadBytes('\n')
 		if err == io.EOF {
-			return length, nil
+			return nil
 		}
 		if err != nil {
-			return 0, err
+			return err
 		}
 		var r Result
 		if err := json.Unmarshal(line, &r); err != nil {
 			if _, err := in.Peek(1); err == io.EOF { // a power cut may leave anything in the last line
-				return length, nil
+				return nil
 			}
-			return 0, fmt.Errorf("%s, line %d: %w", file.Name(), k+1, err)
+			return fmt.Errorf("%s, line %d: %w", file.Name(), k+1, err)
 		}
 		switch {
 		case k >= f.grid.Len():
-			return 0, fmt.Errorf("%s has more than the %d lines of this experiment", file.Name(), f.grid.Len())
+			return fmt.Errorf("%s has more than the %d lines of this experiment", file.Name(), f.grid.Len())
 		case !r.is(f.grid.Job(k)):
-			return 0, fmt.Errorf("%s, line %d is of %v, %v is wanted there: start again in another folder", file.Name(), k+1, shown(r.job().String()), f.grid.Job(k))
+			return fmt.Errorf("%s, line %d is of %v, %v is wanted there: start again in another folder", file.Name(), k+1, shown(r.job().String()), f.grid.Job(k))
 		}
-		if err := yield(&r); err != nil {
-			return 0, err
+		end += int64(len(line))
+		if err := yield(&r, end); err != nil {
+			return err
 		}
-		length += int64(len(line))
 	}
+}
+
+// verify finds a result whose line or picture is not what was written.
+func (f *Folder) verify(r *Result) error {
+	if err := r.verify(); err != nil {
+		return err
+	}
+	path := f.path(r.job().picturePath())
+	sum, err := hashFile(path)
+	if err != nil {
+		return err
+	}
+	if r.Picture != "" && sum != r.Picture {
+		return fmt.Errorf("%s is not the picture that was written", path)
+	}
+	return nil
+}
+
+// hashFile returns the SHA-256 of a file, in hexadecimal digits.
+func hashFile(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// pending returns the jobs to run, cut into what is sampled together.
+func (f *Folder) pending(size int) (cut [][]Job) {
+	for _, jobs := range f.grid.batches(f.done, size) {
+		jobs = slices.DeleteFunc(jobs, func(j Job) bool { return f.intact[j] != nil })
+		if len(jobs) > 0 {
+			cut = append(cut, jobs)
+		}
+	}
+	return cut
+}
+
+// there says that the folder is still the one that was opened: a file that was deleted takes
+// what is written to it, and loses it.
+func (f *Folder) there() error {
+	opened, err := f.results.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Stat(f.path("results.jsonl")); err != nil || !os.SameFile(opened, now) {
+		return fmt.Errorf("%s was deleted or replaced while results were written to it", f.path("results.jsonl"))
+	}
+	return nil
 }
 
 // wholeLines returns the length of a file's lines that end.
@@ -264,10 +334,14 @@ func appendAt(path string, length int64) (*os.File, error) {
 // add appends the next job's result, on the disk when it returns. Its picture must
 // be in place.
 func (f *Folder) add(r *Result) error {
+	r.Check = r.check()
 	if err := appendLine(f.results, r); err != nil {
 		return err
 	}
 	f.done++
+	if r.seconds == 0 { // it stands there since it was computed
+		return nil
+	}
 	return appendLine(f.timings, timing{r.Cell, r.Image, r.Sample, r.seconds})
 }
 

@@ -4,10 +4,13 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/cmi-diffusion/cmi/sdk"
 )
 
 func TestJobsAreTheWholeGrid(t *testing.T) {
@@ -76,8 +79,12 @@ func TestOpenRefuses(t *testing.T) {
 	assert.ErrorContains(t, err, "line 1")
 	gone := `{"task":"box","method":"dps","cmi":false,"image":"a","sample":1}` + "\n"
 	require.NoError(t, os.WriteFile(lines, []byte(gone), 0o644))
-	_, err = Open(dir, settings, small)
-	assert.ErrorContains(t, err, "a.png")
+	f, err = Open(dir, settings, small)
+	require.NoError(t, err)
+	assert.Zero(t, f.Done())
+	require.Len(t, f.Damaged(), 1)
+	assert.Contains(t, f.Damaged()[0], "a.png")
+	require.NoError(t, f.Close())
 
 	require.NoError(t, os.Remove(filepath.Join(dir, "settings.json")))
 	_, err = Open(dir, settings, small)
@@ -105,4 +112,48 @@ func TestBrokenLastLine(t *testing.T) {
 	require.NoError(t, r.Run(context.Background(), f))
 	require.NoError(t, f.Close())
 	same(t, want, tree(t, dir))
+}
+
+// What was changed since it was written is computed again, and nothing else: pictures that are
+// gone, cut short or swapped, numbers that were edited.
+func TestDamagedResults(t *testing.T) {
+	r, dir := runner(t), t.TempDir()
+	complete(t, r, dir)
+	want := tree(t, dir)
+	first, other := small.Job(1).picturePath(), small.Job(2).picturePath()
+	for name, damage := range map[string]func() error{
+		"gone":    func() error { return os.Remove(filepath.Join(dir, first)) },
+		"cut":     func() error { return os.Truncate(filepath.Join(dir, first), 20) },
+		"swapped": func() error { return os.WriteFile(filepath.Join(dir, first), []byte(want[other]), 0o644) },
+		"edited": func() error {
+			lines := strings.SplitAfter(want["results.jsonl"], "\n")
+			lines[1] = strings.Replace(lines[1], `"ssim":0.`, `"ssim":0.9`, 1)
+			return os.WriteFile(filepath.Join(dir, "results.jsonl"), []byte(strings.Join(lines, "")), 0o644)
+		},
+	} {
+		require.NoError(t, damage(), name)
+		f, err := Open(dir, settings, small)
+		require.NoError(t, err, name)
+		assert.Len(t, f.Damaged(), 1, name)
+		assert.Equal(t, 1, f.Done(), name)
+		computed := 0
+		r.OnStep = func(Job, sdk.Progress) { computed++ }
+		require.NoError(t, r.Run(context.Background(), f), name)
+		require.NoError(t, f.Close())
+		assert.Equal(t, 2, computed, "%s: steps of one job", name)
+		same(t, want, tree(t, dir))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "results.jsonl"), []byte(strings.Replace(want["results.jsonl"], `"mse":0.`, `"mse":0.0`, 1)), 0o644))
+	_, err := OpenFinished(dir, settings, small)
+	require.ErrorContains(t, err, "was changed since it was written")
+}
+
+// A folder that is deleted under a run ends it.
+func TestDeletedFolder(t *testing.T) {
+	r, dir := runner(t), t.TempDir()
+	f, err := Open(dir, settings, small)
+	require.NoError(t, err)
+	defer f.Close()
+	r.OnDone = func(Job) { os.RemoveAll(dir) }
+	require.ErrorContains(t, r.Run(context.Background(), f), "was deleted or replaced")
 }

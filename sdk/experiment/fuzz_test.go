@@ -35,12 +35,12 @@ func FuzzResults(f *testing.F) {
 			if err != nil {
 				return err
 			}
-			at := 0
-			length, err := folder.read(func(r *Result) error {
+			at, length := 0, int64(0)
+			err = folder.read(func(r *Result, end int64) error {
 				if !r.is(small.Job(at)) {
 					t.Fatalf("line %d is of %v", at, r.job())
 				}
-				at++
+				at, length = at+1, end
 				return nil
 			})
 			if at != folder.Done() || length > int64(len(results)) {

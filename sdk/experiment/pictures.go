@@ -12,7 +12,7 @@ func (r Report) grids(f *Folder, s *Summary) (map[string]image.Image, error) {
 	shown := min(r.Shown, s.Cells[0].Pictures)
 	captions := map[string]string{}
 	k := 0
-	_, err := f.read(func(one *Result) error {
+	err := f.read(func(one *Result, _ int64) error {
 		if k++; k > shown*f.grid.Len()/len(f.grid.Names) {
 			return nil
 		}

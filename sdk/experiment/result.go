@@ -1,7 +1,10 @@
 package experiment
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"math"
 	"strconv"
 )
@@ -28,7 +31,31 @@ type Result struct {
 	Residual    Curve `json:"residual"`              // ‖y − A x̂0‖ in each step
 	Information Curve `json:"information,omitempty"` // estimate of I(x0; y | x_t) in nats; null where the term did not act
 
+	Picture string `json:"picture"` // SHA-256 of the restored picture's file
+	Check   string `json:"check"`   // of everything before it, see verify
+
 	seconds float64 // for timings.jsonl
+}
+
+// check returns the first 16 hexadecimal digits of the SHA-256 of a result without its check.
+func (r *Result) check() string {
+	plain := *r
+	plain.Check = ""
+	text, err := json.Marshal(plain)
+	if err != nil {
+		return "" // of what can't be written; the line that is, says why
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
+// verify finds numbers that were changed since they were written. Results of earlier versions
+// have no check.
+func (r *Result) verify() error {
+	if r.Check != "" && r.Check != r.check() {
+		return fmt.Errorf("the result of %v was changed since it was written", shown(r.job().String()))
+	}
+	return nil
 }
 
 // Apart is how far two samples for one measurement are apart.

@@ -42,8 +42,8 @@ func (r *Runner) Run(ctx context.Context, f *Folder) error {
 	if len(r.More) > 0 {
 		return r.runShared(ctx, f)
 	}
-	ahead := map[Job]*Result{}
-	for _, jobs := range f.grid.batches(f.done, r.Batch) {
+	ahead := f.intact
+	for _, jobs := range f.pending(r.Batch) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -113,6 +113,9 @@ func (r *Runner) sample(ctx context.Context, f *Folder, jobs []Job) (s sampled) 
 // store writes the pictures of jobs into the folder, and the lines of finished jobs in the
 // grid's order: ahead holds those that wait for the ones before them.
 func (r *Runner) store(f *Folder, s sampled, ahead map[Job]*Result) error {
+	if err := f.there(); err != nil {
+		return err
+	}
 	for i, j := range s.jobs {
 		if s.err == nil {
 			restored := s.truths[i]
@@ -149,6 +152,9 @@ func (r *Runner) store(f *Folder, s sampled, ahead map[Job]*Result) error {
 func (r *Runner) finish(f *Folder, j Job, restored, truth picture.Image, result *Result) error {
 	restored, err := f.savePicture(j.picturePath(), restored, nil)
 	if err != nil {
+		return err
+	}
+	if result.Picture, err = hashFile(f.path(j.picturePath())); err != nil {
 		return err
 	}
 	if err := r.judge(result, restored, truth); err != nil || j.Sample == 1 {

@@ -48,7 +48,7 @@ func TestRun(t *testing.T) {
 		require.NoError(t, err)
 	}
 	k := 0
-	_, err = f.read(func(one *Result) error {
+	err = f.read(func(one *Result, _ int64) error {
 		job := small.Job(k)
 		k++
 		assert.Equal(t, 2, steps[job])

@@ -14,7 +14,7 @@ import (
 func (r *Runner) runShared(ctx context.Context, f *Folder) error {
 	places := append([]*sdk.Place{r.Place}, r.More...)
 	work, order := make([][][]Job, len(places)), []int{}
-	batches := f.grid.batches(f.done, r.Batch)
+	batches := f.pending(r.Batch)
 	lane := -1
 	for k, jobs := range batches {
 		if k == 0 || jobs[0].Task != batches[k-1][0].Task || jobs[0].Image != batches[k-1][0].Image || len(jobs) != len(batches[k-1]) {
@@ -40,7 +40,7 @@ func (r *Runner) runShared(ctx context.Context, f *Folder) error {
 		})
 	}
 	lanes.Go(func() error {
-		ahead := map[Job]*Result{}
+		ahead := f.intact
 		for _, i := range order {
 			select {
 			case s := <-done[i]:

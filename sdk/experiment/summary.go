@@ -102,7 +102,7 @@ func (f *Folder) Summarise(seed uint64) (*Summary, error) {
 		cells[c] = &gathered{}
 	}
 	k := 0
-	_, err := f.read(func(r *Result) error {
+	err := f.read(func(r *Result, _ int64) error {
 		if k++; k > pictures*perPicture {
 			return nil
 		}
