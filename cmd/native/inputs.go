@@ -20,14 +20,18 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
-// open opens the pictures, one after the other, and fits them to what the prior or, where
+// open opens those of the pictures that are to be restored, one after the other, and fits them to what the prior or, where
 // they are measurements, the task wants.
-func (f *restoreFlags) open(c *cobra.Command, m prior.Model, paths []string) ([]job.Image, error) {
+func (f *restoreFlags) open(c *cobra.Command, m prior.Model, args []string, todo []int) ([]job.Image, error) {
 	if _, err := f.Spec.Options(m); err != nil { // what is wrong with the flags comes before what is wrong with a picture
 		return nil, err
 	}
 	if f.ownSize() {
-		return f.openOwnSize(c, m, paths)
+		return f.openOwnSize(c, m, args, todo)
+	}
+	paths := make([]string, len(todo))
+	for i, at := range todo {
+		paths[i] = args[at]
 	}
 	_, height, width := m.Image()
 	g, err := f.inputs(c.Context(), paths, height, width)
@@ -52,7 +56,7 @@ func (f *restoreFlags) open(c *cobra.Command, m prior.Model, paths []string) ([]
 		if err != nil {
 			return nil, err
 		}
-		images[i] = imageOf(p, f.firstImage-1+i)
+		images[i] = imageOf(p, f.firstImage-1+todo[i])
 		one := g.of(i)
 		images[i].Mask, images[i].Kernel, images[i].Matrix = one.Mask, one.Kernel, one.Matrix
 	}

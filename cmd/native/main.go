@@ -124,8 +124,29 @@ A small model of faces, 64×64 pixels, is built in. Start with
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.PersistentFlags().Bool("quiet", false, "no progress on standard error")
+	root.PersistentFlags().String("log", "text", "messages and progress on standard error as text, or as a line of JSON each (json)")
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		m, ok := root.ErrOrStderr().(*messages)
+		if !ok {
+			return nil
+		}
+		quiet, err := c.Flags().GetBool("quiet")
+		if err != nil {
+			return err
+		}
+		format, err := c.Flags().GetString("log")
+		if err != nil {
+			return err
+		}
+		if format != "text" && format != "json" {
+			return fmt.Errorf("--log is %q, text or json is wanted", format)
+		}
+		m.quiet, m.json = quiet, format == "json"
+		return nil
+	}
 	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(demoCommand(), restoreCommand(), sampleCommand(), infoCommand(), verifyCommand(), mixtureCommand(), metricsCommand(), benchCommand(), evalCommand(), webgpuDriverCommand())
+	root.AddCommand(demoCommand(), restoreCommand(), sampleCommand(), infoCommand(), verifyCommand(), mixtureCommand(), metricsCommand(), benchCommand(), evalCommand(), rerunCommand(), webgpuDriverCommand())
 	return root
 }

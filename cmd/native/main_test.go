@@ -317,10 +317,10 @@ func TestMeasured(t *testing.T) {
 	assert.Equal(t, 64, p.W)
 
 	for _, more := range [][]string{{"--task", "phase"}, {"--noise", "poisson", "--method", "dps+"}, {"--task", "motion", "--method", "evidence", "--curvature", "1", "--cmi", "--window-from", "0"}} {
-		code, _, stderr = tool(context.Background(), append([]string{"restore", face, "--steps", "2", "--out", out}, more...)...)
+		code, _, stderr = tool(context.Background(), append([]string{"restore", face, "--steps", "2", "--force", "--out", out}, more...)...)
 		require.Zero(t, code, stderr)
 	}
-	code, _, stderr = tool(context.Background(), "restore", face, "--task", "kernel", "--kernel", grey(t, 5, 5), "--border", "circular", "--steps", "2", "--out", out)
+	code, _, stderr = tool(context.Background(), "restore", face, "--task", "kernel", "--kernel", grey(t, 5, 5), "--border", "circular", "--steps", "2", "--force", "--out", out)
 	require.Zero(t, code, stderr)
 }
 

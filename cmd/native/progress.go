@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 	"unicode"
@@ -57,6 +59,28 @@ type messages struct {
 	lock  sync.Mutex
 	to    io.Writer
 	drawn bool // a bar stands in the line
+	quiet bool // no progress
+	json  bool // each line as JSON
+}
+
+// line is a message, or the progress of a run, in a log of JSON.
+type line struct {
+	Time    time.Time `json:"time"`
+	Message string    `json:"message,omitempty"`
+	Run     string    `json:"run,omitempty"`
+	Passes  int       `json:"passes,omitempty"` // that are done
+	Of      int       `json:"of,omitempty"`
+	Left    float64   `json:"left,omitempty"` // seconds
+}
+
+// entry writes a line of a log of JSON.
+func (m *messages) entry(l line) error {
+	l.Time = time.Now()
+	text, err := json.Marshal(l)
+	if err == nil {
+		_, err = m.to.Write(append(text, '\n'))
+	}
+	return err
 }
 
 func (m *messages) Write(p []byte) (int, error) {
@@ -65,6 +89,15 @@ func (m *messages) Write(p []byte) (int, error) {
 	if m.drawn {
 		fmt.Fprintln(m.to)
 		m.drawn = false
+	}
+	if text := strings.TrimRight(string(p), "\n"); m.json {
+		if text == "" {
+			return len(p), nil
+		}
+		if err := m.entry(line{Message: text}); err != nil {
+			return 0, err
+		}
+		return len(p), nil
 	}
 	if _, err := m.to.Write(printable(p)); err != nil {
 		return 0, err
@@ -106,6 +139,12 @@ func newProgress(to io.Writer, passes int) *progress {
 	p.next = p.start.Add(firstLine)
 	m, ok := to.(*messages)
 	if !ok {
+		return p
+	}
+	if m.quiet {
+		p.to = io.Discard
+	}
+	if m.quiet || m.json {
 		return p
 	}
 	if file, ok := m.to.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
@@ -166,6 +205,12 @@ func (p *progress) show(done int) {
 	p.next = now.Add(lineEvery)
 	took := now.Sub(p.start)
 	left := time.Duration(float64(took) / float64(done) * float64(p.all-done))
+	if m, ok := p.to.(*messages); ok && m.json {
+		m.lock.Lock()
+		defer m.lock.Unlock()
+		_ = m.entry(line{Run: p.label, Passes: done, Of: p.all, Left: left.Seconds()}) // as a bar that can't be drawn
+		return
+	}
 	fmt.Fprintf(p.to, "%s: %d %%, %v, %v left\n", p.label, 100*done/p.all, took.Round(time.Second), left.Round(time.Second))
 }
 

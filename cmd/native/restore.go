@@ -25,14 +25,14 @@ import (
 type restoreFlags struct {
 	modelFlags
 	specFlags
-	out, mask, kernel string
-	operator          string
-	invertMask        bool
-	resize, crop      bool
-	diagnostics, npy  bool
-	batch, firstImage int
-	valueRange        []float64 // black and white of arrays, if given
-	format            string    // of the results, of pictureFormats
+	outputFlags
+	mask, kernel, operator string
+	invertMask             bool
+	resize, crop           bool
+	diagnostics, npy       bool
+	batch, firstImage      int
+	valueRange             []float64 // black and white of arrays, if given
+	format                 string    // of the results, of pictureFormats
 
 	tiles   bool
 	windows int
@@ -86,7 +86,7 @@ from --first-image on: restore b.png --first-image 2 is what restore a.png b.png
 	fl.StringVar(&f.Task, "task", f.Task, "what to restore from: "+strings.Join(measure.TaskNames(), ", "))
 	fl.StringVar(&f.Method, "method", f.Method, "sampling method: "+strings.Join(job.Methods(), ", ")+"; for colourise pathwise-mean if left out")
 	fl.BoolVar(&f.CMI.On, "cmi", false, "add the gradient of the conditional mutual information")
-	fl.StringVar(&f.out, "out", "out", "`DIR` for the results")
+	f.outputFlags.add(c, "the results")
 	fl.StringVar(&f.mask, "mask", "", "for --task mask, inpaint and box: a `FILE`, white where the image is known and black or transparent where it is missing, or an array (.npy) of 1 and 0; or a folder with a file of the same name for each picture")
 	fl.BoolVar(&f.invertMask, "invert-mask", false, "--mask is white where the image is missing")
 	fl.StringVar(&f.kernel, "kernel", "", "for --task kernel and motion: a blur kernel `FILE` of odd size, a .npy array or a picture (black and transparent are 0); it is correlated with the image, not flipped")
@@ -194,11 +194,30 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		return err
 	}
 	defer closePlaces(places)
+	made, err := f.newManifest(c, &f.modelFlags, places[0].Prior().Device().Info())
+	if err != nil {
+		return err
+	}
+	first := f.firstImage - 1
+	var todo []int // indices of args
+	for i, name := range names {
+		needed, err := f.todo(name, made, f.results(name))
+		if err != nil {
+			return err
+		}
+		if needed {
+			todo = append(todo, i)
+		}
+	}
+	if len(todo) == 0 {
+		fmt.Fprintf(c.OutOrStdout(), "all %d results are in %s already\n", len(names), f.out)
+		return nil
+	}
 	var images []job.Image
 	var jobs []*job.Job
 	if err := places[0].Do(c.Context(), func(m prior.Model) (err error) {
 		if images == nil { // else they are there since another device was lost
-			images, err = f.open(c, m, args)
+			images, err = f.open(c, m, args, todo)
 		}
 		if err == nil {
 			jobs, err = f.jobs(m, images)
@@ -207,12 +226,14 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	}); err != nil {
 		return err
 	}
-	if err := prepareFolder(f.out); err != nil {
+	unlock, err := f.lock()
+	if err != nil {
 		return err
 	}
+	defer unlock()
 	var diagnostics io.Writer
 	if f.diagnostics {
-		file, err := os.Create(filepath.Join(f.out, "steps.jsonl"))
+		file, err := createPlain(filepath.Join(f.out, "steps.jsonl"))
 		if err != nil {
 			return err
 		}
@@ -244,12 +265,26 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 			return err
 		}
 		for i := range restored {
-			number := int(restored[i].Number) - (f.firstImage - 1)
-			row, err := f.save(j, i, f.cropped(pictureOf(restored[i]), number), names[number])
+			at := int(restored[i].Number) - first
+			row, quality, err := f.save(j, i, f.cropped(pictureOf(restored[i]), at), names[at])
 			if err != nil {
 				return err
 			}
-			if number < mostInGrid {
+			one := made
+			if args[at] != "-" {
+				if one.Input, err = filepath.Abs(args[at]); err != nil {
+					return err
+				}
+				if one.InputIs, err = hashFile(args[at]); err != nil {
+					return err
+				}
+			}
+			one.Number = at + first + 1
+			bar.clear()
+			if err := f.finish(c, one, names[at], f.results(names[at]), quality); err != nil {
+				return err
+			}
+			if slices.Index(todo, at) < mostInGrid {
 				rows[k] = append(rows[k], row)
 			}
 		}
@@ -263,8 +298,8 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	if f.Measured {
 		grid.Columns = grid.Columns[1:]
 	}
-	if len(names) > mostInGrid {
-		grid.Note += fmt.Sprintf(". The first %d of %d pictures.", mostInGrid, len(names))
+	if len(todo) > mostInGrid {
+		grid.Note += fmt.Sprintf(". The first %d of %d pictures.", mostInGrid, len(todo))
 	}
 	bar.finish()
 	saveGrid(c.OutOrStdout(), c.ErrOrStderr(), grid, filepath.Join(f.out, "restored.png"))
@@ -326,35 +361,36 @@ func ofOneColour(y job.Measurement) bool {
 	return first >= 0
 }
 
-// save writes a job's restored picture i and its measurement, and gives the grid's row.
-func (f *restoreFlags) save(j *job.Job, i int, restored picture.Image, name string) (row picture.Row, err error) {
+// save writes a job's restored picture i and its measurement, and returns the grid's row and
+// the quality, where the truth is known.
+func (f *restoreFlags) save(j *job.Job, i int, restored picture.Image, name string) (row picture.Row, quality *scores, err error) {
 	path, seen := filepath.Join(f.out, name), measuredCell(j.Measurements[i])
 	format := pictureFormats[f.format]
 	if err := errors.Join(format.save(restored, path+format.ext), seen.Image.SaveNPY(path+".measurement.npy")); err != nil {
-		return row, err
+		return row, nil, err
 	}
 	if shown := seen.Image.H > 1; !shown {
 		seen = picture.Cell{Caption: "no picture"}
 	} else if err := format.save(seen.Image, path+".measurement"+format.ext); err != nil {
-		return row, err
+		return row, nil, err
 	}
 	if f.npy {
 		if err := restored.SaveNPY(path + ".npy"); err != nil {
-			return row, err
+			return row, nil, err
 		}
 	}
 	if err := saveInputs(path, j.Measurements[i]); err != nil {
-		return row, err
+		return row, nil, err
 	}
 	row.Label = name
 	if f.Measured {
 		row.Cells = []picture.Cell{seen, {Image: restored}}
-		return row, nil
+		return row, nil, nil
 	}
 	truth := f.cropped(pictureOf(j.Images[i]), int(j.Images[i].Number)-(f.firstImage-1))
 	q, err := score(restored, truth)
 	row.Cells = []picture.Cell{{Image: truth}, seen, {Image: restored, Caption: q.String()}}
-	return row, err
+	return row, &q, err
 }
 
 // names are those of the results: the files' names without folder and extension. "-" is the

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -45,6 +46,26 @@ func prepareFolder(dir string) error {
 		return fmt.Errorf("--out %s can't be written to: %w", dir, err)
 	}
 	return nil
+}
+
+// saveJSON writes a value as indented JSON, as a whole or not at all.
+func saveJSON(path string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return picture.Replace(path, func(w io.Writer) error {
+		_, err := w.Write(append(text, '\n'))
+		return err
+	})
+}
+
+// createPlain creates a file, or empties one that is there, and follows no link.
+func createPlain(path string) (*os.File, error) {
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is there and no plain file: remove it", path)
+	}
+	return os.Create(path)
 }
 
 // writable proves that files can be made in a folder.

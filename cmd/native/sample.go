@@ -20,8 +20,8 @@ const mostSamples = 1_000_000
 func sampleCommand() *cobra.Command {
 	var model modelFlags
 	var sampling specFlags
-	var out string
-	var count, size int
+	var results outputFlags
+	var count, size, first int
 	c := &cobra.Command{
 		Use:   "sample",
 		Short: "Draw images from the prior, without any measurement",
@@ -38,6 +38,9 @@ Ctrl-C stops within one step and keeps what is finished.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if count < 1 || count > mostSamples {
 				return fmt.Errorf("--count is %d, 1 to %d are possible", count, mostSamples)
+			}
+			if first < 1 || first > 1<<31 {
+				return fmt.Errorf("--first-image is %d, 1 to %d are possible", first, 1<<31)
 			}
 			if size < 1 {
 				return fmt.Errorf("--batch is %d, at least 1 is wanted", size)
@@ -58,26 +61,49 @@ Ctrl-C stops within one step and keeps what is finished.`,
 			}); err != nil {
 				return err
 			}
-			if err := prepareFolder(out); err != nil {
+			made, err := results.newManifest(c, &model, places[0].Prior().Device().Info())
+			if err != nil {
 				return err
 			}
+			var all []job.Image
+			for i := range count {
+				image := job.Image{Name: fmt.Sprintf("sample%03d", first+i), Number: uint64(first - 1 + i)}
+				needed, err := results.todo(image.Name, made, []string{image.Name + ".png"})
+				if err != nil {
+					return err
+				}
+				if needed {
+					all = append(all, image)
+				}
+			}
+			if count = len(all); count == 0 {
+				fmt.Fprintf(c.OutOrStdout(), "all samples are in %s already\n", results.out)
+				return nil
+			}
+			unlock, err := results.lock()
+			if err != nil {
+				return err
+			}
+			defer unlock()
 			runs := (count + size - 1) / size
 			bar := newProgress(c.ErrOrStderr(), plan.Passes()*runs)
 			grid := picture.Grid{Title: "Samples of the prior", Smooth: true, CellSize: 128, Note: fmt.Sprintf("%d steps, seed %d", sampling.Steps, sampling.Seed)}
 			pictures := make([]picture.Image, min(count, mostInGrid))
 			if err := share(c.Context(), places, runs, func(ctx context.Context, lane, k int) error {
 				from, n := k*size, min(size, count-k*size)
-				images := make([]job.Image, n)
-				for i := range images {
-					images[i] = job.Image{Name: fmt.Sprintf("sample%03d", from+i+1), Number: uint64(from + i)}
-				}
-				_, drawn, err := runJob(ctx, places[lane], sampling.Spec, bar.run(fmt.Sprintf("sample %d", from+1)), images...)
+				images := all[from : from+n]
+				_, drawn, err := runJob(ctx, places[lane], sampling.Spec, bar.run(images[0].Name), images...)
 				if err != nil {
 					return err
 				}
 				for i := range n {
 					p := pictureOf(drawn[i])
-					if err := p.SavePNG(filepath.Join(out, p.Name+".png")); err != nil {
+					if err := p.SavePNG(filepath.Join(results.out, p.Name+".png")); err != nil {
+						return err
+					}
+					one := made
+					one.Number = int(drawn[i].Number) + 1
+					if err := results.finish(c, one, p.Name, []string{p.Name + ".png"}, nil); err != nil {
 						return err
 					}
 					if from+i < len(pictures) {
@@ -96,7 +122,7 @@ Ctrl-C stops within one step and keeps what is finished.`,
 				grid.Rows = append(grid.Rows, picture.Row{Cells: cells})
 			}
 			bar.finish()
-			saveGrid(c.OutOrStdout(), c.ErrOrStderr(), grid, filepath.Join(out, "samples.png"))
+			saveGrid(c.OutOrStdout(), c.ErrOrStderr(), grid, filepath.Join(results.out, "samples.png"))
 			return nil
 		},
 	}
@@ -104,7 +130,8 @@ Ctrl-C stops within one step and keeps what is finished.`,
 	model.addFallback(c)
 	model.addGPUs(c)
 	sampling.add(c, 100)
-	c.Flags().StringVar(&out, "out", "out", "`DIR` for the pictures")
+	results.add(c, "the pictures")
+	c.Flags().IntVar(&first, "first-image", 1, "number of the first sample: what is drawn depends on it")
 	c.Flags().IntVar(&count, "count", 8, fmt.Sprintf("how many; the grid shows the first %d", mostInGrid))
 	c.Flags().IntVar(&size, "batch", 1, "images sampled together, faster on a GPU; an image does not depend on it")
 	return c

@@ -24,7 +24,7 @@ func (f *restoreFlags) ownSize() bool {
 
 // openOwnSize opens the pictures at their own size and pads them by reflection where the
 // prior's windows or the task need more.
-func (f *restoreFlags) openOwnSize(c *cobra.Command, base prior.Model, paths []string) ([]job.Image, error) {
+func (f *restoreFlags) openOwnSize(c *cobra.Command, base prior.Model, args []string, todo []int) ([]job.Image, error) {
 	channels, side, width := base.Image()
 	factor, of, err := f.reduction(base)
 	if err != nil {
@@ -34,25 +34,26 @@ func (f *restoreFlags) openOwnSize(c *cobra.Command, base prior.Model, paths []s
 	if err != nil {
 		return nil, err
 	}
-	images := make([]job.Image, len(paths))
+	images := make([]job.Image, len(todo))
 	f.reduced = 1
 	if f.Measured {
 		f.reduced = factor
 	}
-	f.sizes = make([][2]int, len(paths))
-	for i, path := range paths {
+	f.sizes = make([][2]int, len(args))
+	for i, at := range todo {
+		path := args[at]
 		p, err := interruptible(c.Context(), func() (picture.Image, error) { return f.openFit(c.InOrStdin(), path, of, 0, 0) })
 		if err != nil {
 			return nil, err
 		}
 		scale := f.reduced
-		f.sizes[i] = [2]int{p.H * scale, p.W * scale}
+		f.sizes[at] = [2]int{p.H * scale, p.W * scale}
 		padded := func(length, least int) int { return (max(length*scale, least) + factor - 1) / factor * factor / scale }
 		h, w := padded(p.H, side), padded(p.W, width)
 		if channels*h*scale > picture.MaxPixels/(w*scale) {
 			return nil, fmt.Errorf("%s would be restored at %d×%d pixels, at most %d are possible: --resize or --crop scale it", path, w*scale, h*scale, picture.MaxPixels/channels)
 		}
-		images[i] = imageOf(p, f.firstImage-1+i)
+		images[i] = imageOf(p, f.firstImage-1+at)
 		images[i].H, images[i].W, images[i].Pix = h, w, reflect(p.Pix, p.C, p.H, p.W, h, w)
 		images[i].Kernel = shared.Kernel
 		if f.mask != "" {

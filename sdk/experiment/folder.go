@@ -71,7 +71,7 @@ func Open(dir string, s Settings, g Grid) (_ *Folder, err error) {
 		return nil, err
 	}
 	f := &Folder{dir: dir, grid: g}
-	if f.unlock, err = lock(filepath.Join(dir, ".lock")); err != nil {
+	if f.unlock, err = Lock(filepath.Join(dir, ".lock")); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -2,5 +2,5 @@
 
 package experiment
 
-// lock does nothing where there is no lock that ends with its process.
-func lock(string) (unlock func(), err error) { return func() {}, nil }
+// Lock does nothing where there is no lock that ends with its process.
+func Lock(string) (unlock func(), err error) { return func() {}, nil }

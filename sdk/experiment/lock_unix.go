@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// lock takes a file's lock, which ends with the process however that ends.
-func lock(path string) (unlock func(), err error) {
+// Lock takes a file's lock, which ends with the process however that ends.
+func Lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
 	if err != nil {
 		return nil, err

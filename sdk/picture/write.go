@@ -36,7 +36,7 @@ func SavePNG(path string, p image.Image) error {
 	if ext := filepath.Ext(path); !strings.EqualFold(ext, ".png") {
 		return fmt.Errorf("%s: pictures are written as PNG: name it %s.png", path, strings.TrimSuffix(path, ext))
 	}
-	return replace(path, func(w io.Writer) error { return png.Encode(w, p) })
+	return Replace(path, func(w io.Writer) error { return png.Encode(w, p) })
 }
 
 // SaveDeep writes the image with 16 bits a channel, as PNG or TIFF by the path's extension,
@@ -51,7 +51,7 @@ func (m Image) SaveDeep(path string) error {
 	case ".png":
 		return SavePNG(path, p)
 	case ".tif", ".tiff":
-		return replace(path, func(w io.Writer) error {
+		return Replace(path, func(w io.Writer) error {
 			return tiff.Encode(w, p, &tiff.Options{Compression: tiff.Deflate, Predictor: true})
 		})
 	}
@@ -63,11 +63,11 @@ func (m Image) SaveNPY(path string) error { return SaveNPY(path, m.Pix, m.C, m.H
 
 // SaveNPY writes an array for NumPy: whole or not at all, as SavePNG does.
 func SaveNPY[T float32 | float64](path string, values []T, shape ...int) error {
-	return replace(path, func(w io.Writer) error { return npy.Write(w, values, shape...) })
+	return Replace(path, func(w io.Writer) error { return npy.Write(w, values, shape...) })
 }
 
-// replace writes a file as a whole or leaves path as it was.
-func replace(path string, write func(io.Writer) error) (err error) {
+// Replace writes a file as a whole or leaves path as it was, as SavePNG does.
+func Replace(path string, write func(io.Writer) error) (err error) {
 	dir, base := filepath.Split(path)
 	if dir == "" {
 		dir = "."

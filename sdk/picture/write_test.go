@@ -24,13 +24,13 @@ func only(t *testing.T, path, text string) {
 
 func TestReplaceIsAllOrNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.png")
-	require.NoError(t, replace(path, func(w io.Writer) error {
+	require.NoError(t, Replace(path, func(w io.Writer) error {
 		_, err := io.WriteString(w, "old")
 		return err
 	}))
 	only(t, path, "old")
 	full := errors.New("no space left on device")
-	err := replace(path, func(w io.Writer) error {
+	err := Replace(path, func(w io.Writer) error {
 		_, err := w.Write(make([]byte, 1<<20)) // more than any buffer
 		require.NoError(t, err)
 		only := filepath.Join(filepath.Dir(path), "a.png")

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/experiment"
+)
+
+// manifest says how a result was made, for people and for rerun. It is written last, as
+// NAME.json, so that a result with one is whole.
+type manifest struct {
+	Command string            `json:"command"` // restore or sample
+	Version string            `json:"version"`
+	Device  string            `json:"device"`           // with its driver, as info --devices shows it
+	Prior   string            `json:"prior"`            // SHA-256 of its file, or the name of one that is built in
+	Input   string            `json:"input,omitempty"`  // the picture's file
+	InputIs string            `json:"sha256,omitempty"` // of the input
+	Number  int               `json:"number"`           // of the picture, from 1: --first-image
+	Given   map[string]string `json:"given"`            // flags that were given
+	Options map[string]string `json:"options"`          // all flags, with the defaults
+	Results map[string]string `json:"results"`          // SHA-256 of the files
+	PSNR    *float64          `json:"psnr,omitempty"`   // dB, against the picture that was degraded
+	SSIM    *float64          `json:"ssim,omitempty"`
+}
+
+// outputFlags are those of commands that write results into a folder.
+type outputFlags struct {
+	out         string
+	force, skip bool
+	json        bool
+}
+
+func (o *outputFlags) add(c *cobra.Command, what string) {
+	c.Flags().StringVar(&o.out, "out", "out", "`DIR` for "+what)
+	c.Flags().BoolVar(&o.force, "force", false, "replace results that are in --out already")
+	c.Flags().BoolVar(&o.skip, "skip-existing", false, "leave out what --out has already from a run of the same options, as after a stop")
+	c.Flags().BoolVar(&o.json, "json", false, "print each result's manifest, NAME.json, as a line of JSON")
+}
+
+// placeFlags are flags that say where results go or how they are told, not what they are.
+var placeFlags = []string{"out", "force", "skip-existing", "json", "quiet", "log", "help", "version", "batch", "gpus", "fallback", "first-image", "count"}
+
+// fileFlags are flags whose values are files.
+var fileFlags = []string{"mask", "kernel", "operator", "prior", "prior-config"}
+
+// newManifest returns what is the same for all results of a command.
+func (o *outputFlags) newManifest(c *cobra.Command, model *modelFlags, device compute.Info) (m manifest, err error) {
+	m = manifest{Command: c.Name(), Version: version(), Device: device.Name + ": " + device.Description, Prior: model.prior, Given: map[string]string{}, Options: map[string]string{}}
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if slices.Contains(placeFlags, f.Name) {
+			return
+		}
+		value := f.Value.String()
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			value = strings.Join(list.GetSlice(), ",")
+		}
+		if slices.Contains(fileFlags, f.Name) {
+			if _, e := os.Stat(value); e == nil {
+				value, err = filepath.Abs(value)
+			}
+		}
+		m.Options[f.Name] = value
+		if f.Changed {
+			m.Given[f.Name] = value
+		}
+	})
+	if _, e := os.Stat(model.prior); err == nil && e == nil {
+		m.Prior, err = hashFile(model.prior)
+	}
+	return m, err
+}
+
+// lock makes the folder, proves that it can be written to, and keeps other runs out of it.
+func (o *outputFlags) lock() (unlock func(), err error) {
+	if err := prepareFolder(o.out); err != nil {
+		return nil, err
+	}
+	unlock, err = experiment.Lock(filepath.Join(o.out, ".lock"))
+	if err != nil {
+		return nil, fmt.Errorf("--out: %w", err)
+	}
+	return unlock, nil
+}
+
+// path is a result's manifest.
+func (o *outputFlags) path(name string) string { return filepath.Join(o.out, name+".json") }
+
+// todo says whether a result is to be computed: it is unless it is there and --skip-existing was
+// given. One that is there without that or --force is an error, and so is one to be left out
+// that was made with other options.
+func (o *outputFlags) todo(name string, m manifest, files []string) (bool, error) {
+	var found string
+	for _, file := range append([]string{name + ".json"}, files...) {
+		if _, err := os.Lstat(filepath.Join(o.out, file)); err == nil {
+			found = filepath.Join(o.out, file)
+			break
+		}
+	}
+	if found == "" || o.force {
+		return true, nil
+	}
+	if !o.skip {
+		return false, fmt.Errorf("%s is there already: --force replaces it, --skip-existing leaves it as it is, or name another --out", found)
+	}
+	there, err := readManifest(o.path(name))
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil // a run that was stopped has left it
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, flag := range keys(m.Options) {
+		if there.Options[flag] != m.Options[flag] {
+			return false, fmt.Errorf("%s was made with --%s %q, here it is %q: --force replaces it, or name another --out", o.path(name), flag, there.Options[flag], m.Options[flag])
+		}
+	}
+	return false, nil
+}
+
+// finish writes a result's manifest and tells the user of it.
+func (o *outputFlags) finish(c *cobra.Command, m manifest, name string, files []string, quality *scores) error {
+	m.Results = map[string]string{}
+	for _, file := range files {
+		sum, err := hashFile(filepath.Join(o.out, file))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // a measurement that is no picture
+		}
+		if err != nil {
+			return err
+		}
+		m.Results[file] = sum
+	}
+	if quality != nil {
+		m.PSNR, m.SSIM = finite(quality.psnr), finite(quality.ssim)
+	}
+	if err := saveJSON(o.path(name), m); err != nil {
+		return err
+	}
+	switch out := c.OutOrStdout(); {
+	case o.json:
+		line, err := json.Marshal(m)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(out, string(line))
+	case quality != nil:
+		fmt.Fprintf(out, "%s: PSNR %s\n", name, quality)
+	}
+	return nil
+}
+
+func readManifest(path string) (m manifest, err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return m, err
+	}
+	if info.Size() > 1<<20 || !info.Mode().IsRegular() {
+		return m, fmt.Errorf("%s is no manifest: a JSON file of up to 1 MiB is wanted, as restore writes beside each result", path)
+	}
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, &m)
+	}
+	if err == nil && (m.Command != "restore" && m.Command != "sample" || m.Number < 1) {
+		err = errors.New("its command is not restore or sample")
+	}
+	if err != nil {
+		return m, fmt.Errorf("%s is no manifest of a result: %w", path, err)
+	}
+	return m, nil
+}
+
+func rerunCommand() *cobra.Command {
+	var out string
+	c := &cobra.Command{
+		Use:   "rerun MANIFEST",
+		Short: "Make a result again from its manifest, and compare",
+		Long: `rerun takes NAME.json, which restore and sample write beside each result, runs the same command with
+the same options into another folder, and compares the files: the same version on the same device gives
+the same bytes.`,
+		Example: `  cmi-native rerun out/face.json --out again`,
+		Args:    arguments(1, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return rerun(c, args[0], out)
+		},
+	}
+	c.Flags().StringVar(&out, "out", "rerun", "`DIR` for the results; those of the manifest's run stay as they are")
+	return c
+}
+
+func rerun(c *cobra.Command, path, out string) error {
+	m, err := interruptible(c.Context(), func() (manifest, error) { return readManifest(path) })
+	if err != nil {
+		return err
+	}
+	args := []string{m.Command}
+	if m.Input != "" {
+		sum, err := hashFile(m.Input)
+		if err != nil {
+			return fmt.Errorf("%s: its input: %w", path, err)
+		}
+		if sum != m.InputIs {
+			return fmt.Errorf("%s: its input %s is not the file that it was", path, m.Input)
+		}
+		args = append(args, m.Input)
+	} else if m.Command == "restore" {
+		return fmt.Errorf("%s: its input came from standard input and is not there any more", path)
+	}
+	for _, flag := range keys(m.Given) {
+		args = append(args, "--"+flag+"="+m.Given[flag])
+	}
+	args = append(args, fmt.Sprintf("--first-image=%d", m.Number), "--out="+out)
+	if m.Command == "sample" {
+		args = append(args, "--count=1")
+	}
+	again := rootCommand()
+	again.SetArgs(args)
+	again.SetOut(c.OutOrStdout())
+	again.SetErr(c.ErrOrStderr())
+	if err := again.ExecuteContext(c.Context()); err != nil {
+		return err
+	}
+	var differ []string
+	for _, file := range keys(m.Results) {
+		if sum, err := hashFile(filepath.Join(out, file)); err != nil || sum != m.Results[file] {
+			differ = append(differ, file)
+		}
+	}
+	if len(differ) > 0 {
+		return failed(fmt.Errorf("%s differ from those of %s, which version %s made on %s", strings.Join(differ, ", "), path, m.Version, m.Device))
+	}
+	fmt.Fprintf(c.OutOrStdout(), "the same bytes: %s\n", strings.Join(keys(m.Results), ", "))
+	return nil
+}

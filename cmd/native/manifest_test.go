@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cmi-diffusion/cmi/sdk/experiment"
+)
+
+// Results are replaced only where that is asked for; --skip-existing goes on after a stop, and
+// only with the same options; two runs don't share a folder.
+func TestExistingResults(t *testing.T) {
+	out, other := t.TempDir(), filepath.Join(t.TempDir(), "02.png")
+	copyFile(t, "../../examples/faces/02.png", other)
+	restore := func(args ...string) (int, string, string) {
+		return tool(t.Context(), append([]string{"restore", "--steps", "2", "--out", out}, args...)...)
+	}
+	code, stdout, stderr := restore(face)
+	require.Zero(t, code, stderr)
+	assert.Regexp(t, `^01: PSNR [\d.]+ dB  [\d.]+\npicture: `, stdout)
+	first, err := os.Stat(filepath.Join(out, "01.png"))
+	require.NoError(t, err)
+
+	code, _, stderr = restore(face)
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, "01.json is there already: --force replaces it, --skip-existing")
+	code, _, stderr = restore(face, "--skip-existing", "--task", "blur")
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, `was made with --task "sr4", here it is "blur"`)
+
+	require.NoError(t, os.Remove(filepath.Join(out, "01.json"))) // stopped before the manifest
+	code, stdout, stderr = restore(face, other, "--skip-existing")
+	require.Zero(t, code, stderr)
+	assert.Contains(t, stdout, "01: PSNR")
+	code, stdout, stderr = restore(face, other, "--skip-existing")
+	require.Zero(t, code, stderr)
+	assert.Contains(t, stdout, "all 2 results are in")
+	code, _, stderr = restore(face, "--force")
+	require.Zero(t, code, stderr)
+	again, err := os.Stat(filepath.Join(out, "01.png"))
+	require.NoError(t, err)
+	assert.False(t, os.SameFile(first, again))
+
+	unlock, err := experiment.Lock(filepath.Join(out, ".lock"))
+	require.NoError(t, err)
+	code, _, stderr = restore(face, "--force")
+	unlock()
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, "is in use by another run")
+
+	victim := writeFile(t, "victim", []byte("precious"))
+	require.NoError(t, os.Symlink(victim, filepath.Join(out, "steps.jsonl")))
+	code, _, stderr = restore(face, "--force", "--diagnostics")
+	assert.NotZero(t, code)
+	assert.Contains(t, stderr, "steps.jsonl is there and no plain file")
+	kept, err := os.ReadFile(victim)
+	require.NoError(t, err)
+	assert.Equal(t, "precious", string(kept))
+}
+
+// A manifest makes its result again, to the byte; inputs that were changed are refused.
+func TestRerun(t *testing.T) {
+	dir, out := t.TempDir(), t.TempDir()
+	picture := filepath.Join(dir, "a.png")
+	copyFile(t, face, picture)
+	code, stdout, stderr := tool(t.Context(), "restore", "../../examples/faces/02.png", picture, "--task", "inpaint", "--steps", "2", "--seed", "9", "--cmi", "--window-from", "0.01", "--json", "--out", out)
+	require.Zero(t, code, stderr)
+	var m manifest
+	line, _, _ := strings.Cut(stdout, "\n")
+	require.NoError(t, json.Unmarshal([]byte(line), &m))
+	assert.Equal(t, "restore", m.Command)
+	assert.Equal(t, "9", m.Options["seed"])
+	assert.Equal(t, "beta", m.Options["weighting"])
+	assert.NotNil(t, m.PSNR)
+	assert.Len(t, m.Results, 4)
+
+	path := filepath.Join(out, "a.json")
+	code, stdout, stderr = tool(t.Context(), "rerun", path, "--out", filepath.Join(dir, "again"))
+	require.Zero(t, code, stderr)
+	assert.Contains(t, stdout, "the same bytes: a.mask.png, a.measurement.npy, a.measurement.png, a.png")
+
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	other := writeFile(t, "other.json", bytes.Replace(text, []byte(`"seed": "9"`), []byte(`"seed": "8"`), 1))
+	code, _, stderr = tool(t.Context(), "rerun", other, "--out", filepath.Join(dir, "third"))
+	assert.Equal(t, exitFailed, code)
+	assert.Contains(t, stderr, "a.png differ from those of")
+	copyFile(t, "../../examples/faces/03.png", picture)
+	code, _, stderr = tool(t.Context(), "rerun", path, "--out", filepath.Join(dir, "fourth"))
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, "is not the file that it was")
+	code, _, stderr = tool(t.Context(), "rerun", face)
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, "is no manifest")
+
+	samples := t.TempDir()
+	code, _, stderr = tool(t.Context(), "sample", "--count", "2", "--steps", "2", "--out", samples)
+	require.Zero(t, code, stderr)
+	code, stdout, stderr = tool(t.Context(), "rerun", filepath.Join(samples, "sample002.json"), "--out", filepath.Join(dir, "sample"))
+	require.Zero(t, code, stderr)
+	assert.Contains(t, stdout, "the same bytes: sample002.png")
+}
+
+// A log of JSON has an object a line; a quiet run none of progress.
+func TestLog(t *testing.T) {
+	var log bytes.Buffer
+	m := &messages{to: &log, json: true}
+	p := newProgress(m, 40)
+	p.next = p.start
+	p.run("face dps")(10)
+	_, err := m.Write([]byte("a message\n"))
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	require.Len(t, lines, 2)
+	var first, second line
+	require.NoError(t, json.Unmarshal([]byte(lines[0]), &first))
+	require.NoError(t, json.Unmarshal([]byte(lines[1]), &second))
+	assert.Equal(t, []any{"face dps", 10, 40, "a message"}, []any{first.Run, first.Passes, first.Of, second.Message})
+
+	log.Reset()
+	p = newProgress(&messages{to: &log, quiet: true}, 40)
+	p.next = p.start
+	p.run("face dps")(10)
+	assert.Empty(t, log.String())
+
+	code, _, stderr := tool(t.Context(), "info", "--log", "xml")
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, `--log is "xml", text or json is wanted`)
+	code, _, stderr = tool(t.Context(), "restore", "none.png", "--log", "json")
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, `"message":"cmi-native: stat none.png`)
+}
