@@ -3,6 +3,7 @@ package unet
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -35,8 +36,8 @@ func Infer(s Shapes) (Config, error) {
 	blocks := func(side string) (seen map[int]bool, count int) {
 		seen = map[int]bool{}
 		for _, name := range names {
-			var i int
-			if n, _ := fmt.Sscanf(name, side+".%d.", &i); n == 1 && i >= 0 && i < 1000 {
+			number, _, _ := strings.Cut(strings.TrimPrefix(name, side+"."), ".")
+			if i, err := strconv.Atoi(number); err == nil && strings.HasPrefix(name, side+".") && i >= 0 && i < 1000 {
 				seen[i], count = true, max(count, i+1)
 			}
 		}
