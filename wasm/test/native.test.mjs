@@ -23,7 +23,7 @@ afterEach(() => page.evaluate(() => closeAll()));
 function native(picture, flags) {
   const file = join(folder, "picture.png");
   writeFileSync(file, picture);
-  execFileSync(tool, ["restore", file, "--device", "cpu", "--npy", "--out", join(folder, "out"), ...flags]);
+  execFileSync(tool, ["restore", file, "--device", "cpu", "--npy", "--force", "--out", join(folder, "out"), ...flags]);
   const bytes = readFileSync(join(folder, "out", "picture.npy"));
   const header = 10 + bytes.readUInt16LE(8);
   return [...new Float32Array(bytes.buffer.slice(bytes.byteOffset + header, bytes.byteOffset + bytes.length))];
