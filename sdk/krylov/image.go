@@ -52,7 +52,7 @@ func (s *Images) Root(d prior.Denoiser, l Level, z compute.Tensor) (root compute
 	return s.sum, nil
 }
 
-// Gain is Σ Aᵀ S⁻¹ r [n, In] for r [n, Out], which is overwritten, by k conjugate-gradient steps,
+// Gain is Σ Aᵀ S⁻¹ r [n, In] for r [n, Out], which is overwritten, by k ≥ 1 conjugate-gradient steps,
 // a JVP each: the products Σ Aᵀ p of the directions p are summed, so that no adjoint is needed.
 // A learned S is neither symmetric nor positive: a direction with pᵀSp ≤ ½σ_y²pᵀp tells nothing
 // and gets a step of length zero. The result is valid until the next call.
@@ -60,7 +60,6 @@ func (s *Images) Gain(d prior.Denoiser, l Level, r compute.Tensor, k int) (gain 
 	dev, p, sp, n := s.basis.dev, s.direction, s.product, r.N
 	s.op.Scale(r, r, 1)
 	dev.Combine(p, compute.Times(1, r))
-	dev.Combine(s.sum, compute.Times(0, s.v))
 	rr, err := compute.Dot(dev, r, r)
 	if err != nil {
 		return s.sum, err
@@ -84,7 +83,11 @@ func (s *Images) Gain(d prior.Denoiser, l Level, r compute.Tensor, k int) (gain 
 			}
 			minus[i], toGain[i] = -length[i], l.C()*length[i]
 		}
-		dev.Combine(s.sum, compute.Times(1, s.sum), compute.Term{X: jv, Coef: toGain})
+		if step == 0 {
+			dev.Combine(s.sum, compute.Term{X: jv, Coef: toGain})
+		} else {
+			dev.Combine(s.sum, compute.Times(1, s.sum), compute.Term{X: jv, Coef: toGain})
+		}
 		if step == k-1 {
 			break
 		}
