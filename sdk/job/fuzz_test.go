@@ -1,6 +1,7 @@
 package job_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,6 +17,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"task": "motion", "method": "pigdm", "ddim": 1, "noise": "poisson", "rate": 1e300, "cmi": {"Lanczos": 4}}`))
 	f.Add([]byte(`{"method": "mcg", "schedule": "cosine", "scale": 1e308, "curvature": -1e308, "dpsLimit": 1e-320, "border": "circular"}`))
 	f.Add([]byte(`{"cmi": {"Lanczos": -1, "MinAlphaBar": 1e999}, "ddim": null} {"steps": "many"}`))
+	f.Add([]byte(`{"` + strings.Repeat("a", 3000) + `": 1}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		spec := job.Default()
 		if fuzztest.Check(t, 1<<20+128*len(text), func() error { return job.Decode(text, &spec) }) != nil {

@@ -89,7 +89,11 @@ func Decode(text []byte, to any) error {
 		return fmt.Errorf("%s is %s, %s is wanted", strings.ToLower(field), strings.TrimPrefix(wrong.Value, "number "), jsonKinds[wrong.Type.Kind().String()])
 	}
 	if err != nil {
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+		text := strings.TrimPrefix(err.Error(), "json: ")
+		if len(text) > 300 { // it quotes a key of any length
+			text = strings.ToValidUTF8(text[:300], "") + "…"
+		}
+		return errors.New(text)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ func FuzzRead(f *testing.F) {
 	f.Add(file("<f2", "False", "(4,)", []uint16{1, 0xc248, 0x7bff, 0xfc00}, little))
 	f.Add(file("|b1", "False", "()", []bool{true}, little))
 	f.Add(file("<i8", "False", "(8192, 8192)", []int64{-1}, little))
+	f.Add(file("<f8", "False", "(4\n)", []float64{1}, little))
 	f.Add([]byte("\x93NUMPY\x02\x00\x10\x00\x00\x00{'descr': '<u1', "))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var values []float64

@@ -109,7 +109,7 @@ func readHeader(r io.Reader) (h header, err error) {
 	for _, d := range strings.FieldsFunc(entry["shape"], func(r rune) bool { return r == ',' || r == ' ' }) {
 		n, err := strconv.Atoi(d)
 		if err != nil || n < 1 || n > MaxDim || len(h.shape) == 3 || h.count > MaxValues/n {
-			return h, fmt.Errorf("shape (%s), want one to three dimensions of 1 to %d, and at most %d values", entry["shape"], MaxDim, MaxValues)
+			return h, fmt.Errorf("shape %.100q, want one to three dimensions of 1 to %d, and at most %d values", "("+entry["shape"]+")", MaxDim, MaxValues)
 		}
 		h.shape = append(h.shape, n)
 		h.count *= n
