@@ -70,7 +70,7 @@ func TestBadStatisticsFiles(t *testing.T) {
 		"mu: not a NumPy array":                     {"mu": []byte("hello world"), "sigma": sigma},
 		"mu: value 1 of 2: EOF":                     {"mu": mu[:len(mu)-8], "sigma": sigma},
 		`mu: numbers of type "|O"`:                  {"mu": npy(head("|O", "(2,)"), 0, 0), "sigma": sigma},
-		"mu: shape (90000000,)":                     {"mu": npy(head("<f8", "(90000000,)")), "sigma": sigma},
+		"mu: shape \"(90000000,)\"":                 {"mu": npy(head("<f8", "(90000000,)")), "sigma": sigma},
 		"mu has shape [2 1 1], want one dimension":  {"mu": npy(head("<f8", "(2, 1, 1)"), 0, 0), "sigma": sigma},
 		"mu: NumPy header without":                  {"mu": npy("{}"), "sigma": sigma},
 		"value 1 of mean and covariance is +Inf":    {"mu": npy(head("<f8", "(2,)"), 0, math.Inf(1)), "sigma": sigma},
