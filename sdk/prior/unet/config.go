@@ -127,6 +127,9 @@ func (c *Config) override(keys map[string]any, strict bool) error {
 			}
 			known[name] = s == "true"
 		case "channel_mult":
+			if value == "" { // the training code's default for the size, which the shapes show
+				continue
+			}
 			list, err := factors(value)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
@@ -142,7 +145,7 @@ func (c *Config) override(keys map[string]any, strict bool) error {
 			// What the network is, which the checks below compare.
 		default:
 			if strict {
-				return fmt.Errorf("unknown key %q; known are image_size, num_head_channels, num_heads, use_new_attention_order and the others of the training code's configuration", name)
+				return fmt.Errorf("unknown key %.60q; known are image_size, num_head_channels, num_heads, use_new_attention_order and the others of the training code's configuration", name)
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package unet
 import (
 	"maps"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -52,6 +53,7 @@ func possible(t *testing.T, cfg Config) {
 func FuzzConfig(f *testing.F) {
 	weights := shapesOf(f, "released-style")
 	f.Add([]byte(`{"image_size": 64, "num_head_channels": "32", "use_new_attention_order": true}`), "image_size", "64")
+	f.Add([]byte(`{"`+strings.Repeat("\xb1", 1000)+`": 1}`), "image_size", "64")
 	f.Add([]byte(`{"attention_resolutions": [16, 8], "channel_mult": "1,2,3,4"}`), "attention_resolutions", "32,16,8")
 	f.Add([]byte(`{"num_heads": -1, "num_head_channels": -1, "conv_resample": "TRUE"}`), "file_format", "")
 	f.Add([]byte(`{"num_res_blocks": 900000, "num_head_channels": 32}`), "channel_mult", "[1,2]")
