@@ -112,7 +112,7 @@ func evalResults(t *testing.T, dir, stdout string, files map[string]string) {
 	require.Zero(t, code, stderr)
 	assert.Equal(t, stdout, again)
 	assert.Equal(t, files, evalTree(t, dir))
-	code, _, stderr = tool(context.Background(), tiny(dir, "--fallback", "cpu")...) // may come later
+	code, _, stderr = tool(context.Background(), tiny(dir, "--fallback", "cpu", "--quiet", "--log", "json")...) // may come later
 	assert.Zero(t, code, stderr)
 	for flag, value := range map[string]string{"--seed": "2", "--eta": "1", "--limit": "1", "--cmi": "on", "--samples": "2"} {
 		code, _, stderr := tool(context.Background(), tiny(dir, flag, value)...)

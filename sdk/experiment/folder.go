@@ -54,6 +54,8 @@ type Folder struct {
 
 	intact  map[Job]*Result // finished jobs that stand after a damaged one
 	damaged []string
+	whole   int    // lines of results.jsonl when it was opened
+	repair  string // where they are written anew if some are damaged; it then replaces results.jsonl
 }
 
 // Damaged says what Open found changed since it was written: a picture that is gone, cut short
@@ -102,7 +104,13 @@ func Open(dir string, s Settings, g Grid) (_ *Folder, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	if f.results, err = appendAt(f.path("results.jsonl"), length); err != nil {
+	f.whole = f.done + len(f.damaged) + len(f.intact)
+	if len(f.damaged) > 0 {
+		if err := f.startRepair(length); err != nil {
+			return nil, err
+		}
+	}
+	if f.results, err = appendAt(f.resultsPath(), length); err != nil {
 		return nil, err
 	}
 	whole, err := wholeLines(f.path("timings.jsonl"))
@@ -141,6 +149,9 @@ func (f *Folder) Close() error {
 		if file != nil {
 			err = errors.Join(err, file.Close())
 		}
+	}
+	if f.repair != "" {
+		os.Remove(f.repair) // results.jsonl has all of it that counts; Open sweeps what stays
 	}
 	f.unlock()
 	return err
@@ -213,7 +224,7 @@ func (f *Folder) sweep() error {
 }
 
 // written are the files and folders that are replaced as wholes.
-var written = []string{"settings.json", "table.md", "table.csv", "report.html", "report", "images"}
+var written = []string{"settings.json", "results.jsonl", "table.md", "table.csv", "report.html", "report", "images"}
 
 // read calls yield for each result and the offset of its line's end. A last line that is not
 // whole is left out: a killed run wrote it.
@@ -300,10 +311,44 @@ func (f *Folder) there() error {
 	if err != nil {
 		return err
 	}
-	if now, err := os.Stat(f.path("results.jsonl")); err != nil || !os.SameFile(opened, now) {
-		return fmt.Errorf("%s was deleted or replaced while results were written to it", f.path("results.jsonl"))
+	if now, err := os.Stat(f.resultsPath()); err != nil || !os.SameFile(opened, now) {
+		return fmt.Errorf("%s was deleted or replaced while results were written to it", f.resultsPath())
 	}
 	return nil
+}
+
+// resultsPath is the file that results are appended to.
+func (f *Folder) resultsPath() string {
+	if f.repair != "" {
+		return f.repair
+	}
+	return f.path("results.jsonl")
+}
+
+// startRepair copies the lines before the first damaged one. results.jsonl stays as it is until
+// the copy has as many lines, so that a run that is stopped loses none that is intact.
+func (f *Folder) startRepair(length int64) error {
+	data, err := os.ReadFile(f.path("results.jsonl"))
+	if err != nil {
+		return err
+	}
+	f.repair = f.path(fmt.Sprintf(".results.jsonl.%08x.tmp", rand.Uint32()))
+	return os.WriteFile(f.repair, data[:length], 0o666)
+}
+
+// endRepair puts the repaired lines in the place of those that were damaged.
+func (f *Folder) endRepair() error {
+	length, err := f.results.Seek(0, io.SeekCurrent)
+	if err = errors.Join(err, f.results.Close()); err != nil {
+		return err
+	}
+	f.results = nil
+	if err := os.Rename(f.repair, f.path("results.jsonl")); err != nil {
+		return err
+	}
+	f.repair = ""
+	f.results, err = appendAt(f.path("results.jsonl"), length)
+	return err
 }
 
 // wholeLines returns the length of a file's lines that end.
@@ -315,8 +360,11 @@ func wholeLines(path string) (int64, error) {
 	return int64(bytes.LastIndexByte(data, '\n') + 1), err
 }
 
-// appendAt opens a file for appending, cut to a length.
+// appendAt opens a file for appending, cut to a length, and follows no link.
 func appendAt(path string, length int64) (*os.File, error) {
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is there and no plain file: remove it", path)
+	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o666)
 	if err != nil {
 		return nil, err
@@ -339,6 +387,11 @@ func (f *Folder) add(r *Result) error {
 		return err
 	}
 	f.done++
+	if f.repair != "" && f.done >= f.whole {
+		if err := f.endRepair(); err != nil {
+			return err
+		}
+	}
 	if r.seconds == 0 { // it stands there since it was computed
 		return nil
 	}

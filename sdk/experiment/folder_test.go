@@ -157,3 +157,43 @@ func TestDeletedFolder(t *testing.T) {
 	r.OnDone = func(Job) { os.RemoveAll(dir) }
 	require.ErrorContains(t, r.Run(context.Background(), f), "was deleted or replaced")
 }
+
+// A repair that is stopped before its first result loses nothing that is intact.
+func TestStoppedRepair(t *testing.T) {
+	r, dir := runner(t), t.TempDir()
+	complete(t, r, dir)
+	want := tree(t, dir)
+	require.NoError(t, os.Truncate(filepath.Join(dir, small.Job(0).picturePath()), 20))
+	f, err := Open(dir, settings, small)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, r.Run(ctx, f), context.Canceled)
+	require.NoError(t, f.Close())
+	got := tree(t, dir)
+	assert.Len(t, got, len(want), "nothing is left behind")
+	assert.Equal(t, want["results.jsonl"], got["results.jsonl"])
+
+	computed := 0
+	r.OnStep = func(Job, sdk.Progress) { computed++ }
+	complete(t, r, dir)
+	assert.Equal(t, 2, computed, "steps of one job")
+	same(t, want, tree(t, dir))
+}
+
+// Files that results are appended to may be no links: what those point at would be cut.
+func TestLinkedResults(t *testing.T) {
+	for _, name := range []string{"results.jsonl", "timings.jsonl"} {
+		r, dir := runner(t), t.TempDir()
+		complete(t, r, dir)
+		victim := filepath.Join(t.TempDir(), "victim")
+		require.NoError(t, os.WriteFile(victim, []byte("precious"), 0o600))
+		require.NoError(t, os.Remove(filepath.Join(dir, name)))
+		require.NoError(t, os.Symlink(victim, filepath.Join(dir, name)))
+		_, err := Open(dir, settings, small)
+		require.ErrorContains(t, err, name+" is there and no plain file")
+		kept, err := os.ReadFile(victim)
+		require.NoError(t, err)
+		assert.Equal(t, "precious", string(kept))
+	}
+}
