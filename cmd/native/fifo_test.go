@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -42,4 +43,23 @@ func TestStopWhileInputBlocks(t *testing.T) {
 			t.Fatal(name + " goes on")
 		}
 	}
+}
+
+// A picture from a pipe is read once: its manifest has no hash of it.
+func TestPictureFromPipe(t *testing.T) {
+	pipe, out := filepath.Join(t.TempDir(), "pipe.png"), t.TempDir()
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	data, err := os.ReadFile(face)
+	require.NoError(t, err)
+	go func() { _ = os.WriteFile(pipe, data, 0) }() // what fails there, fails here
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	code, _, stderr := tool(ctx, "restore", pipe, "--steps", "2", "--out", out)
+	require.Zero(t, code, stderr)
+	m, err := readManifest(filepath.Join(out, "pipe.json"))
+	require.NoError(t, err)
+	assert.Empty(t, m.InputIs)
+	code, _, stderr = tool(ctx, "rerun", filepath.Join(out, "pipe.json"), "--out", t.TempDir())
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, "a pipe and is not there any more")
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -119,12 +121,46 @@ func (o *outputFlags) todo(name string, m manifest, files []string) (bool, error
 	if err != nil {
 		return false, err
 	}
+	for _, made := range []struct{ of, there, here string }{
+		{"the input", there.InputIs, m.InputIs}, {"the prior", there.Prior, m.Prior}, {"the picture's number", fmt.Sprint(there.Number), fmt.Sprint(m.Number)},
+	} {
+		if made.there != made.here {
+			return false, fmt.Errorf("%s was made with %s %q, here it is %q: --force replaces it, or name another --out", o.path(name), made.of, made.there, made.here)
+		}
+	}
 	for _, flag := range keys(m.Options) {
 		if there.Options[flag] != m.Options[flag] {
 			return false, fmt.Errorf("%s was made with --%s %q, here it is %q: --force replaces it, or name another --out", o.path(name), flag, there.Options[flag], m.Options[flag])
 		}
 	}
-	return false, nil
+	return len(there.differing(o.out)) > 0, nil // damaged ones are computed again
+}
+
+// differing are the manifest's results that are not in a folder as they were written.
+func (m *manifest) differing(dir string) (files []string) {
+	for _, file := range keys(m.Results) {
+		if sum, err := hashFile(filepath.Join(dir, file)); err != nil || sum != m.Results[file] {
+			files = append(files, file)
+		}
+	}
+	return files
+}
+
+// of returns the manifest of a picture, with the hash of the file that it comes from: pipes have
+// none, since they can be read once.
+func (m manifest) of(ctx context.Context, path string, number int) (manifest, error) {
+	m.Number = number
+	info, err := os.Stat(path)
+	if path == "-" || err == nil && !info.Mode().IsRegular() {
+		return m, nil
+	}
+	if err == nil {
+		m.Input, err = filepath.Abs(path)
+	}
+	if err == nil {
+		m.InputIs, err = interruptible(ctx, func() (string, error) { return hashFile(path) })
+	}
+	return m, err
 }
 
 // finish writes a result's manifest and tells the user of it.
@@ -159,6 +195,14 @@ func (o *outputFlags) finish(c *cobra.Command, m manifest, name string, files []
 	return nil
 }
 
+// notes is where to say what is no result: beside --json standard output has manifests alone.
+func (o *outputFlags) notes(c *cobra.Command) io.Writer {
+	if o.json {
+		return c.ErrOrStderr()
+	}
+	return c.OutOrStdout()
+}
+
 func readManifest(path string) (m manifest, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -182,6 +226,7 @@ func readManifest(path string) (m manifest, err error) {
 
 func rerunCommand() *cobra.Command {
 	var out string
+	var force bool
 	c := &cobra.Command{
 		Use:   "rerun MANIFEST",
 		Short: "Make a result again from its manifest, and compare",
@@ -191,14 +236,15 @@ the same bytes.`,
 		Example: `  cmi-native rerun out/face.json --out again`,
 		Args:    arguments(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return rerun(c, args[0], out)
+			return rerun(c, args[0], out, force)
 		},
 	}
 	c.Flags().StringVar(&out, "out", "rerun", "`DIR` for the results; those of the manifest's run stay as they are")
+	c.Flags().BoolVar(&force, "force", false, "replace results that are in --out already")
 	return c
 }
 
-func rerun(c *cobra.Command, path, out string) error {
+func rerun(c *cobra.Command, path, out string, force bool) error {
 	m, err := interruptible(c.Context(), func() (manifest, error) { return readManifest(path) })
 	if err != nil {
 		return err
@@ -214,12 +260,20 @@ func rerun(c *cobra.Command, path, out string) error {
 		}
 		args = append(args, m.Input)
 	} else if m.Command == "restore" {
-		return fmt.Errorf("%s: its input came from standard input and is not there any more", path)
+		return fmt.Errorf("%s: its input came from standard input or a pipe and is not there any more", path)
+	}
+	if there, err := os.Stat(out); err == nil {
+		if own, err := os.Stat(filepath.Dir(path)); err == nil && os.SameFile(there, own) {
+			return fmt.Errorf("--out %s holds the results to compare with: name another", out)
+		}
 	}
 	for _, flag := range keys(m.Given) {
 		args = append(args, "--"+flag+"="+m.Given[flag])
 	}
-	args = append(args, fmt.Sprintf("--first-image=%d", m.Number), "--out="+out)
+	args = append(args, fmt.Sprintf("--first-image=%d", m.Number), "--out="+out, fmt.Sprintf("--force=%t", force))
+	for _, name := range []string{"quiet", "log"} {
+		args = append(args, "--"+name+"="+c.Flags().Lookup(name).Value.String())
+	}
 	if m.Command == "sample" {
 		args = append(args, "--count=1")
 	}
@@ -230,12 +284,7 @@ func rerun(c *cobra.Command, path, out string) error {
 	if err := again.ExecuteContext(c.Context()); err != nil {
 		return err
 	}
-	var differ []string
-	for _, file := range keys(m.Results) {
-		if sum, err := hashFile(filepath.Join(out, file)); err != nil || sum != m.Results[file] {
-			differ = append(differ, file)
-		}
-	}
+	differ := m.differing(out)
 	if len(differ) > 0 {
 		return failed(fmt.Errorf("%s differ from those of %s, which version %s made on %s", strings.Join(differ, ", "), path, m.Version, m.Device))
 	}

@@ -199,9 +199,13 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		return err
 	}
 	first := f.firstImage - 1
+	manifests := make([]manifest, len(args))
 	var todo []int // indices of args
 	for i, name := range names {
-		needed, err := f.todo(name, made, f.results(name))
+		if manifests[i], err = made.of(c.Context(), args[i], first+i+1); err != nil {
+			return err
+		}
+		needed, err := f.todo(name, manifests[i], f.results(name))
 		if err != nil {
 			return err
 		}
@@ -210,7 +214,7 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		}
 	}
 	if len(todo) == 0 {
-		fmt.Fprintf(c.OutOrStdout(), "all %d results are in %s already\n", len(names), f.out)
+		fmt.Fprintf(f.notes(c), "all %d results are in %s already\n", len(names), f.out)
 		return nil
 	}
 	var images []job.Image
@@ -270,18 +274,8 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 			if err != nil {
 				return err
 			}
-			one := made
-			if args[at] != "-" {
-				if one.Input, err = filepath.Abs(args[at]); err != nil {
-					return err
-				}
-				if one.InputIs, err = hashFile(args[at]); err != nil {
-					return err
-				}
-			}
-			one.Number = at + first + 1
 			bar.clear()
-			if err := f.finish(c, one, names[at], f.results(names[at]), quality); err != nil {
+			if err := f.finish(c, manifests[at], names[at], f.results(names[at]), quality); err != nil {
 				return err
 			}
 			if slices.Index(todo, at) < mostInGrid {
@@ -302,7 +296,7 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		grid.Note += fmt.Sprintf(". The first %d of %d pictures.", mostInGrid, len(todo))
 	}
 	bar.finish()
-	saveGrid(c.OutOrStdout(), c.ErrOrStderr(), grid, filepath.Join(f.out, "restored.png"))
+	saveGrid(f.notes(c), c.ErrOrStderr(), grid, filepath.Join(f.out, "restored.png"))
 	return nil
 }
 

@@ -68,7 +68,9 @@ Ctrl-C stops within one step and keeps what is finished.`,
 			var all []job.Image
 			for i := range count {
 				image := job.Image{Name: fmt.Sprintf("sample%03d", first+i), Number: uint64(first - 1 + i)}
-				needed, err := results.todo(image.Name, made, []string{image.Name + ".png"})
+				one := made
+				one.Number = first + i
+				needed, err := results.todo(image.Name, one, []string{image.Name + ".png"})
 				if err != nil {
 					return err
 				}
@@ -77,7 +79,7 @@ Ctrl-C stops within one step and keeps what is finished.`,
 				}
 			}
 			if count = len(all); count == 0 {
-				fmt.Fprintf(c.OutOrStdout(), "all samples are in %s already\n", results.out)
+				fmt.Fprintf(results.notes(c), "all samples are in %s already\n", results.out)
 				return nil
 			}
 			unlock, err := results.lock()
@@ -122,7 +124,7 @@ Ctrl-C stops within one step and keeps what is finished.`,
 				grid.Rows = append(grid.Rows, picture.Row{Cells: cells})
 			}
 			bar.finish()
-			saveGrid(c.OutOrStdout(), c.ErrOrStderr(), grid, filepath.Join(results.out, "samples.png"))
+			saveGrid(results.notes(c), c.ErrOrStderr(), grid, filepath.Join(results.out, "samples.png"))
 			return nil
 		},
 	}
