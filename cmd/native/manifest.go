@@ -267,6 +267,15 @@ func rerun(c *cobra.Command, path, out string, force bool) error {
 			return fmt.Errorf("--out %s holds the results to compare with: name another", out)
 		}
 	}
+	if file := m.Given["prior"]; file != "" && builtIn[file] == nil {
+		sum, err := interruptible(c.Context(), func() (string, error) { return hashFile(file) })
+		if err != nil {
+			return fmt.Errorf("%s: its prior: %w", path, err)
+		}
+		if sum != m.Prior {
+			return fmt.Errorf("%s: its prior %s is not the file that it was", path, file)
+		}
+	}
 	for _, flag := range keys(m.Given) {
 		args = append(args, "--"+flag+"="+m.Given[flag])
 	}

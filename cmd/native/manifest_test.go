@@ -70,6 +70,13 @@ func TestExistingResults(t *testing.T) {
 	assert.Contains(t, stderr, "is in use by another run")
 
 	victim := writeFile(t, "victim", []byte("precious"))
+	require.NoError(t, os.Link(victim, filepath.Join(out, "steps.jsonl")))
+	code, _, stderr = restore("../../examples/faces/03.png", "--diagnostics")
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, "steps.jsonl is there already: --force replaces it")
+	code, _, stderr = restore(face, "--force", "--diagnostics")
+	require.Zero(t, code, stderr)
+	require.NoError(t, os.Remove(filepath.Join(out, "steps.jsonl")))
 	require.NoError(t, os.Symlink(victim, filepath.Join(out, "steps.jsonl")))
 	code, _, stderr = restore(face, "--force", "--diagnostics")
 	assert.NotZero(t, code)

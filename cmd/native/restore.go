@@ -235,9 +235,14 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		return err
 	}
 	defer unlock()
+	for _, at := range todo { // another run may have been here since
+		if _, err := f.todo(names[at], manifests[at], f.results(names[at])); err != nil {
+			return err
+		}
+	}
 	var diagnostics io.Writer
 	if f.diagnostics {
-		file, err := createPlain(filepath.Join(f.out, "steps.jsonl"))
+		file, err := createLog(filepath.Join(f.out, "steps.jsonl"), f.skip, f.force)
 		if err != nil {
 			return err
 		}

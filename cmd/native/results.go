@@ -60,12 +60,24 @@ func saveJSON(path string, v any) error {
 	})
 }
 
-// createPlain creates a file, or empties one that is there, and follows no link.
-func createPlain(path string) (*os.File, error) {
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+// createLog opens a file for lines, and follows no link: one that is there goes on with goOn,
+// is replaced with force, and is an error without them.
+func createLog(path string, goOn, force bool) (*os.File, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s is there and no plain file: remove it", path)
+	case goOn:
+		return os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	case !force:
+		return nil, fmt.Errorf("%s is there already: --force replaces it, --skip-existing appends to it, or name another --out", path)
+	default:
+		if err := os.Remove(path); err != nil { // it may have another name elsewhere
+			return nil, err
+		}
 	}
-	return os.Create(path)
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 }
 
 // writable proves that files can be made in a folder.

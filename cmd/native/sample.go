@@ -87,6 +87,13 @@ Ctrl-C stops within one step and keeps what is finished.`,
 				return err
 			}
 			defer unlock()
+			for _, image := range all { // another run may have been here since
+				one := made
+				one.Number = int(image.Number) + 1
+				if _, err := results.todo(image.Name, one, []string{image.Name + ".png"}); err != nil {
+					return err
+				}
+			}
 			runs := (count + size - 1) / size
 			bar := newProgress(c.ErrOrStderr(), plan.Passes()*runs)
 			grid := picture.Grid{Title: "Samples of the prior", Smooth: true, CellSize: 128, Note: fmt.Sprintf("%d steps, seed %d", sampling.Steps, sampling.Seed)}
