@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -96,24 +94,11 @@ func (f *evalFlags) settings(c *cobra.Command, pictures *trueImages) (experiment
 		if file.path == "" || file.flag == "--prior" && builtIn[file.path] != nil {
 			continue
 		}
-		sum, err := hashFile(file.path)
+		sum, err := experiment.HashFile(file.path)
 		if err != nil {
 			return nil, err
 		}
 		s[file.flag] = "sha256 " + sum
 	}
 	return s, nil
-}
-
-func hashFile(path string) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, file); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
 }

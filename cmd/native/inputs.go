@@ -20,8 +20,8 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
-// open opens those of the pictures that are to be restored, one after the other, and fits them to what the prior or, where
-// they are measurements, the task wants.
+// open opens those of the pictures that are to be restored, one after the other, and fits
+// them to what the prior or, where they are measurements, the task wants.
 func (f *restoreFlags) open(c *cobra.Command, m prior.Model, args []string, todo []int) ([]job.Image, error) {
 	if _, err := f.Spec.Options(m); err != nil { // what is wrong with the flags comes before what is wrong with a picture
 		return nil, err

@@ -77,7 +77,7 @@ func (o *outputFlags) newManifest(c *cobra.Command, model *modelFlags, device co
 		}
 	})
 	if _, e := os.Stat(model.prior); err == nil && e == nil {
-		m.Prior, err = hashFile(model.prior)
+		m.Prior, err = experiment.HashFile(model.prior)
 	}
 	return m, err
 }
@@ -139,7 +139,7 @@ func (o *outputFlags) todo(name string, m manifest, files []string) (bool, error
 // differing are the manifest's results that are not in a folder as they were written.
 func (m *manifest) differing(dir string) (files []string) {
 	for _, file := range keys(m.Results) {
-		if sum, err := hashFile(filepath.Join(dir, file)); err != nil || sum != m.Results[file] {
+		if sum, err := experiment.HashFile(filepath.Join(dir, file)); err != nil || sum != m.Results[file] {
 			files = append(files, file)
 		}
 	}
@@ -158,7 +158,7 @@ func (m manifest) of(ctx context.Context, path string, number int) (manifest, er
 		m.Input, err = filepath.Abs(path)
 	}
 	if err == nil {
-		m.InputIs, err = interruptible(ctx, func() (string, error) { return hashFile(path) })
+		m.InputIs, err = interruptible(ctx, func() (string, error) { return experiment.HashFile(path) })
 	}
 	return m, err
 }
@@ -167,7 +167,7 @@ func (m manifest) of(ctx context.Context, path string, number int) (manifest, er
 func (o *outputFlags) finish(c *cobra.Command, m manifest, name string, files []string, quality *scores) error {
 	m.Results = map[string]string{}
 	for _, file := range files {
-		sum, err := hashFile(filepath.Join(o.out, file))
+		sum, err := experiment.HashFile(filepath.Join(o.out, file))
 		if errors.Is(err, os.ErrNotExist) {
 			continue // a measurement that is no picture
 		}
@@ -251,7 +251,7 @@ func rerun(c *cobra.Command, path, out string, force bool) error {
 	}
 	args := []string{m.Command}
 	if m.Input != "" {
-		sum, err := hashFile(m.Input)
+		sum, err := experiment.HashFile(m.Input)
 		if err != nil {
 			return fmt.Errorf("%s: its input: %w", path, err)
 		}
@@ -268,7 +268,7 @@ func rerun(c *cobra.Command, path, out string, force bool) error {
 		}
 	}
 	if file := m.Given["prior"]; file != "" && builtIn[file] == nil {
-		sum, err := interruptible(c.Context(), func() (string, error) { return hashFile(file) })
+		sum, err := interruptible(c.Context(), func() (string, error) { return experiment.HashFile(file) })
 		if err != nil {
 			return fmt.Errorf("%s: its prior: %w", path, err)
 		}

@@ -273,7 +273,7 @@ func (f *Folder) verify(r *Result) error {
 		return err
 	}
 	path := f.path(r.job().picturePath())
-	sum, err := hashFile(path)
+	sum, err := HashFile(path)
 	if err != nil {
 		return err
 	}
@@ -283,14 +283,18 @@ func (f *Folder) verify(r *Result) error {
 	return nil
 }
 
-// hashFile returns the SHA-256 of a file, in hexadecimal digits.
-func hashFile(path string) (string, error) {
-	data, err := os.ReadFile(path)
+// HashFile returns the SHA-256 of a file, in hexadecimal digits.
+func HashFile(path string) (string, error) {
+	file, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:]), nil
+	defer file.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // pending returns the jobs to run, cut into what is sampled together.

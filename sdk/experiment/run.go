@@ -154,7 +154,7 @@ func (r *Runner) finish(f *Folder, j Job, restored, truth picture.Image, result 
 	if err != nil {
 		return err
 	}
-	if result.Picture, err = hashFile(f.path(j.picturePath())); err != nil {
+	if result.Picture, err = HashFile(f.path(j.picturePath())); err != nil {
 		return err
 	}
 	if err := r.judge(result, restored, truth); err != nil || j.Sample == 1 {

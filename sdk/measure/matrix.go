@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -58,14 +59,6 @@ func NewSparse(rows, cols int, row, col []int, value []float64) (*Matrix, error)
 		next[i]++
 	}
 	return m, nil
-}
-
-// spaced returns a name and a space, or nothing.
-func spaced(name string) string {
-	if name == "" {
-		return ""
-	}
-	return name + " "
 }
 
 // transposed returns the transpose.
@@ -146,7 +139,7 @@ func NewMatrix(dev compute.Device, c, h, w int, a *Matrix) (Linear, error) {
 		blocks = c
 	case c * h * w:
 	default:
-		return nil, fmt.Errorf("the matrix %shas %d columns, the images of %d×%d×%d want %d (each channel) or %d (all)", spaced(a.Name), a.Cols, c, h, w, h*w, c*h*w)
+		return nil, fmt.Errorf("%s has %d columns, the images of %d×%d×%d want %d (each channel) or %d (all)", cmp.Or(a.Name, "the matrix"), a.Cols, c, h, w, h*w, c*h*w)
 	}
 	s := shape{"matrix", [3]int{c, h, w}, [3]int{blocks, 1, a.Rows}}
 	if a.Rows <= mostDense && 20*len(a.Value) > a.Rows*a.Cols {
@@ -203,17 +196,17 @@ func (m *matrix) Scale(dst, z compute.Tensor, factor float64) {
 	m.dev.Combine(dst, compute.Times(factor, z))
 }
 
-// krylov is an orthonormal basis of the Krylov space of A Aᵀ and z, and the tridiagonal
+// krylovSpace is an orthonormal basis of the Krylov space of A Aᵀ and z, and the tridiagonal
 // matrix of A Aᵀ in it.
-type krylov struct {
+type krylovSpace struct {
 	basis       [][]float64
 	diag, above []float64
 	norm        float64 // of z
 }
 
 // lanczos runs up to powerSteps steps from z, with full orthogonalisation, until done.
-func (m *matrix) lanczos(z []float64, done func(k *krylov) bool) *krylov {
-	k := &krylov{norm: floats.Norm(z, 2)}
+func (m *matrix) lanczos(z []float64, done func(k *krylovSpace) bool) *krylovSpace {
+	k := &krylovSpace{norm: floats.Norm(z, 2)}
 	if k.norm == 0 {
 		return k
 	}
@@ -243,7 +236,7 @@ func (m *matrix) lanczos(z []float64, done func(k *krylov) bool) *krylov {
 }
 
 // eigen returns the eigenvalues of the tridiagonal matrix, none below 0, and its eigenvectors.
-func (k *krylov) eigen() ([]float64, *mat.Dense) {
+func (k *krylovSpace) eigen() ([]float64, *mat.Dense) {
 	n := len(k.diag)
 	t := mat.NewSymDense(n, nil)
 	for i, v := range k.diag {
@@ -264,7 +257,7 @@ func (k *krylov) eigen() ([]float64, *mat.Dense) {
 }
 
 // coefficients returns those of f(A Aᵀ) z in the basis.
-func (k *krylov) coefficients(f func(e float64) float64) []float64 {
+func (k *krylovSpace) coefficients(f func(e float64) float64) []float64 {
 	values, vectors := k.eigen()
 	out := make([]float64, len(values))
 	for j, e := range values {
@@ -297,7 +290,7 @@ func (m *matrix) Function(dst, z compute.Tensor, f func(e float64) float64) {
 				start[i] = float64(v)
 			}
 		}
-		k := m.lanczos(start, func(k *krylov) bool {
+		k := m.lanczos(start, func(k *krylovSpace) bool {
 			if len(k.diag)%8 != 0 {
 				return false
 			}
@@ -328,7 +321,7 @@ func (m *matrix) quadrature() {
 				z[i] = float64(2*rng.IntN(2) - 1)
 			}
 		}
-		k := m.lanczos(z, func(*krylov) bool { return false })
+		k := m.lanczos(z, func(*krylovSpace) bool { return false })
 		values, vectors := k.eigen()
 		for j, e := range values {
 			m.nodes = append(m.nodes, e)
