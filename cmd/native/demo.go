@@ -148,7 +148,7 @@ func demo(c *cobra.Command, place *sdk.Place, truths []picture.Image, f specFlag
 	if err := summarise(c.OutOrStdout(), results, f.Seed); err != nil {
 		return err
 	}
-	saveGrid(c.OutOrStdout(), c.ErrOrStderr(), grid, filepath.Join(out, "demo.png"))
+	saveGrid(c.OutOrStdout(), c.ErrOrStderr(), filepath.Join(out, "demo.png"), grid.Draw)
 	return nil
 }
 

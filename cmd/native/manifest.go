@@ -33,6 +33,8 @@ type manifest struct {
 	Results map[string]string `json:"results"`          // SHA-256 of the files
 	PSNR    *float64          `json:"psnr,omitempty"`   // dB, against the picture that was degraded
 	SSIM    *float64          `json:"ssim,omitempty"`
+
+	Certainty *certaintyOf `json:"certainty,omitempty"` // of --samples
 }
 
 // outputFlags are those of commands that write results into a folder.
@@ -53,7 +55,7 @@ func (o *outputFlags) add(c *cobra.Command, what string) {
 var placeFlags = []string{"out", "force", "skip-existing", "json", "quiet", "log", "help", "version", "batch", "gpus", "fallback", "first-image", "count"}
 
 // fileFlags are flags whose values are files.
-var fileFlags = []string{"mask", "kernel", "operator", "prior", "prior-config"}
+var fileFlags = []string{"mask", "kernel", "operator", "prior", "prior-config", "calibration"}
 
 // newManifest returns what is the same for all results of a command.
 func (o *outputFlags) newManifest(c *cobra.Command, model *modelFlags, device compute.Info) (m manifest, err error) {
@@ -189,8 +191,17 @@ func (o *outputFlags) finish(c *cobra.Command, m manifest, name string, files []
 			return err
 		}
 		fmt.Fprintln(out, string(line))
-	case quality != nil:
-		fmt.Fprintf(out, "%s: PSNR %s\n", name, quality)
+	default:
+		var said []string
+		if quality != nil {
+			said = append(said, "PSNR "+quality.String())
+		}
+		if m.Certainty != nil {
+			said = append(said, m.Certainty.String())
+		}
+		if said != nil {
+			fmt.Fprintf(out, "%s: %s\n", name, strings.Join(said, "; "))
+		}
 	}
 	return nil
 }

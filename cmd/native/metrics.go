@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -243,15 +244,16 @@ func pairUp(dirs []string, common bool) (folders []map[string]string, names []st
 	return folders, names, nil
 }
 
+// beside are the names of pictures that restore writes beside a result.
+var beside = regexp.MustCompile(`^(.*)\.(measurement|mask|truth|mean|std|width90|sample\d+)$`)
+
 // besideResults says whether a picture in a folder of restore's results is none of them: a
-// measurement or a mask that stands beside its picture, or the grid.
+// measurement or whatever else stands beside its picture, or a grid.
 func besideResults(folder map[string]string, name string) bool {
-	for _, kind := range []string{".measurement", ".mask"} {
-		if result, ok := strings.CutSuffix(name, kind); ok && folder[result] != "" {
-			return true
-		}
+	if parts := beside.FindStringSubmatch(name); parts != nil && folder[parts[1]] != "" {
+		return true
 	}
-	if name != "restored" {
+	if name != "restored" && name != "certainty" {
 		return false
 	}
 	for other := range folder {

@@ -99,7 +99,7 @@ func TestNoGrid(t *testing.T) {
 	for i := range wide.Rows {
 		wide.Rows[i].Cells = []picture.Cell{{}}
 	}
-	saveGrid(&out, &told, wide, filepath.Join(t.TempDir(), "grid.png"))
+	saveGrid(&out, &told, filepath.Join(t.TempDir(), "grid.png"), wide.Draw)
 	assert.Empty(t, out.String())
 	assert.Contains(t, told.String(), "no grid of the pictures")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"maps"
 	"math"
@@ -31,6 +32,8 @@ type restoreFlags struct {
 	resize, crop           bool
 	diagnostics, npy       bool
 	batch, firstImage      int
+	samples                int       // of each picture
+	calibration            string    // file with the intervals' factor, "" for a built-in one, or none
 	valueRange             []float64 // black and white of arrays, if given
 	format                 string    // of the results, of pictureFormats
 
@@ -58,6 +61,11 @@ It writes NAME.png (restored), NAME.measurement.png and NAME.measurement.npy (it
 where the task has one, and one labelled grid of all, restored.png. Ctrl-C stops within one step and
 keeps what is finished.
 
+With --samples N it draws N samples of p(image | measurement) for each picture and writes, beside NAME.png,
+which is the first of them, NAME.sample2.png and so on, their mean NAME.mean.png, the standard deviation
+of each pixel NAME.std.png, the width of its 90 % interval NAME.width90.png, and a grid certainty.png. The
+intervals are scaled by a factor of held pictures where one is known, see calibrate.
+
 With --prior photos64, or --tiles with another prior, pictures of any size keep it: overlapping windows
 of the prior's size cover them, each pass of the network counts once a window, and what is smaller than
 a window is padded by reflection and cut again.
@@ -72,8 +80,9 @@ from --first-image on: restore b.png --first-image 2 is what restore a.png b.png
   cmi-native restore y.npy --measured --operator A.npz --sigma-y 0.02
   cmi-native restore face.png --task kernel --kernel motion.npy --border circular
   cmi-native restore holiday.jpg --prior photos64 --task blur --method diffpir   # at its own size
+  cmi-native restore face.png --task box --samples 8      # how sure is it, and where
   cmi-native restore face.png --cmi --eta -1 --lanczos 3 --diagnostics`,
-		Annotations: onStop("finished pictures are kept"),
+		Annotations: onStop("finished pictures and samples are kept"),
 		Args:        arguments(1, manyArguments),
 		RunE:        func(c *cobra.Command, args []string) error { return restore(c, args, &f) },
 	}
@@ -94,7 +103,9 @@ from --first-image on: restore b.png --first-image 2 is what restore a.png b.png
 	fl.StringVar(&f.Border, "border", f.Border, "for --task kernel: how the image goes on beyond its edge, reflect or circular")
 	fl.StringVar(&f.Noise, "noise", f.Noise, "noise of the measurement: gaussian (--sigma-y) or poisson (--rate)")
 	fl.Float64Var(&f.Rate, "rate", f.Rate, "for --noise poisson: photons at white are 255 times this")
-	fl.IntVar(&f.batch, "batch", 1, "pictures sampled together, faster on a GPU; a picture does not depend on it")
+	fl.IntVar(&f.batch, "batch", 1, "pictures and samples of them that are drawn together, faster on a GPU; a picture does not depend on it")
+	fl.IntVar(&f.samples, "samples", 1, "samples of each picture; from 2 on their mean, standard deviation and 90 % intervals are written too")
+	fl.StringVar(&f.calibration, "calibration", "", "`FILE` of calibrate with the factor of the intervals; without it a built-in one where there is one, or none for the intervals as the samples give them")
 	fl.IntVar(&f.firstImage, "first-image", 1, "number of the first picture: what is drawn for a picture depends on its number")
 	fl.Float64SliceVar(&f.valueRange, "range", nil, "values of black and white in arrays (.npy), as 0,1 or 0,255; without it they are -1 and 1")
 	fl.StringVar(&f.format, "format", "png", "of the results: "+strings.Join(keys(pictureFormats), ", ")+"; with 16 bits a channel, or 8 for png")
@@ -150,6 +161,9 @@ func (f *restoreFlags) check(c *cobra.Command, inputs []string) error {
 	if f.batch < 1 {
 		return fmt.Errorf("--batch is %d, at least 1 is wanted", f.batch)
 	}
+	if f.samples < 1 || f.samples > mostOfEach {
+		return fmt.Errorf("--samples is %d, 1 to %d are possible", f.samples, mostOfEach)
+	}
 	if f.firstImage < 1 || f.firstImage > 1<<31 {
 		return fmt.Errorf("--first-image is %d, 1 to %d are possible", f.firstImage, 1<<31)
 	}
@@ -160,6 +174,7 @@ func (f *restoreFlags) check(c *cobra.Command, inputs []string) error {
 		return fmt.Errorf("--range is %v, two different numbers are wanted, as 0,255", r)
 	}
 	return effective(c, append(f.needs(f.CMI.On, f.Method),
+		need{f.samples > 1, "--samples of at least 2", []string{"calibration"}},
 		need{f.mask != "", "--mask", []string{"invert-mask"}},
 		need{slices.ContainsFunc(inputs, isArray), "an array (.npy)", []string{"range"}},
 		need{f.ownSize(), "--tiles or photos64 without --resize or --crop", []string{"windows"}},
@@ -195,6 +210,10 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	}
 	defer closePlaces(places)
 	made, err := f.newManifest(c, &f.modelFlags, places[0].Prior().Device().Info())
+	if err != nil {
+		return err
+	}
+	scaled, err := f.factor(c, made.Prior)
 	if err != nil {
 		return err
 	}
@@ -256,7 +275,8 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	}
 	bar := newProgress(c.ErrOrStderr(), passes)
 	label := armName(f.Spec)
-	rows := make([][]picture.Row, len(jobs))
+	rows, certain := make([]picture.Row, min(len(todo), mostInGrid)), make([]certaintyRow, min(len(todo), mostInGrid))
+	drawn := drawings{of: map[int]*drawing{}}
 	if err := share(c.Context(), places, len(jobs), func(ctx context.Context, lane, k int) error {
 		j := jobs[k]
 		report := bar.run(fmt.Sprintf("%s %s", j.Name(), label))
@@ -275,23 +295,43 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		}
 		for i := range restored {
 			at := int(restored[i].Number) - first
-			row, quality, err := f.save(j, i, f.cropped(pictureOf(restored[i]), at), names[at])
+			one := f.cropped(pictureOf(restored[i]), at)
+			if err := f.saveRestored(one, sampleName(names[at], restored[i].Sample)); err != nil {
+				return err
+			}
+			all := drawn.add(at, f.samples, j, i, one)
+			if all == nil {
+				continue
+			}
+			row, quality, err := f.save(all.job, all.in, all.samples[0], names[at])
 			if err != nil {
 				return err
 			}
-			bar.clear()
-			if err := f.finish(c, manifests[at], names[at], f.results(names[at]), quality); err != nil {
-				return err
+			place := slices.Index(todo, at)
+			if place < len(rows) {
+				rows[place] = row
 			}
-			if slices.Index(todo, at) < mostInGrid {
-				rows[k] = append(rows[k], row)
+			m := manifests[at]
+			if f.samples > 1 {
+				var more certaintyRow
+				if m.Certainty, more, err = f.saveCertainty(names[at], all, f.truth(all.job, all.in), scaled); err != nil {
+					return err
+				}
+				if place < len(certain) {
+					more.cells = row
+					certain[place] = more
+				}
+			}
+			bar.clear()
+			if err := f.finish(c, m, names[at], f.results(names[at]), quality); err != nil {
+				return err
 			}
 		}
 		return nil
 	}); err != nil {
 		return failed(err)
 	}
-	grid := picture.Grid{Title: f.Task + ", " + label, Smooth: true, CellSize: 144, Rows: slices.Concat(rows...),
+	grid := picture.Grid{Title: f.Task + ", " + label, Smooth: true, CellSize: 144, Rows: rows,
 		Columns: []string{"truth", "measurement", label},
 		Note:    fmt.Sprintf("σ_y = %g, %d steps, seed %d", f.SigmaY, f.Steps, f.Seed)}
 	if f.Measured {
@@ -301,13 +341,16 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		grid.Note += fmt.Sprintf(". The first %d of %d pictures.", mostInGrid, len(todo))
 	}
 	bar.finish()
-	saveGrid(f.notes(c), c.ErrOrStderr(), grid, filepath.Join(f.out, "restored.png"))
+	saveGrid(f.notes(c), c.ErrOrStderr(), filepath.Join(f.out, "restored.png"), grid.Draw)
+	if f.samples > 1 {
+		saveGrid(f.notes(c), c.ErrOrStderr(), filepath.Join(f.out, "certainty.png"), func() (*image.RGBA, error) { return f.certaintyGrid(grid, certain) })
+	}
 	return nil
 }
 
 // jobs makes the job of each batch of images, and so every measurement, before any sampling.
 func (f *restoreFlags) jobs(m prior.Model, images []job.Image) (jobs []*job.Job, err error) {
-	for _, batch := range ofOneSize(images, f.batch) {
+	for _, batch := range ofOneSize(f.eachSample(images), f.batch) {
 		j, err := f.job(m, batch)
 		if err != nil {
 			return nil, err
@@ -360,12 +403,30 @@ func ofOneColour(y job.Measurement) bool {
 	return first >= 0
 }
 
-// save writes a job's restored picture i and its measurement, and returns the grid's row and
-// the quality, where the truth is known.
+// saveRestored writes a restored picture or a further sample of it.
+func (f *restoreFlags) saveRestored(restored picture.Image, name string) error {
+	path, format := filepath.Join(f.out, name), pictureFormats[f.format]
+	if err := format.save(restored, path+format.ext); err != nil || !f.npy {
+		return err
+	}
+	return restored.SaveNPY(path + ".npy")
+}
+
+// truth returns a job's picture i as it was before it was degraded, nil where it is not known.
+func (f *restoreFlags) truth(j *job.Job, i int) *picture.Image {
+	if f.Measured {
+		return nil
+	}
+	p := f.cropped(pictureOf(j.Images[i]), int(j.Images[i].Number)-(f.firstImage-1))
+	return &p
+}
+
+// save writes what a job's picture i was restored from, and returns the grid's row and the
+// quality, where the truth is known.
 func (f *restoreFlags) save(j *job.Job, i int, restored picture.Image, name string) (row picture.Row, quality *scores, err error) {
 	path, seen := filepath.Join(f.out, name), measuredCell(j.Measurements[i])
 	format := pictureFormats[f.format]
-	if err := errors.Join(format.save(restored, path+format.ext), seen.Image.SaveNPY(path+".measurement.npy")); err != nil {
+	if err := seen.Image.SaveNPY(path + ".measurement.npy"); err != nil {
 		return row, nil, err
 	}
 	if shown := seen.Image.H > 1; !shown {
@@ -373,22 +434,17 @@ func (f *restoreFlags) save(j *job.Job, i int, restored picture.Image, name stri
 	} else if err := format.save(seen.Image, path+".measurement"+format.ext); err != nil {
 		return row, nil, err
 	}
-	if f.npy {
-		if err := restored.SaveNPY(path + ".npy"); err != nil {
-			return row, nil, err
-		}
-	}
 	if err := saveInputs(path, j.Measurements[i]); err != nil {
 		return row, nil, err
 	}
 	row.Label = name
-	if f.Measured {
+	truth := f.truth(j, i)
+	if truth == nil {
 		row.Cells = []picture.Cell{seen, {Image: restored}}
 		return row, nil, nil
 	}
-	truth := f.cropped(pictureOf(j.Images[i]), int(j.Images[i].Number)-(f.firstImage-1))
-	q, err := score(restored, truth)
-	row.Cells = []picture.Cell{{Image: truth}, seen, {Image: restored, Caption: q.String()}}
+	q, err := score(restored, *truth)
+	row.Cells = []picture.Cell{{Image: *truth}, seen, {Image: restored, Caption: q.String()}}
 	return row, &q, err
 }
 
@@ -397,6 +453,9 @@ func (f *restoreFlags) save(j *job.Job, i int, restored picture.Image, name stri
 // is read.
 func (f *restoreFlags) names(paths []string) (names []string, err error) {
 	from := map[string]string{"restored.png": "the grid"}
+	if f.samples > 1 {
+		from["certainty.png"] = "the grid of samples"
+	}
 	if f.diagnostics {
 		from["steps.jsonl"] = "the diagnostics"
 	}
@@ -415,7 +474,7 @@ func (f *restoreFlags) names(paths []string) (names []string, err error) {
 		}
 		names = append(names, name)
 	}
-	read := slices.Concat(paths, []string{f.mask, f.kernel, f.operator, f.prior, f.config})
+	read := slices.Concat(paths, []string{f.mask, f.kernel, f.operator, f.prior, f.config, f.calibration})
 	for _, file := range slices.Sorted(maps.Keys(from)) {
 		there, err := os.Stat(filepath.Join(f.out, file))
 		if err != nil {
@@ -455,5 +514,5 @@ func (f *restoreFlags) results(name string) []string {
 	if task, err := measure.FindTask(f.Task); err == nil && (task.Input == "mask" || task.Input == "kernel") {
 		files = append(files, name+map[string]string{"mask": ".mask.png", "kernel": ".kernel.npy"}[task.Input])
 	}
-	return files
+	return append(files, f.certaintyFiles(name)...)
 }

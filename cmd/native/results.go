@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"image"
 	"io"
 	"math"
 	"os"
@@ -105,8 +106,8 @@ const mostInGrid = 256
 
 // saveGrid draws a grid into a file and says where it is. The pictures are there already, so
 // that a grid which can't be drawn is a warning.
-func saveGrid(out, messages io.Writer, g picture.Grid, path string) {
-	drawn, err := g.Draw()
+func saveGrid(out, messages io.Writer, path string, draw func() (*image.RGBA, error)) {
+	drawn, err := draw()
 	if err == nil {
 		err = picture.SavePNG(path, drawn)
 	}

@@ -131,7 +131,7 @@ Ctrl-C stops within one step and keeps what is finished.`,
 				grid.Rows = append(grid.Rows, picture.Row{Cells: cells})
 			}
 			bar.finish()
-			saveGrid(results.notes(c), c.ErrOrStderr(), grid, filepath.Join(results.out, "samples.png"))
+			saveGrid(results.notes(c), c.ErrOrStderr(), filepath.Join(results.out, "samples.png"), grid.Draw)
 			return nil
 		},
 	}

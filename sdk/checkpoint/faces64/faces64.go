@@ -5,7 +5,9 @@
 package faces64
 
 import (
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
 	"strings"
 
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
@@ -19,4 +21,10 @@ var file string
 // num_head_channels and so on, as strings.
 func Open() (*checkpoint.File, error) {
 	return checkpoint.Read(strings.NewReader(file), int64(len(file)), "faces64")
+}
+
+// Hash returns the SHA-256 of the embedded file, in hexadecimal digits.
+func Hash() string {
+	sum := sha256.Sum256([]byte(file))
+	return hex.EncodeToString(sum[:])
 }

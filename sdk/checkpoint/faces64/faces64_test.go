@@ -38,6 +38,7 @@ func TestProvenance(t *testing.T) {
 	text, err := os.ReadFile("PROVENANCE.md")
 	require.NoError(t, err)
 	require.Contains(t, string(text), fmt.Sprintf("%x", sha256.Sum256(file)))
+	require.Equal(t, fmt.Sprintf("%x", sha256.Sum256(file)), faces64.Hash())
 }
 
 func ExampleOpen() {

@@ -6,7 +6,9 @@
 package photos64
 
 import (
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
 	"strings"
 
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
@@ -20,4 +22,10 @@ var file string
 // num_head_channels and so on, as strings.
 func Open() (*checkpoint.File, error) {
 	return checkpoint.Read(strings.NewReader(file), int64(len(file)), "photos64")
+}
+
+// Hash returns the SHA-256 of the embedded file, in hexadecimal digits.
+func Hash() string {
+	sum := sha256.Sum256([]byte(file))
+	return hex.EncodeToString(sum[:])
 }
