@@ -61,7 +61,7 @@ func TestStoppedMessage(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"restore", face, "--out", t.TempDir()}, "stopped; finished pictures are kept"},
+		{[]string{"restore", face, "--out", t.TempDir()}, "stopped; finished pictures and samples are kept"},
 		{[]string{"verify", "--quick"}, "stopped"},
 		{[]string{"bench"}, "stopped"},
 	} {
