@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	_ "embed"
 	"fmt"
 	"maps"
 	"math"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,12 +29,13 @@ type calibration struct {
 	// Options are the sampler's other flags, where they are not the defaults.
 	Options map[string]string `json:"options,omitempty"`
 
-	Pictures int     `json:"pictures"` // held ones
-	Samples  int     `json:"samples"`  // of each
-	Values   int     `json:"values"`   // of the pictures, all together
-	Alpha    float64 `json:"alpha"`    // the intervals have probability 1−α
-	Factor   float64 `json:"factor"`   // of the intervals
-	Before   float64 `json:"before"`   // their coverage of these pictures without it
+	Samples  int      `json:"samples"`  // of each picture
+	Pictures int      `json:"pictures"` // held ones
+	Values   int      `json:"values"`   // of the pictures, all together
+	Alpha    float64  `json:"alpha"`    // the intervals have probability 1−α
+	Factor   float64  `json:"factor"`   // of the intervals
+	Before   float64  `json:"before"`   // their coverage of these pictures without it
+	Held     []string `json:"held"`     // the pictures: the first 16 digits of their SHA-256
 }
 
 // builtInCalibrations is what calibrate has written for the priors that are built in.
@@ -43,17 +46,38 @@ var builtInCalibrations []byte
 // builtInHashes are the SHA-256 of the priors that the program carries.
 var builtInHashes = map[string]func() string{"faces64": faces64.Hash, "photos64": photos64.Hash}
 
-// priorHash returns the SHA-256 of a prior that a manifest names.
-func priorHash(prior string) string {
-	if hash := builtInHashes[prior]; hash != nil {
-		return hash()
+// calibrationOf returns a calibration of the run that a manifest tells of, without results: what
+// it is looked up by.
+func calibrationOf(m manifest) (a calibration, err error) {
+	a = calibration{Name: m.Options["prior"], Prior: m.Prior, Task: m.Options["task"], Method: m.Options["method"], Options: map[string]string{}}
+	if hash := builtInHashes[m.Prior]; hash != nil {
+		a.Prior = hash()
 	}
-	return prior
+	if a.Steps, err = strconv.Atoi(m.Options["steps"]); err == nil {
+		a.SigmaY, err = strconv.ParseFloat(m.Options["sigma-y"], 64)
+	}
+	usual := restoreCommand().Flags()
+	for _, name := range samplerFlags() {
+		if value := m.Options[name]; value != usual.Lookup(name).DefValue {
+			a.Options[name] = value
+		}
+	}
+	return a, err
 }
 
-// what returns a calibration of this run without the results: what it is looked up by.
-func (f *restoreFlags) what(c *cobra.Command, prior string) calibration {
-	return calibration{Prior: priorHash(prior), Task: f.Task, Method: f.Method, Steps: f.Steps, SigmaY: f.SigmaY, Options: samplerOptions(c)}
+// samplerFlags returns the names of restore's flags that change what is sampled, beside the
+// task, the method, the steps and σ_y. The seed changes no distribution.
+func samplerFlags() (names []string) {
+	var all specFlags
+	sampler := &cobra.Command{}
+	all.add(sampler, 0)
+	all.addGuidance(sampler)
+	sampler.Flags().VisitAll(func(flag *pflag.Flag) {
+		if flag.Name != "steps" && flag.Name != "sigma-y" && flag.Name != "seed" {
+			names = append(names, flag.Name)
+		}
+	})
+	return append(names, "cmi", "noise", "rate", "border")
 }
 
 // is says whether a calibration is of the same prior, task and sampler.
@@ -69,74 +93,35 @@ func (a calibration) String() string {
 	return text
 }
 
-// samplerOptions returns a command's flags that change what is sampled beside the method, the
-// steps and σ_y, where they are not the defaults. The seed changes no distribution.
-func samplerOptions(c *cobra.Command) map[string]string {
-	options := map[string]string{}
-	add := func(flag *pflag.Flag) {
-		if given := c.Flags().Lookup(flag.Name); given != nil && given.Changed && given.Value.String() != given.DefValue {
-			options[flag.Name] = given.Value.String()
+// findCalibration returns that of a run from a file, or one that is built in where no file is
+// named. found is false where no file is named and none is built in.
+func findCalibration(ctx context.Context, file string, wanted calibration) (one calibration, found bool, err error) {
+	text, from := builtInCalibrations, "built-in factors"
+	if file != "" {
+		from = file
+		if text, err = interruptible(ctx, func() ([]byte, error) { return os.ReadFile(file) }); err != nil {
+			return one, false, err
 		}
-	}
-	var all specFlags
-	sampler := &cobra.Command{}
-	all.add(sampler, 0)
-	all.addGuidance(sampler)
-	sampler.Flags().VisitAll(add)
-	for _, name := range []string{"steps", "sigma-y", "seed"} {
-		delete(options, name)
-	}
-	for _, name := range []string{"cmi", "noise", "rate", "border"} {
-		if flag := c.Flags().Lookup(name); flag != nil {
-			add(flag)
-		}
-	}
-	return options
-}
-
-// factor is by what intervals are scaled, and where that comes from.
-type factor struct {
-	value float64
-	from  string
-}
-
-// factor returns that of the intervals of --samples: of --calibration, built in, or 1.
-func (f *restoreFlags) factor(c *cobra.Command, prior string) (factor, error) {
-	none := factor{1, "none"}
-	if f.samples == 1 || f.calibration == "none" {
-		return none, nil
-	}
-	wanted := f.what(c, prior)
-	text, from, err := builtInCalibrations, "built in", error(nil)
-	if f.calibration != "" {
-		from = f.calibration
-		text, err = interruptible(c.Context(), func() ([]byte, error) { return os.ReadFile(f.calibration) })
-	}
-	if err != nil {
-		return none, err
 	}
 	all, err := readCalibrations(text)
 	if err != nil {
-		return none, fmt.Errorf("%s is no calibration: %w; calibrate writes one", from, err)
-	}
-	for _, one := range all {
-		if one.is(wanted) {
-			return factor{one.Factor, from}, nil
-		}
-	}
-	if f.calibration == "" {
-		fmt.Fprintf(c.ErrOrStderr(), "note: no factor is built in for %s with this prior: the 90 %% intervals are as the samples give them, and may hold less; cmi-native calibrate finds one\n", wanted)
-		return none, nil
+		return one, false, fmt.Errorf("%s is no calibration: %w; cmi-native calibrate writes one", from, err)
 	}
 	var there []string
 	for _, one := range all {
+		if one.is(wanted) {
+			return one, true, nil
+		}
 		text := one.String()
 		if one.Prior != wanted.Prior {
 			text += " of another prior, " + one.Name
 		}
 		there = append(there, text)
 	}
-	return none, fmt.Errorf("%s has no factor for %s with this prior; it has: %s. Restore as one of them, or let calibrate find this one", from, wanted, strings.Join(there, "; "))
+	if file == "" {
+		return one, false, nil
+	}
+	return one, false, fmt.Errorf("%s has no factor for %s with this prior; it has: %s. Restore as one of them, or let cmi-native calibrate find this one", from, wanted, strings.Join(there, "; "))
 }
 
 // readCalibrations reads a file of calibrate.
@@ -153,4 +138,33 @@ func readCalibrations(text []byte) (all []calibration, err error) {
 		}
 	}
 	return all, nil
+}
+
+// factor is by what intervals are scaled, and where that comes from.
+type factor struct {
+	value float64
+	from  string
+}
+
+// factor returns that of the intervals of --samples: of --calibration, built in, or 1.
+func (f *restoreFlags) factor(c *cobra.Command, made manifest) (factor, error) {
+	none := factor{1, "none"}
+	if f.samples == 1 || f.calibration == "none" {
+		return none, nil
+	}
+	wanted, err := calibrationOf(made)
+	if err != nil {
+		return none, err
+	}
+	one, found, err := findCalibration(c.Context(), f.calibration, wanted)
+	switch {
+	case err != nil:
+		return none, err
+	case !found:
+		fmt.Fprintf(c.ErrOrStderr(), "note: no factor is built in for %s with this prior: the 90 %% intervals are as the samples give them, and may hold less; cmi-native calibrate finds one\n", wanted)
+		return none, nil
+	case f.calibration == "":
+		return factor{one.Factor, "built in"}, nil
+	}
+	return factor{one.Factor, f.calibration}, nil
 }

@@ -291,17 +291,10 @@ func rerun(c *cobra.Command, path, out string, force bool) error {
 		args = append(args, "--"+flag+"="+m.Given[flag])
 	}
 	args = append(args, fmt.Sprintf("--first-image=%d", m.Number), "--out="+out, fmt.Sprintf("--force=%t", force))
-	for _, name := range []string{"quiet", "log"} {
-		args = append(args, "--"+name+"="+c.Flags().Lookup(name).Value.String())
-	}
 	if m.Command == "sample" {
 		args = append(args, "--count=1")
 	}
-	again := rootCommand()
-	again.SetArgs(args)
-	again.SetOut(c.OutOrStdout())
-	again.SetErr(c.ErrOrStderr())
-	if err := again.ExecuteContext(c.Context()); err != nil {
+	if err := runAnother(c, c.OutOrStdout(), args); err != nil {
 		return err
 	}
 	differ := m.differing(out)
@@ -310,4 +303,16 @@ func rerun(c *cobra.Command, path, out string, force bool) error {
 	}
 	fmt.Fprintf(c.OutOrStdout(), "the same bytes: %s\n", strings.Join(keys(m.Results), ", "))
 	return nil
+}
+
+// runAnother runs another command of the tool inside one, as quiet and with the same log.
+func runAnother(c *cobra.Command, out io.Writer, args []string) error {
+	for _, name := range []string{"quiet", "log"} {
+		args = append(args, "--"+name+"="+c.Flags().Lookup(name).Value.String())
+	}
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(c.ErrOrStderr())
+	return root.ExecuteContext(c.Context())
 }

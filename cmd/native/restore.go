@@ -213,7 +213,7 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	scaled, err := f.factor(c, made.Prior)
+	scaled, err := f.factor(c, made)
 	if err != nil {
 		return err
 	}

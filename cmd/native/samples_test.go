@@ -146,7 +146,7 @@ func TestInterruptBetweenSamples(t *testing.T) {
 
 // The factor of a calibration scales the intervals of what it was made for, and of nothing else.
 func TestCalibrationFile(t *testing.T) {
-	one := calibration{Name: "faces64", Prior: priorHash("faces64"), Task: "sr4", Method: "dps", Steps: 2, SigmaY: .05, Alpha: .1, Factor: 2.5}
+	one := calibration{Name: "faces64", Prior: builtInHashes["faces64"](), Task: "sr4", Method: "dps", Steps: 2, SigmaY: .05, Alpha: .1, Factor: 2.5}
 	file := func(all ...calibration) string {
 		text, err := json.Marshal(all)
 		require.NoError(t, err)

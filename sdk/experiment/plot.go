@@ -118,9 +118,7 @@ func (s *Summary) intervals(title string, reference float64, of func(c *CellSumm
 	p := newPlot(title, "")
 	tasks, inks := s.tasks(), s.inks()
 	if !math.IsNaN(reference) {
-		line := plotter.NewFunction(func(float64) float64 { return reference })
-		line.LineStyle, line.Samples = draw.LineStyle{Color: color.Gray{130}, Width: 1}, 2
-		p.Add(line)
+		p.Add(level(reference))
 		p.Y.Min, p.Y.Max = reference, reference
 	}
 	var arms []Cell
