@@ -34,7 +34,7 @@ func TestNewSolverErrors(t *testing.T) {
 	for says, change := range map[string]func(p *sdk.Problem, o *sdk.Options){
 		"a prior, ":   func(p *sdk.Problem, _ *sdk.Options) { p.Prior = nil },
 		"an operator": func(p *sdk.Problem, _ *sdk.Options) { p.Operator = nil },
-		"an operator is needed by the method unconditional and by the information term": func(p *sdk.Problem, o *sdk.Options) {
+		"an operator is needed by the method unconditional, by the information term": func(p *sdk.Problem, o *sdk.Options) {
 			p.Operator, p.Y, o.Method = nil, nil, guide.Unconditional{}
 		},
 		"need 0 values, got 6":                              func(p *sdk.Problem, o *sdk.Options) { p.Operator, o.Method, o.CMI = nil, guide.Unconditional{}, nil },

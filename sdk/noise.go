@@ -56,18 +56,23 @@ func (p *philox) Method(z []float32, index, draw int) {
 	each(z, p.streams(index, draw, diffusion.MethodNoise), diffusion.Stream.Normals)
 }
 
-// initial makes x_T the state: drawn on the device where that can draw it.
+// initial makes the first state: x_T, drawn on the device where that can draw it, or what the
+// options or the method make of it.
 func (s *Solver) initial() error {
 	s.next = s.o.Schedule.Len() - 1
 	if p, ok := s.o.Noise.(*philox); !ok || !s.drawn(s.step.X, p.initial()) {
 		s.o.Noise.Initial(s.host)
 		s.dev.Write(s.step.X, s.host)
 	}
-	if m, ok := s.o.Method.(guide.Starter); ok {
-		s.step.Index = s.next
-		if err := m.Start(&s.step); err != nil {
-			return err
-		}
+	start := func(*guide.Step) error { return nil }
+	if s.o.FromMeasurement {
+		start = guide.FromMeasurement
+	} else if m, ok := s.o.Method.(guide.Starter); ok {
+		start = m.Start
+	}
+	s.step.Index = s.next
+	if err := start(&s.step); err != nil {
+		return err
 	}
 	return s.dev.Sync()
 }

@@ -36,6 +36,10 @@ type Options struct {
 	Noise    Noise              // nil: Philox keyed by Seed and Images
 	Seed     uint64
 	Images   []uint64 // the number of each image in the user's set, which keys its noise; nil: 0, 1, …
+	// FromMeasurement starts at what the measurement tells, see [guide.FromMeasurement], in place
+	// of pure noise: for a Schedule of the first training steps alone ([diffusion.New]), which
+	// begins in the middle of the process. The operator must be linear.
+	FromMeasurement bool
 	// OnStep is called after every step, on the sampler's goroutine. What it is given
 	// stays valid.
 	OnStep func(Progress)
@@ -129,7 +133,7 @@ func (p Problem) Validate(o Options) error {
 
 // validateMeasurement says what is wrong with the operator and the measurements.
 func (p Problem) validateMeasurement(o Options) error {
-	guides, linear, spectral := o.CMI != nil, o.CMI != nil, false
+	guides, linear, spectral := o.CMI != nil || o.FromMeasurement, o.CMI != nil, false
 	for i := range o.Schedule.Len() {
 		cost := o.Method.Cost(o.Schedule, i)
 		guides, linear, spectral = guides || cost.Guides, linear || cost.Linear, spectral || cost.Spectral
@@ -140,6 +144,8 @@ func (p Problem) validateMeasurement(o Options) error {
 		a, isLinear := p.Operator.(measure.Linear)
 		_, hasGradient := p.Operator.(measure.Differentiable)
 		switch {
+		case o.FromMeasurement && !isLinear:
+			return fmt.Errorf("%s is not linear, a run can't start from its measurement: start it at pure noise", name)
 		case linear && !isLinear:
 			return fmt.Errorf("%s is not linear: use method dps without the information term", name)
 		case spectral && !measure.Exact(a):
@@ -153,7 +159,7 @@ func (p Problem) validateMeasurement(o Options) error {
 		}
 		yc, yh, yw = p.Operator.Out()
 	} else if guides {
-		return fmt.Errorf("an operator is needed by the method %s and by the information term: without one take the method unconditional", o.Method.Name())
+		return fmt.Errorf("an operator is needed by the method %s, by the information term and by a start from the measurement: without one take the method unconditional", o.Method.Name())
 	}
 	if p.N < 1 || len(p.Y) != p.N*yc*yh*yw {
 		return fmt.Errorf("%d measurements of %d×%d×%d need %d values, got %d", p.N, yc, yh, yw, p.N*yc*yh*yw, len(p.Y))

@@ -158,6 +158,7 @@ func TestResume(t *testing.T) {
 		"DDIM":           func(o *sdk.Options) { o.DDIM = &eta },
 		"every second":   func(o *sdk.Options) { o.CMI.Every = 2 },
 		"without a term": func(o *sdk.Options) { o.CMI = nil },
+		"from y":         func(o *sdk.Options) { o.FromMeasurement = true },
 	} {
 		p, o := pictures(t, dev, "sr4", 1, 4)
 		change(&o)

@@ -82,8 +82,7 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 		s.x0.Passes = o.Saved.Passes
 		return s, s.SetState(o.Saved.X, o.Saved.Next)
 	}
-	s.initial()
-	return s, dev.Sync()
+	return s, s.initial()
 }
 
 // Close frees the solver's device memory.

@@ -311,6 +311,9 @@ func (f *evalFlags) report(c *cobra.Command, folder *experiment.Folder, judges *
 // facts returns what the tables say of the run.
 func (f *evalFlags) facts() [][2]string {
 	sampler := fmt.Sprintf("%d steps, %s schedule, seed %d", f.Steps, f.Schedule, f.Seed)
+	if f.Start != 0 {
+		sampler += fmt.Sprintf(", from the measurement at training step %d", f.Start)
+	}
 	if f.DDIM != nil && *f.DDIM >= 0 {
 		sampler += fmt.Sprintf(", DDIM η = %g", *f.DDIM)
 	} else if f.DDIM != nil {

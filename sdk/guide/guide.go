@@ -64,6 +64,24 @@ type Starter interface {
 	Start(s *Step) error
 }
 
+// FromMeasurement makes s.X, standard normal noise n, the state x_t = √ᾱ_t A⁺y + √(1−ᾱ_t) n of a run
+// that starts in the middle, A⁺ = Aᵀ(A Aᵀ + σ_y² I)⁻¹ (Chung et al. 2022, arXiv 2112.05146).
+func FromMeasurement(s *Step) error { return s.fromMeasurement(s.SigmaY) }
+
+func (s *Step) fromMeasurement(sigmaY float64) error {
+	y, lift := s.Tensor("residual", s.Y), s.Tensor("innovation", s.X)
+	if err := s.Work.Err(); err != nil {
+		return err
+	}
+	s.Device.Combine(y, compute.Times(1, s.Y))
+	if err := s.solve(lift, y, 1, sigmaY*sigmaY, 0); err != nil {
+		return err
+	}
+	image, noise := s.Schedule.Forward(s.Index)
+	s.Device.Combine(s.X, compute.Times(image, lift), compute.Times(noise, s.X))
+	return nil
+}
+
 // ownStep is [Validator] of methods that take a reverse step of their own, which has no η.
 func ownStep(m Method, ddim *float64) error {
 	if ddim != nil {

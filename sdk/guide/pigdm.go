@@ -76,17 +76,7 @@ func (m PiGDM) Start(s *Step) error {
 	if !m.Published {
 		return nil
 	}
-	y, lift := s.Tensor("residual", s.Y), s.Tensor("innovation", s.X)
-	if err := s.Work.Err(); err != nil {
-		return err
-	}
-	ab, s2 := s.Schedule.AlphaBar(s.Index), math.Pow(max(s.SigmaY, m.MinSigmaY), 2)
-	s.Device.Combine(y, compute.Times(1, s.Y))
-	if err := s.solve(lift, y, 1, s2, 0); err != nil {
-		return err
-	}
-	s.Device.Combine(s.X, compute.Times(math.Sqrt(1-ab), s.X), compute.Times(math.Sqrt(ab), lift))
-	return nil
+	return s.fromMeasurement(max(s.SigmaY, m.MinSigmaY))
 }
 
 // innovation is y − A x̂0, x̂0 not clipped.

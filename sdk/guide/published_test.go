@@ -78,18 +78,21 @@ func TestPublishedPiGDM(t *testing.T) {
 	before, y := tr.read(t, tr.X), tr.read(t, tr.Y)
 	require.NoError(t, guide.PiGDM{}.Start(tr.Step))
 	assert.Equal(t, before, tr.read(t, tr.X))
-	require.NoError(t, guide.PiGDM{Published: true, MinSigmaY: 0.3}.Start(tr.Step))
-	var gram mat.Dense
-	gram.Mul(tr.a, tr.a.T())
-	for k := range 3 {
-		gram.Set(k, k, gram.At(k, k)+0.3*0.3)
-	}
-	for i, x := range tr.read(t, tr.X) {
-		var w, lift mat.VecDense
-		require.NoError(t, w.SolveVec(&gram, mat.NewVecDense(3, y[i])))
-		lift.MulVec(tr.a.T(), &w)
-		want := scaled(math.Sqrt(1-tr.alphaBar), before[i])
-		floats.AddScaled(want, math.Sqrt(tr.alphaBar), lift.RawVector().Data)
-		assert.LessOrEqual(t, relative(x, want), 1e-5)
+	for sigma, start := range map[float64]func(*guide.Step) error{0.3: guide.PiGDM{Published: true, MinSigmaY: 0.3}.Start, 0.2: guide.FromMeasurement} {
+		tr := newTrial(t, true, 5, nil, nil)
+		require.NoError(t, start(tr.Step))
+		var gram mat.Dense
+		gram.Mul(tr.a, tr.a.T())
+		for k := range 3 {
+			gram.Set(k, k, gram.At(k, k)+sigma*sigma)
+		}
+		for i, x := range tr.read(t, tr.X) {
+			var w, lift mat.VecDense
+			require.NoError(t, w.SolveVec(&gram, mat.NewVecDense(3, y[i])))
+			lift.MulVec(tr.a.T(), &w)
+			want := scaled(math.Sqrt(1-tr.alphaBar), before[i])
+			floats.AddScaled(want, math.Sqrt(tr.alphaBar), lift.RawVector().Data)
+			assert.LessOrEqual(t, relative(x, want), 1e-5)
+		}
 	}
 }

@@ -166,6 +166,48 @@ func TestPoisson(t *testing.T) {
 	}
 }
 
+// A run that starts in the middle takes all its steps below the start, begins at the noised
+// pseudo-inverse of the measurement, and has the scale of a whole run with steps as long.
+func TestStart(t *testing.T) {
+	m, _ := network(t)
+	for _, method := range []string{"dps", "gibbs", "daps"} {
+		s := short("inpaint", method)
+		s.Steps, s.Start, s.DPSLimit = 5, 400, -1
+		j, both := restore(t, m, s, image(5), image(7))
+		_, alone := restore(t, m, s, image(7))
+		assert.Equal(t, both[1].Pix, alone[0].Pix, method)
+		var times []int
+		for i := range j.Options.Schedule.Len() {
+			times = append(times, j.Options.Schedule.Timestep(i))
+		}
+		assert.Equal(t, []int{0, 100, 200, 300, 400}, times)
+		if method == "dps" {
+			assert.Equal(t, guide.DPS{Scale: 0.5 * 1000 / 12}, j.Options.Method)
+		}
+
+		p, free, err := j.Problem(m)
+		require.NoError(t, err)
+		defer free()
+		first := func(o sdk.Options) []float32 {
+			solver, err := sdk.NewSolver(p, o)
+			require.NoError(t, err)
+			defer solver.Close()
+			x, index, err := solver.State()
+			require.NoError(t, err)
+			assert.Equal(t, 4, index)
+			return x
+		}
+		noise := j.Options
+		noise.FromMeasurement = false
+		image, root := j.Options.Schedule.Forward(4)
+		y := append(append([]float32(nil), j.Measurements[0].Y...), j.Measurements[1].Y...)
+		z, x := first(noise), first(j.Options)
+		for i := range x { // of a mask A⁺y is y/(1 + σ_y²)
+			require.InDelta(t, image*float64(y[i])/(1+s.SigmaY*s.SigmaY)+root*float64(z[i]), x[i], 1e-5)
+		}
+	}
+}
+
 // What New refuses, by the field that is to blame.
 func TestNewErrors(t *testing.T) {
 	m, dev := network(t)
@@ -181,6 +223,11 @@ func TestNewErrors(t *testing.T) {
 		`unknown method "ddrm": known are daps, ddnm`:   func(s *job.Spec, _ *job.Image) { s.Method = "ddrm" },
 		`unknown noise schedule "quadratic"`:            func(s *job.Spec, _ *job.Image) { s.Schedule = "quadratic" },
 		"steps is 1, which would start":                 func(s *job.Spec, _ *job.Image) { s.Steps = 1 },
+		"start is -3, a training step from 1":           func(s *job.Spec, _ *job.Image) { s.Start = -3 },
+		"start is 1000, the model knows":                func(s *job.Spec, _ *job.Image) { s.Start = 1000 },
+		"start is 5, but nothing is measured":           func(s *job.Spec, _ *job.Image) { s.Task, s.Method, s.Start = "", "unconditional", 5 },
+		"only 2 training steps are left from a start":   func(s *job.Spec, _ *job.Image) { s.Start = 1 },
+		"can't start from its measurement":              func(s *job.Spec, _ *job.Image) { s.Task, s.Start = "phase", 400 },
 		"0 sampling steps":                              func(s *job.Spec, _ *job.Image) { s.Steps = 0 },
 		"ddim is 1.5, 0 to 1 is wanted":                 func(s *job.Spec, _ *job.Image) { v := 1.5; s.DDIM = &v },
 		"ddim is NaN":                                   func(s *job.Spec, _ *job.Image) { s.DDIM = &nan },

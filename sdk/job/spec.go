@@ -28,6 +28,7 @@ type Spec struct {
 	Task     string   `json:"task"`     // of [measure.Tasks]; "" measures nothing and draws from the prior
 	Method   string   `json:"method"`   // of [guide.Named]
 	Steps    int      `json:"steps"`    // of the reverse process, 2 to the model's training steps
+	Start    int      `json:"start"`    // the training step to start at, from the measurement; 0 starts at the last one, from pure noise
 	Schedule string   `json:"schedule"` // of the model: linear or cosine
 	Seed     uint64   `json:"seed"`     // with an image's number it keys all random numbers
 	DDIM     *float64 `json:"ddim"`     // η of DDIM, 0 to 1, or negative for DDPM's chain; nil is what the method was published on
@@ -128,12 +129,23 @@ func (s Spec) Options(m prior.Model) (o sdk.Options, err error) {
 	if err != nil {
 		return o, err
 	}
-	o = sdk.Options{Seed: s.Seed, Variance: sdk.VarianceOf(m)}
+	whole := s.Steps // of a run from pure noise whose steps are as long
+	if s.Start != 0 {
+		if s.Start >= len(betas) {
+			return o, wrong("start", "is %d, the model knows the training steps 1 to %d", s.Start, len(betas)-1)
+		}
+		if s.Steps > s.Start+1 {
+			return o, wrong("steps", "is %d, but only %d training steps are left from a start at %d: give fewer, or start higher", s.Steps, s.Start+1, s.Start)
+		}
+		whole = s.Steps * len(betas) / (s.Start + 1)
+		betas = betas[:s.Start+1]
+	}
+	o = sdk.Options{Seed: s.Seed, Variance: sdk.VarianceOf(m), FromMeasurement: s.Start != 0}
 	if o.Schedule, err = diffusion.New(betas, s.Steps); err != nil {
 		return o, err
 	}
 	o.Method = guide.Named[s.Method](guide.Settings{
-		Task: s.Task, Steps: s.Steps, Scale: s.Scale, Lanczos: s.CMI.Lanczos, Limit: s.DPSLimit, GuidedMean: s.GuidedMean, Published: s.Published,
+		Task: s.Task, Steps: whole, Scale: s.Scale, Lanczos: s.CMI.Lanczos, Limit: s.DPSLimit, GuidedMean: s.GuidedMean, Published: s.Published,
 		Curvature: guide.Curvature{Weight: s.Curvature, MinAlphaBar: s.CMI.MinAlphaBar, TrustGuidance: s.CMI.TrustGuidance},
 	})
 	switch {
@@ -165,6 +177,10 @@ func (s Spec) check() error {
 		return fmt.Errorf("unknown method %q: known are %s", s.Method, strings.Join(Methods(), ", "))
 	case s.Steps == 1:
 		return wrong("steps", "is 1, which would start at timestep 0, where the model takes pure noise for a clean image: at least 2 are wanted, and 20 or more for a good picture")
+	case s.Start < 0:
+		return wrong("start", "is %d, a training step from 1 is wanted, or 0 for a start at pure noise", s.Start)
+	case s.Start > 0 && s.Task == "":
+		return wrong("start", "is %d, but nothing is measured: a run starts in the middle from a measurement", s.Start)
 	case s.DDIM != nil && (!finite(*s.DDIM) || *s.DDIM > 1):
 		return wrong("ddim", "is %v, 0 to 1 is wanted, or a negative number for DDPM's chain", *s.DDIM)
 	case !(s.Scale >= 0 && finite(s.Scale)):

@@ -110,6 +110,8 @@ export interface RestoreRequest {
   seed?: number | bigint;
   /** Reverse steps, 2 to the model's `steps`; 100 if left out. */
   steps?: number;
+  /** The training step to start at, from the measurement, in place of pure noise at the last one; all `steps` are below it. */
+  start?: number;
   /** "dps" if left out, for the task "colourise" "pathwise-mean". */
   method?: Method;
   /** Of the data guidance; the published one for the task, times 1000/steps, if left out. */
