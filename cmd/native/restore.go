@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"image"
-	"io"
 	"maps"
 	"math"
 	"os"
@@ -15,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
@@ -259,93 +255,16 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 			return err
 		}
 	}
-	var diagnostics io.Writer
+	r := &restoring{restoreFlags: f, c: c, places: places, names: names, manifests: manifests, todo: todo, jobs: jobs, scaled: scaled}
 	if f.diagnostics {
 		file, err := createLog(filepath.Join(f.out, "steps.jsonl"), f.skip, f.force)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, failed(file.Close())) }()
-		diagnostics = &lockedWriter{to: file}
+		r.diagnostics = &lockedWriter{to: file}
 	}
-
-	passes := 0
-	for _, j := range jobs {
-		passes += j.Plan.Passes()
-	}
-	bar := newProgress(c.ErrOrStderr(), passes)
-	label := armName(f.Spec)
-	rows, certain := make([]picture.Row, min(len(todo), mostInGrid)), make([]certaintyRow, min(len(todo), mostInGrid))
-	drawn := drawings{of: map[int]*drawing{}}
-	if err := share(c.Context(), places, len(jobs), func(ctx context.Context, lane, k int) error {
-		j := jobs[k]
-		report := bar.run(fmt.Sprintf("%s %s", j.Name(), label))
-		var writeErr error
-		j.Options.OnStep = func(p sdk.Progress) {
-			report(p.Passes)
-			for i, image := range j.Images {
-				if diagnostics != nil {
-					writeErr = errors.Join(writeErr, writeStep(diagnostics, image.Name, p.Of(i)))
-				}
-			}
-		}
-		restored, err := j.Run(ctx, places[lane])
-		if err = errors.Join(err, writeErr); err != nil {
-			return err
-		}
-		for i := range restored {
-			at := int(restored[i].Number) - first
-			one := f.cropped(pictureOf(restored[i]), at)
-			if err := f.saveRestored(one, sampleName(names[at], restored[i].Sample)); err != nil {
-				return err
-			}
-			all := drawn.add(at, f.samples, j, i, one)
-			if all == nil {
-				continue
-			}
-			row, quality, err := f.save(all.job, all.in, all.samples[0], names[at])
-			if err != nil {
-				return err
-			}
-			place := slices.Index(todo, at)
-			if place < len(rows) {
-				rows[place] = row
-			}
-			m := manifests[at]
-			if f.samples > 1 {
-				var more certaintyRow
-				if m.Certainty, more, err = f.saveCertainty(names[at], all, f.truth(all.job, all.in), scaled); err != nil {
-					return err
-				}
-				if place < len(certain) {
-					more.cells = row
-					certain[place] = more
-				}
-			}
-			bar.clear()
-			if err := f.finish(c, m, names[at], f.results(names[at]), quality); err != nil {
-				return err
-			}
-		}
-		return nil
-	}); err != nil {
-		return failed(err)
-	}
-	grid := picture.Grid{Title: f.Task + ", " + label, Smooth: true, CellSize: 144, Rows: rows,
-		Columns: []string{"truth", "measurement", label},
-		Note:    fmt.Sprintf("σ_y = %g, %d steps, seed %d", f.SigmaY, f.Steps, f.Seed)}
-	if f.Measured {
-		grid.Columns = grid.Columns[1:]
-	}
-	if len(todo) > mostInGrid {
-		grid.Note += fmt.Sprintf(". The first %d of %d pictures.", mostInGrid, len(todo))
-	}
-	bar.finish()
-	saveGrid(f.notes(c), c.ErrOrStderr(), filepath.Join(f.out, "restored.png"), grid.Draw)
-	if f.samples > 1 {
-		saveGrid(f.notes(c), c.ErrOrStderr(), filepath.Join(f.out, "certainty.png"), func() (*image.RGBA, error) { return f.certaintyGrid(grid, certain) })
-	}
-	return nil
+	return failed(r.run())
 }
 
 // jobs makes the job of each batch of images, and so every measurement, before any sampling.
@@ -403,51 +322,6 @@ func ofOneColour(y job.Measurement) bool {
 	return first >= 0
 }
 
-// saveRestored writes a restored picture or a further sample of it.
-func (f *restoreFlags) saveRestored(restored picture.Image, name string) error {
-	path, format := filepath.Join(f.out, name), pictureFormats[f.format]
-	if err := format.save(restored, path+format.ext); err != nil || !f.npy {
-		return err
-	}
-	return restored.SaveNPY(path + ".npy")
-}
-
-// truth returns a job's picture i as it was before it was degraded, nil where it is not known.
-func (f *restoreFlags) truth(j *job.Job, i int) *picture.Image {
-	if f.Measured {
-		return nil
-	}
-	p := f.cropped(pictureOf(j.Images[i]), int(j.Images[i].Number)-(f.firstImage-1))
-	return &p
-}
-
-// save writes what a job's picture i was restored from, and returns the grid's row and the
-// quality, where the truth is known.
-func (f *restoreFlags) save(j *job.Job, i int, restored picture.Image, name string) (row picture.Row, quality *scores, err error) {
-	path, seen := filepath.Join(f.out, name), measuredCell(j.Measurements[i])
-	format := pictureFormats[f.format]
-	if err := seen.Image.SaveNPY(path + ".measurement.npy"); err != nil {
-		return row, nil, err
-	}
-	if shown := seen.Image.H > 1; !shown {
-		seen = picture.Cell{Caption: "no picture"}
-	} else if err := format.save(seen.Image, path+".measurement"+format.ext); err != nil {
-		return row, nil, err
-	}
-	if err := saveInputs(path, j.Measurements[i]); err != nil {
-		return row, nil, err
-	}
-	row.Label = name
-	truth := f.truth(j, i)
-	if truth == nil {
-		row.Cells = []picture.Cell{seen, {Image: restored}}
-		return row, nil, nil
-	}
-	q, err := score(restored, *truth)
-	row.Cells = []picture.Cell{{Image: *truth}, seen, {Image: restored, Caption: q.String()}}
-	return row, &q, err
-}
-
 // names are those of the results: the files' names without folder and extension. "-" is the
 // picture on standard input. No two results may be one file, nor may a result be a file that
 // is read.
@@ -487,21 +361,6 @@ func (f *restoreFlags) names(paths []string) (names []string, err error) {
 		}
 	}
 	return names, nil
-}
-
-// saveInputs writes what the operator of a measurement was made from, for --mask and --kernel.
-func saveInputs(path string, y job.Measurement) error {
-	if y.Inputs.Mask != nil {
-		mask := picture.Image{C: 1, H: y.H, W: y.W, Pix: make([]float32, len(y.Inputs.Mask))}
-		for i, known := range y.Inputs.Mask {
-			mask.Pix[i] = 2*known - 1
-		}
-		return mask.SavePNG(path + ".mask.png")
-	}
-	if k := y.Inputs.Kernel; k != nil {
-		return picture.SaveNPY(path+".kernel.npy", k.Weights, k.H, k.W)
-	}
-	return nil
 }
 
 // results returns the files that are written for a picture.
