@@ -70,7 +70,7 @@ func (r *restoring) sample(ctx context.Context, lane, k int) error {
 		return err
 	}
 	for i := range restored {
-		at := int(restored[i].Number) - (r.firstImage - 1)
+		at := r.indexOf(restored[i])
 		one := r.cropped(pictureOf(restored[i]), at)
 		if err := r.saveRestored(one, sampleName(r.names[at], restored[i].Sample)); err != nil {
 			return err
@@ -136,12 +136,15 @@ func (f *restoreFlags) saveRestored(restored picture.Image, name string) error {
 	return restored.SaveNPY(path + ".npy")
 }
 
+// indexOf returns the place of an image's picture in the list.
+func (f *restoreFlags) indexOf(image job.Image) int { return int(image.Number) - (f.firstImage - 1) }
+
 // truth returns a job's picture i as it was before it was degraded, nil where it is not known.
 func (f *restoreFlags) truth(j *job.Job, i int) *picture.Image {
 	if f.Measured {
 		return nil
 	}
-	p := f.cropped(pictureOf(j.Images[i]), int(j.Images[i].Number)-(f.firstImage-1))
+	p := f.cropped(pictureOf(j.Images[i]), f.indexOf(j.Images[i]))
 	return &p
 }
 

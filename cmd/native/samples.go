@@ -131,6 +131,9 @@ func (c *certaintyOf) String() string {
 	if c.MeanPSNR != nil {
 		text += fmt.Sprintf("; their mean: %.2f dB", *c.MeanPSNR)
 	}
+	if c.From != "none" {
+		text += fmt.Sprintf("; intervals × %.2f, %s", c.Factor, c.From)
+	}
 	if c.Within != nil {
 		text += fmt.Sprintf("; %.0f %% of the truth in the 90 %% intervals", 100**c.Within)
 	}
@@ -200,11 +203,7 @@ func (f *restoreFlags) saveCertainty(name string, d *drawing, truth *picture.Ima
 		return nil, row, err
 	}
 	said = &certaintyOf{Samples: e.N, Factor: scaled.value, From: scaled.from}
-	known := d.job.Measurements[d.in].Known
-	if len(known) != len(row.std) { // the measurement has other pixels than the picture
-		known = nil
-	}
-	said.where(row.std, known, like.H, like.W)
+	said.where(row.std, f.known(d.job, d.in, like), like.H, like.W)
 	if truth == nil {
 		return said, row, nil
 	}
@@ -218,6 +217,20 @@ func (f *restoreFlags) saveCertainty(name string, d *drawing, truth *picture.Ima
 		said.MeanPSNR = finite(row.quality.psnr)
 	}
 	return said, row, err
+}
+
+// known returns which pixels of a job's picture i, cropped to another's size, were measured; nil
+// where all were or the measurement has other pixels.
+func (f *restoreFlags) known(j *job.Job, i int, like picture.Image) []float32 {
+	y := j.Measurements[i]
+	if y.Known == nil || y.H != j.Images[i].H || y.W != j.Images[i].W {
+		return nil
+	}
+	p := f.cropped(picture.Image{C: 1, H: y.H, W: y.W, Pix: y.Known}, f.indexOf(j.Images[i]))
+	if p.H != like.H || p.W != like.W {
+		return nil
+	}
+	return p.Pix
 }
 
 // saveIntervals writes mean, standard deviation, intervals and truth of a picture.

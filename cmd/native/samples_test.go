@@ -121,6 +121,20 @@ func TestSamplesOfAMeasurement(t *testing.T) {
 	assert.FileExists(t, filepath.Join(out, "01.measurement.sample2.png"))
 }
 
+// Pictures that windows cover keep their size in all files, and the share of what is missing counts
+// the pixels without padding.
+func TestSamplesOfAnotherSize(t *testing.T) {
+	out := t.TempDir()
+	code, stdout, stderr := tool(t.Context(), "restore", grey(t, 80, 60), "--tiles", "--task", "inpaint", "--samples", "2", "--steps", "2", "--method", "diffpir", "--npy", "--out", out)
+	require.Zero(t, code, stderr)
+	assert.Regexp(t, `grey: .* \d+ % in what is missing`, stdout)
+	for _, file := range []string{"grey.mean.npy", "grey.std.npy", "grey.sample2.npy", "grey.truth.npy"} {
+		p, err := picture.OpenArray(filepath.Join(out, file), -1, 1)
+		require.NoError(t, err)
+		assert.Equal(t, [3]int{3, 60, 80}, [3]int{p.C, p.H, p.W}, file)
+	}
+}
+
 // Ctrl-C keeps the samples that are finished.
 func TestInterruptBetweenSamples(t *testing.T) {
 	out := t.TempDir()
@@ -176,6 +190,8 @@ func TestCalibrationFile(t *testing.T) {
 	require.NoError(t, json.Unmarshal(read(t, scaled, "01.json"), &m))
 	assert.Equal(t, 2.5, m.Certainty.Factor)
 	assert.Equal(t, path, m.Certainty.From)
+
+	assert.Contains(t, m.Certainty.String(), "; intervals × 2.50, "+path+"; ")
 
 	for _, c := range []struct {
 		args []string
