@@ -58,7 +58,8 @@ func calibrationOf(m manifest) (a calibration, err error) {
 	}
 	usual := restoreCommand().Flags()
 	for _, name := range samplerFlags() {
-		if value := m.Options[name]; value != usual.Lookup(name).DefValue {
+		// a manifest of an earlier version lacks flags that are new: they were at their defaults
+		if value, ok := m.Options[name]; ok && value != usual.Lookup(name).DefValue {
 			a.Options[name] = value
 		}
 	}

@@ -137,6 +137,7 @@ func TestPosterior(t *testing.T) {
 		return found
 	}
 	exact, narrow := judge(1), judge(.6)
+	assert.Equal(t, "sr4, dps, 3 steps, σ_y 0.05", exact.Run, "flags that the manifests lack have their defaults")
 	assert.Equal(t, [2]int{6, 4}, [2]int{exact.Pictures, exact.Samples})
 	assert.InDelta(t, 1, exact.Squared.Value, .02)
 	assert.InDelta(t, 1, exact.Perceived.Value, .02)
