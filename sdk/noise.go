@@ -64,6 +64,7 @@ func (s *Solver) initial() error {
 		s.o.Noise.Initial(s.host)
 		s.dev.Write(s.step.X, s.host)
 	}
+	s.clearCarried()
 	start := func(*guide.Step) error { return nil }
 	if s.o.FromMeasurement {
 		start = guide.FromMeasurement

@@ -11,7 +11,7 @@ import (
 
 // Saved is a run as it was after a step, on the host.
 type Saved struct {
-	X      []float32 // the state [N,C,H,W]; nil before the first step
+	X      []float32 // the state, see [Solver.SetState]; nil before the first step
 	Next   int       // index of the step that comes next; −1 when the run is done
 	Passes int       // network passes so far
 }

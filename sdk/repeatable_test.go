@@ -59,7 +59,7 @@ func TestBatchSplit(t *testing.T) {
 // Nor where its images have operators of their own, for every method.
 func TestBatchOfMasks(t *testing.T) {
 	dev := device(t, 2)
-	for _, method := range []guide.Method{guide.DPS{Scale: 0.5}, guide.MCG{}, guide.PiGDM{Scale: 1}, guide.Evidence{Scale: 1, Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85}, guide.Gibbs{}, guide.DAPS{Radius: 1, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 4, StepSize: 1e-3}, guide.Pathwise{Root: 2, Solve: 2}} {
+	for _, method := range []guide.Method{guide.DPS{Scale: 0.5}, guide.MCG{}, guide.PiGDM{Scale: 1}, guide.Evidence{Scale: 1, Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85}, guide.AdamDPS{Scale: 0.1, Beta1: 0.4, Beta2: 0.4}, guide.Gibbs{}, guide.DAPS{Radius: 1, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 4, StepSize: 1e-3}, guide.Pathwise{Root: 2, Solve: 2}} {
 		p, o := pictures(t, dev, "inpaint", 2, 4)
 		o.Method, o.Images = method, []uint64{3, 4}
 		if guide.TakesTerm(method, o.Schedule) != nil {
@@ -159,6 +159,7 @@ func TestResume(t *testing.T) {
 		"every second":   func(o *sdk.Options) { o.CMI.Every = 2 },
 		"without a term": func(o *sdk.Options) { o.CMI = nil },
 		"from y":         func(o *sdk.Options) { o.FromMeasurement = true },
+		"moments":        func(o *sdk.Options) { o.Method = guide.AdamDPS{Scale: 0.1, Beta1: 0.9, Beta2: 0.99} },
 	} {
 		p, o := pictures(t, dev, "sr4", 1, 4)
 		change(&o)
@@ -362,4 +363,34 @@ func TestTermActs(t *testing.T) {
 	assert.Equal(t, without, restore(t, p, o), "eta 0 is no term")
 	o.CMI.Eta, o.CMI.MinAlphaBar, o.CMI.MaxAlphaBar = 1, 0.9999, 1
 	assert.Equal(t, without, restore(t, p, o), "a window that no step is in")
+}
+
+// What a method carries is zero at the start and comes from one step to the next.
+func TestCarried(t *testing.T) {
+	p, o := pictures(t, device(t, 1), "sr4", 1, 4)
+	o.Method, o.CMI = guide.AdamDPS{Scale: 0.1, Beta1: 0.5, Beta2: 0.99}, nil
+	s := newSolver(t, p, o)
+	var moments []float64 // ‖v‖
+	for range 3 {
+		x, _, err := s.State()
+		require.NoError(t, err)
+		require.Len(t, x, 3*3*16*16)
+		moments = append(moments, norm(x[2*3*16*16:]))
+		require.NoError(t, s.Step())
+	}
+	assert.Zero(t, moments[0])
+	assert.Greater(t, moments[2], 0.985*moments[1], "β₂ of it is left")
+
+	x, index, err := s.State()
+	require.NoError(t, err)
+	end := func(s *sdk.Solver, x []float32) []float32 {
+		require.NoError(t, s.SetState(x, index))
+		out, err := s.Run(context.Background())
+		require.NoError(t, err)
+		return out
+	}
+	image := x[:3*16*16]
+	assert.NotEqual(t, end(s, x), end(s, image))
+	assert.Equal(t, end(newSolver(t, p, o), image), end(s, image), "without them they are zero")
+	assert.ErrorContains(t, s.SetState(x[:2*3*16*16], index), "2304 values")
 }

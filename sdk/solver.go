@@ -68,6 +68,11 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 	if s.step.Clips {
 		s.step.Clipped = image()
 	}
+	if m, ok := o.Method.(guide.Carrier); ok {
+		for range m.Carries() {
+			s.step.Carried, s.step.NextCarried = append(s.step.Carried, image()), append(s.step.NextCarried, image())
+		}
+	}
 	s.std, s.z = image(), image()
 	s.host = make([]float32, p.N*c*h*w)
 	if err := s.ws.Err(); err != nil {
@@ -95,22 +100,50 @@ func (s *Solver) Close() {
 }
 
 // SetState makes x, dense [N,C,H,W], the state from which step index → index−1 is
-// taken, −1 ≤ index < the number of steps. Passes goes on counting.
+// taken, −1 ≤ index < the number of steps. After the images come as many values again for
+// each tensor that the method carries ([guide.Carrier]); without these they are zero, as at
+// the start. Passes goes on counting.
 func (s *Solver) SetState(x []float32, index int) error {
-	if len(x) != len(s.host) || index < -1 || index >= s.o.Schedule.Len() {
-		return fmt.Errorf("a state of %d values before step %d: %d values and a step below %d are wanted", len(x), index, len(s.host), s.o.Schedule.Len())
+	all, size := s.state(), len(s.host)
+	if len(x) == size {
+		all = all[:1]
 	}
-	s.dev.Write(s.step.X, x)
+	if len(x) != len(all)*size || index < -1 || index >= s.o.Schedule.Len() {
+		return fmt.Errorf("a state of %d values before step %d: %d values and a step below %d are wanted", len(x), index, len(all)*size, s.o.Schedule.Len())
+	}
+	for k, one := range all {
+		s.dev.Write(one, x[k*size:(k+1)*size])
+	}
+	if len(all) == 1 {
+		s.clearCarried()
+	}
 	s.next = index
 	return s.dev.Sync()
 }
 
-// State reads the current state x_t, dense [N,C,H,W], and the index of the step that
+func (s *Solver) clearCarried() {
+	for _, one := range s.step.Carried {
+		s.dev.Combine(one, compute.Times(0, s.step.X))
+	}
+}
+
+// state returns the tensors that a step starts from.
+func (s *Solver) state() []compute.Tensor {
+	return append([]compute.Tensor{s.step.X}, s.step.Carried...)
+}
+
+// State reads the current state, as SetState takes it, and the index of the step that
 // comes next, −1 when the run is done. A solver of the same problem and options goes on
 // from it by SetState, to the same result.
 func (s *Solver) State() (x []float32, index int, err error) {
-	x, err = compute.ToHost(s.dev, s.step.X)
-	return x, s.next, err
+	for _, one := range s.state() {
+		part, err := compute.ToHost(s.dev, one)
+		if err != nil {
+			return nil, s.next, err
+		}
+		x = append(x, part...)
+	}
+	return x, s.next, nil
 }
 
 // Passes returns the number of network passes so far, in units of one forward.
@@ -130,6 +163,5 @@ func (s *Solver) Run(ctx context.Context) ([]float32, error) {
 			return nil, err
 		}
 	}
-	x, _, err := s.State()
-	return x, err
+	return compute.ToHost(s.dev, s.step.X)
 }

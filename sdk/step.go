@@ -70,7 +70,7 @@ func (s *Solver) save() error {
 	if s.o.Saved == nil {
 		return nil
 	}
-	x, err := compute.ToHost(s.dev, s.step.X)
+	x, _, err := s.State()
 	if err != nil {
 		return err
 	}
@@ -235,6 +235,7 @@ func (s *Solver) finish(i int, gradient compute.Tensor, report *Progress) error 
 		}
 	}
 	st.X, st.Next = st.Next, st.X
+	st.Carried, st.NextCarried = st.NextCarried, st.Carried
 	return nil
 }
 

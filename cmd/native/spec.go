@@ -88,7 +88,7 @@ func (f *specFlags) needs(withCMI bool, methods ...string) []need {
 		with(any("pigdm"), "guided-mean"),
 		with(any("dps", "dps+", "mcg", "pigdm"), "published"),
 		with(any("dps", "dps+"), "dps-limit"),
-		with(any("dps", "dps+", "dsg", "pigdm", "evidence"), "scale"),
+		with(any("dps", "dps+", "adamdps", "dsg", "pigdm", "evidence"), "scale"),
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // every method, made afresh.
 func every() []guide.Method {
 	return []guide.Method{
-		guide.Unconditional{}, guide.Projection{}, guide.DPS{Scale: 0.5}, guide.DPS{Scale: 0.5, Copies: 2}, guide.DPS{Scale: 100, Limit: 0.5}, guide.MCG{}, guide.DSG{Interval: 1, Rate: 0.3},
+		guide.Unconditional{}, guide.Projection{}, guide.DPS{Scale: 0.5}, guide.DPS{Scale: 0.5, Copies: 2}, guide.DPS{Scale: 100, Limit: 0.5}, guide.MCG{}, guide.DSG{Interval: 1, Rate: 0.3}, guide.AdamDPS{Scale: 0.05, Beta1: 0.4, Beta2: 0.3},
 		guide.PiGDM{Scale: 1}, guide.PiGDM{Scale: 1, GuidedMean: true}, guide.PiGDM{Scale: 1, Curvature: guide.Curvature{Weight: 1}},
 		guide.Evidence{Scale: 1, Lanczos: 3}, guide.Evidence{Scale: 1, Lanczos: 2, Curvature: guide.Curvature{Weight: 1}},
 		guide.MMPS{Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85},
@@ -37,7 +37,7 @@ func asks(m guide.Method, tr *trial) bool {
 func TestMethodsKeepTheContract(t *testing.T) {
 	for _, m := range every() {
 		tr := newTrial(t, true, 5, nil, nil)
-		inputs := []compute.Tensor{tr.Y, tr.X, tr.Epsilon, tr.X0, tr.Clipped, tr.Proposal, tr.Mean}
+		inputs := []compute.Tensor{tr.Y, tr.X, tr.Epsilon, tr.X0, tr.Clipped, tr.Proposal, tr.Mean, tr.Carried[0], tr.Carried[1]}
 		var before [][][]float64
 		for _, x := range inputs {
 			before = append(before, tr.read(t, x))

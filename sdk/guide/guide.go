@@ -64,6 +64,12 @@ type Starter interface {
 	Start(s *Step) error
 }
 
+// Carrier is implemented by methods that carry more than x_t from step to step.
+type Carrier interface {
+	// Carries returns the number of tensors, see [Step].Carried.
+	Carries() int
+}
+
 // FromMeasurement makes s.X, standard normal noise n, the state x_t = √ᾱ_t A⁺y + √(1−ᾱ_t) n of a run
 // that starts in the middle, A⁺ = Aᵀ(A Aᵀ + σ_y² I)⁻¹ (Chung et al. 2022, arXiv 2112.05146).
 func FromMeasurement(s *Step) error { return s.fromMeasurement(s.SigmaY) }
@@ -146,6 +152,11 @@ type Step struct {
 	// Random fills z with the method's own standard normal noise of this step; draw
 	// numbers several such fields.
 	Random func(z []float32, draw int)
+
+	// Carried is what the method, a [Carrier], has left in NextCarried in the step before; zeros
+	// in the first step. Each has x_t's shape.
+	Carried     []compute.Tensor
+	NextCarried []compute.Tensor // result, of as many
 
 	Next     compute.Tensor // result: x_{t−1}
 	Guidance []float64      // result: ‖x_{t−1} − unguided‖ of each image

@@ -34,7 +34,12 @@ func (s Settings) dps(copies int) Method {
 var Named = map[string]func(Settings) Method{
 	"dps":  func(s Settings) Method { return s.dps(0) },
 	"dps+": func(s Settings) Method { return s.dps(5) },
-	"mcg":  func(s Settings) Method { return MCG{Published: s.Published} },
+	"adamdps": func(s Settings) Method {
+		m := AdamDPSFor(s.Steps)
+		m.Scale = s.scaleOr(m.Scale)
+		return m
+	},
+	"mcg": func(s Settings) Method { return MCG{Published: s.Published} },
 	"dsg": func(s Settings) Method {
 		m := DSGFor(s.Task, s.Steps)
 		m.Rate = s.scaleOr(m.Rate)

@@ -103,6 +103,14 @@ func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev com
 		}
 		return tweedie.At(x, schedule, index, x0)
 	}
+	for k := range 2 { // what a method carries
+		host := make([]float32, images*dim)
+		for i := range host {
+			host[i] = float32(0.02*math.Abs(rng.NormFloat64())*float64(1-k) + 0.001*float64(k)*float64(1+i%5))
+		}
+		tr.Carried, tr.NextCarried = append(tr.Carried, ws.FromHost(host, images, 1, 1, dim)), append(tr.NextCarried, image())
+	}
+	require.NoError(t, ws.Err())
 	tr.Clipped = tr.X0
 	if clips {
 		tr.Clipped = image()
