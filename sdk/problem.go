@@ -136,6 +136,9 @@ func (p Problem) validateMeasurement(o Options) error {
 	guides, linear, spectral := o.CMI != nil || o.FromMeasurement, o.CMI != nil, false
 	for i := range o.Schedule.Len() {
 		cost := o.Method.Cost(o.Schedule, i)
+		if cost.Variance && !p.Prior.LearnedVariance() {
+			return fmt.Errorf("the method %s takes the learned variance of the reverse step, and this prior has none: leave it out", o.Method.Name())
+		}
 		guides, linear, spectral = guides || cost.Guides, linear || cost.Linear, spectral || cost.Spectral
 	}
 	var yc, yh, yw int

@@ -91,9 +91,13 @@ func (s *Solver) predict(i int) error {
 		s.dev.Map(st.Clipped, compute.Clamp(-1, 1), st.X0)
 	}
 	scale, shift := sched.LogStd(i, s.o.Variance)
+	st.Variance = compute.Tensor{}
+	if s.p.Prior.LearnedVariance() {
+		st.Variance = out.Channels(c, 2*c)
+	}
 	v := st.X // with a fixed variance scale is 0, so the contents of v do not matter
 	if s.o.Variance == diffusion.LearnedRange {
-		v = out.Channels(c, 2*c)
+		v = st.Variance
 	}
 	s.dev.Map(s.std, compute.Exp(float32(scale), float32(shift)), v)
 	return nil

@@ -58,6 +58,7 @@ func (f *specFlags) addGuidance(c *cobra.Command) {
 	fl.Float64Var(&f.SigmaY, "sigma-y", f.SigmaY, "standard deviation of the measurement noise, images in [-1, 1]")
 	fl.Float64Var(&f.Curvature, "curvature", 0, "pigdm, evidence: weight of the innovation curvature, one jet along the innovation; 1 is the evidence's gradient")
 	fl.BoolVar(&f.GuidedMean, "guided-mean", false, "pigdm: guide the mean of the base sampler instead of the published DDIM form")
+	fl.BoolVar(&f.LearnedVariance, "learned-variance", false, "pigdm (with --guided-mean), diffpir: take the posterior variance of each pixel that the network has learned, in place of one for all")
 	fl.BoolVar(&f.Published, "published", false, "dps (inpainting), mcg, pigdm: as the published programs have it where the default differs, see docs/published.md")
 	fl.Float64Var(&t.Eta, "eta", t.Eta, "CMI: weight η; the density is tilted by exp(η I); may be negative")
 	fl.StringVar((*string)(&t.Weighting), "weighting", string(t.Weighting), "CMI: a step's weight, beta (η β_t) or constant (η)")
@@ -86,6 +87,7 @@ func (f *specFlags) needs(withCMI bool, methods ...string) []need {
 		{withCMI || f.Curvature != 0, "--cmi or --curvature", []string{"window-from", "trust-guidance"}},
 		with(any("pigdm", "evidence"), "curvature"),
 		with(any("pigdm"), "guided-mean"),
+		with(any("pigdm", "diffpir"), "learned-variance"),
 		with(any("dps", "dps+", "mcg", "pigdm"), "published"),
 		with(any("dps", "dps+"), "dps-limit"),
 		with(any("dps", "dps+", "adamdps", "dsg", "pigdm", "evidence"), "scale"),

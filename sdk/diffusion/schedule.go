@@ -21,7 +21,11 @@ type Schedule struct {
 	alphaBar  []float64
 	variance  []float64 // β̃
 	logVar    []float64 // log β̃, entry 0 taken from entry 1
+	trained   []step    // of training
 }
+
+// step is a step of a schedule.
+type step struct{ beta, alphaBarPrev, variance, logVar float64 }
 
 // New keeps n of the len(betas) training steps, 1 ≤ n ≤ len(betas), as
 // guided-diffusion does: n times the nearest integer (half to even) of an
@@ -38,11 +42,23 @@ func New(betas []float64, n int) (*Schedule, error) {
 		return nil, err
 	}
 	all := AlphaBars(betas)
+	at := func(t int) step { // of training
+		if t == 0 {
+			return step{beta: betas[0], alphaBarPrev: 1}
+		}
+		variance := betas[t] * (1 - all[t-1]) / (1 - all[t])
+		return step{betas[t], all[t-1], variance, math.Log(variance)}
+	}
 	s := &Schedule{timesteps: respace(len(betas), n)}
 	kept := 1.0
 	for _, t := range s.timesteps {
 		s.beta = append(s.beta, 1-all[t]/kept)
 		kept = all[t]
+		one := at(t)
+		if t == 0 && len(betas) > 1 {
+			one.logVar = at(1).logVar
+		}
+		s.trained = append(s.trained, one)
 	}
 	s.alphaBar = AlphaBars(s.beta) // all[t] but for rounding, which the reference has too
 	for i, beta := range s.beta {

@@ -76,3 +76,16 @@ func (s *Schedule) Tweedie(i int) (cxt, ceps float64) {
 func (s *Schedule) Forward(i int) (cx0, cnoise float64) {
 	return math.Sqrt(s.alphaBar[i]), math.Sqrt(1 - s.alphaBar[i])
 }
+
+// PosteriorX0 returns Var[x0 | x_t] at step i that a value v of the network's variance channels
+// tells (Peng et al. 2024, arXiv 2402.02149): where σ² = exp(f log β + (1−f) log β̃), f = (v+1)/2, is
+// the best variance of the reverse step, it is (σ² − β̃)/c1². β, β̃ and c1 are those of training,
+// however the schedule is respaced; f is limited to [0, 1], so that the result is in [0, 1−ᾱ_t].
+func (s *Schedule) PosteriorX0(i int, v float64) float64 {
+	f, t := min(max((v+1)/2, 0), 1), s.trained[i]
+	c1 := t.beta * math.Sqrt(t.alphaBarPrev) / (1 - s.alphaBar[i])
+	if t.variance == 0 {
+		return math.Exp(f*math.Log(t.beta)+(1-f)*t.logVar) / (c1 * c1)
+	}
+	return t.variance * math.Expm1(f*(math.Log(t.beta)-t.logVar)) / (c1 * c1)
+}

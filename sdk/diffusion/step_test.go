@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 )
@@ -68,5 +69,36 @@ func TestLogStd(t *testing.T) {
 	}
 	for _, v := range []diffusion.Variance{diffusion.LearnedRange, diffusion.FixedSmall, diffusion.FixedLarge} {
 		assert.NoError(t, v.Validate())
+	}
+}
+
+// The posterior variance of x0 gives back the variance of training's reverse step, however the
+// schedule is respaced, and goes from 0 to 1 − ᾱ_t.
+func TestPosteriorX0(t *testing.T) {
+	betas, err := diffusion.Linear(1000)
+	require.NoError(t, err)
+	full, err := diffusion.New(betas, 1000)
+	require.NoError(t, err)
+	for _, steps := range []int{1000, 50, 7} {
+		s, err := diffusion.New(betas, steps)
+		require.NoError(t, err)
+		for i := range steps {
+			at := s.Timestep(i)
+			beta, variance, c1 := full.Beta(at), full.PosteriorVariance(at), full.CoefX0(at)
+			for _, v := range []float64{-1, -0.3, 0.2, 1} {
+				f := (v + 1) / 2
+				got := s.PosteriorX0(i, v)
+				sigma2 := math.Exp(f*math.Log(beta) + (1-f)*full.PosteriorLogVariance(at))
+				assert.InDelta(t, sigma2, variance+c1*c1*got, 1e-12, "step %d of %d", i, steps)
+				if f == 1 {
+					assert.InEpsilon(t, 1-s.AlphaBar(i), got, 1e-9)
+				}
+			}
+			assert.Equal(t, s.PosteriorX0(i, -1), s.PosteriorX0(i, -5))
+			assert.Equal(t, s.PosteriorX0(i, 1), s.PosteriorX0(i, 5))
+			if i > 0 {
+				assert.Zero(t, s.PosteriorX0(i, -1))
+			}
+		}
 	}
 }

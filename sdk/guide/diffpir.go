@@ -18,13 +18,18 @@ import (
 type DiffPIR struct {
 	Lambda float64 // λ > 0: a larger one trusts the denoiser more
 	Zeta   float64 // ζ in [0, 1]: the share of fresh noise
+	// Learned takes for σ̄² the variance of each pixel that the network has learned (Peng et al.
+	// 2024, arXiv 2402.02149).
+	Learned bool
 }
 
 // Name implements [Method].
 func (DiffPIR) Name() string { return "diffpir" }
 
 // Cost implements [Method].
-func (DiffPIR) Cost(*diffusion.Schedule, int) Cost { return Cost{Guides: true, Linear: true} }
+func (m DiffPIR) Cost(*diffusion.Schedule, int) Cost {
+	return Cost{Guides: true, Linear: true, Variance: m.Learned}
+}
 
 // Validate implements [Validator].
 func (m DiffPIR) Validate(ddim *float64) error { return ownStep(m, ddim) }
@@ -36,7 +41,19 @@ func (m DiffPIR) Step(s *Step) error {
 		return err
 	}
 	s.Device.Combine(x0, compute.Times(1, s.Clipped))
-	if err := s.conditionalMean(x0, s.relativeNoise()/math.Sqrt(m.Lambda)); err != nil {
+	if m.Learned {
+		d, gain, residual := s.Tensor("posterior variance", s.X), s.Tensor("gain", s.X), s.Tensor("residual", s.Y)
+		if err := s.Work.Err(); err != nil {
+			return err
+		}
+		s.A.Apply(residual, x0)
+		s.Device.Combine(residual, compute.Times(1, s.Y), compute.Times(-1, residual))
+		if err := s.weighted(d, gain, residual, m.Lambda, s.SigmaY); err != nil {
+			return err
+		}
+		s.Device.Mul(gain, gain, d)
+		s.Device.Combine(x0, compute.Times(1, x0), compute.Times(1, gain))
+	} else if err := s.conditionalMean(x0, s.relativeNoise()/math.Sqrt(m.Lambda)); err != nil {
 		return err
 	}
 	s.normal(z, 0)

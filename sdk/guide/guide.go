@@ -33,6 +33,7 @@ type Cost struct {
 	Values     int  // further evaluations of the network, by Step.Evaluate
 	Image      bool // the state is an image, not x_t: the network is not evaluated at it
 	Directions int  // JVPs, one after the other
+	Variance   bool // takes Step.Variance: the network must have learned it
 	Jet        bool // takes D²x̂0[w, w], w a combination of the Directions where there are any
 }
 
@@ -136,6 +137,9 @@ type Step struct {
 	Proposal compute.Tensor // x′: the unconditional sample of x_{t−1}
 	Mean     compute.Tensor // its mean
 	Clips    bool
+	// Variance is the network's variance channels at x_t ([diffusion.Schedule.PosteriorX0]), valid as
+	// long as Epsilon; without a buffer where the network has learned no variance.
+	Variance compute.Tensor
 
 	// Denoiser gives derivatives of x̂0, not clipped, at x_t.
 	Denoiser prior.Denoiser

@@ -10,6 +10,7 @@ type Settings struct {
 	// PiGDM: guide the base sampler's mean instead of the published DDIM form.
 	GuidedMean bool
 	Curvature  Curvature // PiGDM and evidence
+	Learned    bool      // PiGDM.Learned, DiffPIR.Learned
 	// Published takes a method as its published program has it where the default differs.
 	Published bool
 }
@@ -47,15 +48,15 @@ var Named = map[string]func(Settings) Method{
 	},
 	"pigdm": func(s Settings) Method {
 		m := PiGDMFor(s.Task)
-		m.Scale, m.GuidedMean, m.Curvature = s.scaleOr(1), s.GuidedMean, s.Curvature
-		m.Published = s.Published
+		m.Scale, m.GuidedMean, m.Curvature = s.scaleOr(1), s.GuidedMean || s.Learned, s.Curvature
+		m.Published, m.Learned = s.Published, s.Learned
 		return m
 	},
 	"evidence": func(s Settings) Method {
 		return Evidence{Scale: s.scaleOr(1), Lanczos: s.Lanczos, Curvature: s.Curvature}
 	},
 	"mmps":    func(s Settings) Method { return MMPS{Lanczos: s.Lanczos} },
-	"diffpir": func(Settings) Method { return DiffPIR{Lambda: 1, Zeta: 1} },
+	"diffpir": func(s Settings) Method { return DiffPIR{Lambda: 1, Zeta: 1, Learned: s.Learned} },
 	"ddnm":    func(Settings) Method { return DDNM{Eta: 0.85, MinSingular: 0.03} },
 	"pathwise": func(s Settings) Method {
 		return Pathwise{Root: s.Lanczos, Solve: s.Lanczos, MinAlphaBar: 0.03}

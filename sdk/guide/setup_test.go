@@ -103,6 +103,11 @@ func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev com
 		}
 		return tweedie.At(x, schedule, index, x0)
 	}
+	variance := make([]float32, images*dim)
+	for i := range variance {
+		variance[i] = float32(2*rng.Float64() - 1)
+	}
+	tr.Variance = ws.FromHost(variance, images, 1, 1, dim)
 	for k := range 2 { // what a method carries
 		host := make([]float32, images*dim)
 		for i := range host {

@@ -44,6 +44,9 @@ type Spec struct {
 	Curvature  float64 `json:"curvature"`  // weight of [guide.Curvature]
 	Published  bool    `json:"published"`  // [guide.Settings].Published
 	CMI        Term    `json:"cmi"`
+	// LearnedVariance takes in pigdm and diffpir the posterior variance of each pixel that the
+	// network has learned.
+	LearnedVariance bool `json:"learnedVariance"`
 
 	Border string `json:"border"` // task kernel: how the image goes on beyond its edge, reflect or circular
 }
@@ -145,7 +148,7 @@ func (s Spec) Options(m prior.Model) (o sdk.Options, err error) {
 		return o, err
 	}
 	o.Method = guide.Named[s.Method](guide.Settings{
-		Task: s.Task, Steps: whole, Scale: s.Scale, Lanczos: s.CMI.Lanczos, Limit: s.DPSLimit, GuidedMean: s.GuidedMean, Published: s.Published,
+		Task: s.Task, Steps: whole, Scale: s.Scale, Lanczos: s.CMI.Lanczos, Limit: s.DPSLimit, GuidedMean: s.GuidedMean, Published: s.Published, Learned: s.LearnedVariance,
 		Curvature: guide.Curvature{Weight: s.Curvature, MinAlphaBar: s.CMI.MinAlphaBar, TrustGuidance: s.CMI.TrustGuidance},
 	})
 	switch {

@@ -40,12 +40,31 @@ func PseudoInverse(ws *compute.Workspace, op Linear, dst, y compute.Tensor, lamb
 		return nil
 	}
 	op.Scale(known, y, 1)
-	return conjugateGradients(ws, op, dst, known, lambda)
+	return conjugateGradients(ws, op, dst, known, compute.Tensor{}, lambda)
 }
 
-// conjugateGradients computes dst = Aᵀ (A Aᵀ + λI)⁻¹ y, each image with its own step
-// lengths.
-func conjugateGradients(ws *compute.Workspace, op Linear, dst, y compute.Tensor, lambda float64) error {
+// WeightedInverse computes dst = Aᵀ (A D Aᵀ + λI)⁻¹ y, λ > 0, by conjugate gradients; D is the diagonal
+// matrix of the values d ≥ 0, of dst's shape. ws holds the scratch.
+func WeightedInverse(ws *compute.Workspace, op Linear, dst, y, d compute.Tensor, lambda float64) error {
+	if Of(op, 0) != op {
+		for n := range dst.N {
+			if err := WeightedInverse(ws, Of(op, n), dst.Images(n, n+1), y.Images(n, n+1), d.Images(n, n+1), lambda); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	known := ws.ScratchLike("pseudo-inverse", y)
+	if err := ws.Err(); err != nil {
+		return err
+	}
+	op.Scale(known, y, 1)
+	return conjugateGradients(ws, op, dst, known, d, lambda)
+}
+
+// conjugateGradients computes dst = Aᵀ (A D Aᵀ + λI)⁻¹ y, each image with its own step
+// lengths. D is the diagonal matrix of d; without a buffer it is I.
+func conjugateGradients(ws *compute.Workspace, op Linear, dst, y, d compute.Tensor, lambda float64) error {
 	dev, n := ws.Device(), y.N
 	u, r := ws.ScratchLike("solution", y), ws.ScratchLike("residual", y)
 	q, aq := ws.ScratchLike("direction", y), ws.ScratchLike("product", y)
@@ -66,6 +85,9 @@ func conjugateGradients(ws *compute.Workspace, op Linear, dst, y compute.Tensor,
 			break
 		}
 		op.Adjoint(image, q)
+		if d.Buf != nil {
+			dev.Mul(image, image, d)
+		}
 		op.Apply(aq, image)
 		dev.Combine(aq, compute.Times(1, aq), compute.Times(lambda, q))
 		qaq, err := compute.Dot(dev, q, aq)
