@@ -56,6 +56,7 @@ var Named = map[string]func(Settings) Method{
 		return Evidence{Scale: s.scaleOr(1), Lanczos: s.Lanczos, Curvature: s.Curvature}
 	},
 	"mmps":    func(s Settings) Method { return MMPS{Lanczos: s.Lanczos} },
+	"tmpd":    func(Settings) Method { return TMPD{} },
 	"diffpir": func(s Settings) Method { return DiffPIR{Lambda: 1, Zeta: 1, Learned: s.Learned} },
 	"ddnm":    func(Settings) Method { return DDNM{Eta: 0.85, MinSingular: 0.03} },
 	"pathwise": func(s Settings) Method {
