@@ -138,6 +138,7 @@ wasm:
 	mkdir -p wasm/npm/dist
 	$(GOWASM) -o wasm/npm/dist/cmi.wasm ./wasm/engine
 	$(GOWASM) -tags verify -o wasm/npm/dist/cmi-verify.wasm ./wasm/engine
+	node wasm/engine/segments.mjs wasm/npm/dist/cmi.wasm wasm/npm/dist/cmi-verify.wasm
 	cp wasm/simd/simd.wasm wasm/simd/simd-threads.wasm wasm/npm/dist/
 	cd wasm/npm && { test node_modules/.package-lock.json -nt package-lock.json || npm ci --no-audit --no-fund; } && node build.mjs
 	node wasm/engine/size.mjs 1300000 wasm/npm/dist/cmi.wasm wasm/npm/dist/simd.wasm wasm/npm/dist/simd-threads.wasm
