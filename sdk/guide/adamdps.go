@@ -1,6 +1,7 @@
 package guide
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -33,6 +34,16 @@ func (AdamDPS) Cost(*diffusion.Schedule, int) Cost { return Cost{Guides: true, A
 
 // Carries implements [Carrier]: m and v.
 func (AdamDPS) Carries() int { return 2 }
+
+// Validate implements [Validator].
+func (a AdamDPS) Validate(*float64) error {
+	for _, beta := range []float64{a.Beta1, a.Beta2} {
+		if !(beta >= 0 && beta < 1) {
+			return fmt.Errorf("adamdps has a beta of %v, at least 0 and below 1 are wanted", beta)
+		}
+	}
+	return nil
+}
 
 // Step implements [Method]: one adjoint pass.
 func (a AdamDPS) Step(s *Step) error {

@@ -35,3 +35,10 @@ func TestAdamDPS(t *testing.T) {
 		}
 	}
 }
+
+func TestAdamDPSValidates(t *testing.T) {
+	assert.NoError(t, guide.Validate(guide.AdamDPS{}, nil))
+	for _, m := range []guide.AdamDPS{{Beta1: 1}, {Beta2: -0.1}, {Beta2: math.NaN()}} {
+		assert.ErrorContains(t, guide.Validate(m, nil), "adamdps has a beta of")
+	}
+}

@@ -81,6 +81,8 @@ export interface RestoreOptions {
   fit?: Fit;
   /** Reverse steps, 2 to the model's `steps`; 100 if left out. */
   steps?: number;
+  /** The training step to start at, from the measurement, in place of pure noise at the last one; all `steps` are below it. */
+  start?: number;
   /** A whole number from 0; 1 if left out. The same seed gives the same picture. */
   seed?: number | bigint;
   /** Standard deviation of the measurement's noise, on images in [−1, 1]; 0.05 if left out. */
@@ -94,6 +96,8 @@ export interface RestoreOptions {
   scale?: number;
   /** Sample with DDIM and this η, 0 to 1, or negative DDPM's chain; what the method was published on if left out. */
   ddim?: number;
+  /** With "pigdm" and "diffpir": the posterior variance of each pixel that the model has learned, in place of one for all. */
+  learnedVariance?: boolean;
   /** A preview in every k-th progress; 1 if left out, 0 for none. */
   previewEvery?: number;
   onProgress?: (progress: RestoreProgress) => void;
