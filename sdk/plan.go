@@ -8,6 +8,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/cmi/dense"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
@@ -41,9 +42,12 @@ func NewPlan(m prior.Model, o Options, n int) Plan {
 	}
 	if estimator, ok := m.(prior.MemoryEstimator); ok {
 		c, h, w := m.Image()
-		const images = 24 // states, noise, directions and the Krylov basis
+		images := 24 // states, noise, directions and the Krylov basis
+		if c, ok := o.Method.(guide.Carrier); ok {
+			images += 3 * c.Carries() // before and after a step, and what becomes of them
+		}
 		p.Memory, p.LargestArray = estimator.EstimateMemory(n, derivatives(o))
-		p.Memory += images * 4 * int64(n*c*h*w)
+		p.Memory += int64(images) * 4 * int64(n*c*h*w)
 	}
 	return p
 }

@@ -59,6 +59,7 @@ var Named = map[string]func(Settings) Method{
 	"tmpd":    func(Settings) Method { return TMPD{} },
 	"diffpir": func(s Settings) Method { return DiffPIR{Lambda: 1, Zeta: 1, Learned: s.Learned} },
 	"ddnm":    func(Settings) Method { return DDNM{Eta: 0.85, MinSingular: 0.03} },
+	"fps":     func(Settings) Method { return FPS{Particles: 5, Fresh: 0.95} },
 	"pathwise": func(s Settings) Method {
 		return Pathwise{Root: s.Lanczos, Solve: s.Lanczos, MinAlphaBar: 0.03}
 	},

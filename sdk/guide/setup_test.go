@@ -108,7 +108,7 @@ func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev com
 		variance[i] = float32(2*rng.Float64() - 1)
 	}
 	tr.Variance = ws.FromHost(variance, images, 1, 1, dim)
-	for k := range 2 { // what a method carries
+	for k := range 3 { // what a method carries
 		host := make([]float32, images*dim)
 		for i := range host {
 			host[i] = float32(0.02*math.Abs(rng.NormFloat64())*float64(1-k) + 0.001*float64(k)*float64(1+i%5))
