@@ -133,6 +133,33 @@ func (g *Graph) Resample(x Node, kind Resampling, scale float32) Node {
 	return g.add(resampleOp{kind: kind, scale: scale}, n.c, h, w, x)
 }
 
+// Separable applies left to the columns and right to the rows of every channel of x, as
+// [Linear.Separable] does: left is [h', h] and right [w', w], row-major, for x of h×w pixels.
+// It is how filters resample that are longer than two pixels.
+func (g *Graph) Separable(x Node, left, right []float32) Node {
+	n := g.nodes[x]
+	if len(left)%n.h != 0 || len(right)%n.w != 0 {
+		panic(fmt.Sprintf("compute: matrices of %d and %d values for %d×%d pixels", len(left), len(right), n.h, n.w))
+	}
+	h, w := len(left)/n.h, len(right)/n.w
+	return g.add(&separableOp{left: left, right: right, h: n.h, w: n.w}, n.c, h, w, x)
+}
+
+// Scale multiplies x by a number.
+func (g *Graph) Scale(x Node, by float64) Node {
+	n := g.nodes[x]
+	return g.add(scaleOp{by: by}, n.c, n.h, n.w, x)
+}
+
+// Slice returns the channels from ≤ c < to of x, which must not depend on the input.
+func (g *Graph) Slice(x Node, from, to int) Node {
+	n := g.nodes[x]
+	if n.active || from < 0 || to <= from || to > n.c {
+		panic(fmt.Sprintf("compute: channels %d to %d of a node with %d, which must not depend on the input", from, to, n.c))
+	}
+	return g.add(sliceOp{from: from, to: to}, to-from, n.h, n.w, x)
+}
+
 // AddChannel adds e, of C×1×1 values, to every pixel of x. e must not depend on
 // the input.
 func (g *Graph) AddChannel(x, e Node) Node {

@@ -233,6 +233,66 @@ func (o resampleOp) adjoint(d Device, g, _ Tensor, _, grad []Tensor, accumulate 
 	d.Resample(grad[0], g, o.kind.Adjoint(), o.scale, accumulate[0])
 }
 
+// separableOp is L·in[0]·Rᵀ for each channel.
+type separableOp struct {
+	linear
+	left, right  []float32 // [h', h] and [w', w]
+	h, w         int
+	l, r, lt, rt Tensor // on the device, and their transposes
+}
+
+func (o *separableOp) prepare(_ Device, ws *Workspace, _ Source) error {
+	rows, columns := len(o.left)/o.h, len(o.right)/o.w
+	o.l, o.lt = ws.FromHost(o.left, 1, 1, rows, o.h), ws.FromHost(transposed(o.left, rows, o.h), 1, 1, o.h, rows)
+	o.r, o.rt = ws.FromHost(o.right, 1, 1, columns, o.w), ws.FromHost(transposed(o.right, columns, o.w), 1, 1, o.w, columns)
+	return ws.Err()
+}
+func (o *separableOp) value(d Device, out, _ Tensor, in []Tensor) {
+	d.Separable(out, in[0], o.l, o.r, false)
+}
+func (o *separableOp) tangent(d Device, out, aux Tensor, _, a []Tensor) { o.value(d, out, aux, a) }
+func (o *separableOp) adjoint(d Device, g, _ Tensor, _, grad []Tensor, accumulate []bool) {
+	d.Separable(grad[0], g, o.lt, o.rt, accumulate[0])
+}
+
+func transposed(m []float32, rows, columns int) []float32 {
+	out := make([]float32, len(m))
+	for i := range rows {
+		for j := range columns {
+			out[j*rows+i] = m[i*columns+j]
+		}
+	}
+	return out
+}
+
+// scaleOp is in[0] times a number.
+type scaleOp struct {
+	linear
+	by float64
+}
+
+func (o scaleOp) value(d Device, out, _ Tensor, in []Tensor)       { d.Combine(out, Times(o.by, in[0])) }
+func (o scaleOp) tangent(d Device, out, aux Tensor, _, a []Tensor) { o.value(d, out, aux, a) }
+func (o scaleOp) adjoint(d Device, g, _ Tensor, _, grad []Tensor, accumulate []bool) {
+	terms := []Term{Times(o.by, g)}
+	if accumulate[0] {
+		terms = append(terms, Times(1, grad[0]))
+	}
+	d.Combine(grad[0], terms...)
+}
+
+// sliceOp is channels of in[0], which does not depend on the input.
+type sliceOp struct {
+	linear
+	from, to int
+}
+
+func (o sliceOp) value(d Device, out, _ Tensor, in []Tensor) {
+	d.Combine(out, Times(1, in[0].Channels(o.from, o.to)))
+}
+func (sliceOp) tangent(Device, Tensor, Tensor, []Tensor, []Tensor)         {}
+func (sliceOp) adjoint(Device, Tensor, Tensor, []Tensor, []Tensor, []bool) {}
+
 // addChannelOp is in[0] + in[1], the latter a constant for each channel.
 type addChannelOp struct{ linear }
 

@@ -202,7 +202,8 @@ func specimen(channels, side, embedding int) *compute.Graph {
 	norm := func(name string, x, s compute.Node, silu bool) compute.Node {
 		return g.GroupNorm(x, s, compute.NormLayer{Name: name, Groups: 4, Eps: 1e-5, SiLU: silu})
 	}
-	emb := g.SiLU(conv("emb", aux, 16, 1))
+	emb := conv("emb", g.Slice(aux, 1, embedding), 16, 1)
+	emb = g.SiLU(g.AddChannel(emb, conv("class", g.Slice(aux, 0, 1), 16, 1)))
 	first := conv("first", x, 8, 3)
 	h := norm("n1", first, compute.NoNode, true)
 	h = norm("n2", conv("c1", h, 8, 3), conv("ss", emb, 16, 1), true)
@@ -219,7 +220,9 @@ func specimen(channels, side, embedding int) *compute.Graph {
 	h = g.Resample(h, compute.Up2, 1)
 	h = g.Concat(h, inner)
 	h = g.ConvAdd(norm("n4", h, compute.NoNode, true), conv("skip", h, 8, 1), compute.Layer{Name: "c4", Out: 8, Kernel: 3})
-	h = g.Resample(h, compute.ZeroInsert2, 1)
+	h = g.Resample(g.Scale(h, 0.7), compute.ZeroInsert2, 1)
+	left, right := randomWeights{}.matrix("left", side, side), randomWeights{}.matrix("right", side, side)
+	h = g.Separable(h, left, right)
 	h = g.Concat(conv("c5", h, 8, 3), level)
 	g.SetOutput(conv("out", norm("n5", h, compute.NoNode, true), 4, 3))
 	return g
@@ -238,6 +241,11 @@ func (randomWeights) Floats(name string, shape ...int) ([]float32, error) {
 	}
 	a := normal(rand.New(rand.NewPCG(seedOf(name), 3)), 1/sqrt(float64(fan)), 0, 1, 1, 1, count)
 	return a.Float32(), nil
+}
+
+func (w randomWeights) matrix(name string, rows, columns int) []float32 {
+	m, _ := w.Floats(name, rows, columns) // which never fails
+	return m
 }
 
 func (t *networkTrial) close() {

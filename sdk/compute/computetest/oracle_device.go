@@ -81,6 +81,10 @@ func (o oracle) Resample(dst, src compute.Tensor, kind compute.Resampling, scale
 	o.put(dst, RefResample(o.get(src), kind, float64(scale)))
 }
 
+func (o oracle) Separable(dst, src, l, r compute.Tensor, _ bool) {
+	o.put(dst, RefSeparable(o.get(src), o.get(l), o.get(r)))
+}
+
 func (o oracle) Map(dst compute.Tensor, m compute.Map, sources ...compute.Tensor) {
 	f := m.Func.Scalar(0)
 	o.put(dst, o.get(sources[0]).Map(func(x float64) float64 { return f(x, &m.P) }))
