@@ -199,6 +199,9 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 		return err
 	}
 	m = places[0].Prior()
+	if f.Schedule, _, err = f.Spec.NoiseSchedule(m); err != nil {
+		return err
+	}
 	judging := m.Device()
 	if f.device != "cpu" { // one that can't be lost
 		if judging, err = openDevice(c.Context(), "cpu"); err != nil {

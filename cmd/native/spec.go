@@ -28,7 +28,7 @@ func (f *specFlags) add(c *cobra.Command, steps int) {
 	fl := c.Flags()
 	fl.IntVar(&f.Steps, "steps", steps, "reverse steps (the model was trained with 1000)")
 	fl.Uint64Var(&f.Seed, "seed", f.Seed, "random seed; the same seed gives the same picture")
-	fl.StringVar(&f.Schedule, "schedule", f.Schedule, "noise schedule of the model: linear or cosine")
+	fl.StringVar(&f.Schedule, "schedule", f.Schedule, "noise schedule of the model: linear, cosine, or auto for the model's own (linear where it does not say)")
 	fl.Var(&optionalNumber{&f.DDIM}, "ddim", "sample with DDIM and this eta, 0 to 1, or negative DDPM's chain; if left out, what the method was published on")
 }
 

@@ -58,6 +58,7 @@ const (
 	Safetensors   = "safetensors"
 	PyTorchZip    = "pytorch zip"
 	PyTorchLegacy = "pytorch legacy"
+	Persistent    = "persistent pickle" // of EDM's programs
 )
 
 // File is an opened checkpoint. Its methods may be called concurrently.
@@ -70,6 +71,7 @@ type File struct {
 	names    []string
 	tensors  map[string]entry
 	metadata map[string]string
+	modules  []Module
 	wanted   string   // the key of [OpenKey]; empty chooses
 	key      string   // of the weights that were taken
 	keys     []string // of all that could be
@@ -121,7 +123,7 @@ func read(r io.ReaderAt, size int64, name, key string) (*File, error) {
 	if err == nil && len(f.names) == 0 {
 		err = fmt.Errorf("%s file without tensors", f.format)
 	}
-	if err == nil {
+	if err == nil && f.format != Persistent { // whose names are those of the modules
 		err = f.unwrap()
 	}
 	if err != nil {
@@ -171,8 +173,10 @@ func (f *File) add(e entry) error {
 }
 
 // readAt fills p from the file's bytes at off.
-func (f *File) readAt(p []byte, off int64) error {
-	n, err := f.r.ReadAt(p, off)
+func (f *File) readAt(p []byte, off int64) error { return readAt(f.r, p, off) }
+
+func readAt(r io.ReaderAt, p []byte, off int64) error {
+	n, err := r.ReadAt(p, off)
 	if n == len(p) {
 		return nil
 	}
@@ -190,7 +194,7 @@ func (f *File) Close() error {
 	return f.closer.Close()
 }
 
-// Format is [Safetensors], [PyTorchZip] or [PyTorchLegacy].
+// Format is [Safetensors], [PyTorchZip], [PyTorchLegacy] or [Persistent].
 func (f *File) Format() string { return f.format }
 
 // Key names the set of weights that was taken, by the keys and prefixes that lead to it

@@ -88,37 +88,53 @@ const (
 // keys), then for each key the number of values (8 bytes) and the values.
 func (f *File) parseLegacy() error {
 	in := newSource(f.r, 0, f.size)
-	var parts [5]any
-	for i := range parts {
-		var err error
-		if parts[i], err = unpickle(in); err != nil {
-			return err
-		}
-		if i == 0 && parts[0] != legacyMagic {
-			return errors.New("a pickle, but not PyTorch's legacy stream: the magic number is missing")
-		}
-		if i == 1 && parts[1] != legacyProtocol {
-			return fmt.Errorf("PyTorch legacy stream of another protocol than %d", legacyProtocol)
-		}
+	parts, err := legacyParts(in, false)
+	if err != nil {
+		return err
 	}
-	machine, ok := parts[2].(*dict)
-	if !ok || machine.values["little_endian"] != true {
-		return errors.New("PyTorch legacy stream that is not little-endian")
+	if root, ok := parts[0].(*dict); ok {
+		return f.parsePersistent(root)
 	}
 	keys, ok := parts[4].(*list)
 	if !ok {
 		return errors.New("PyTorch legacy stream without a list of storages")
 	}
-	offsets, err := f.legacyStorages(in, keys.items)
+	offsets, err := legacyStorages(in, keys.items)
 	if err != nil {
 		return fmt.Errorf("PyTorch legacy stream: %w", err)
 	}
 	return f.addState(parts[3], func(s storage) (int64, error) { return offsets[s.key], nil })
 }
 
+var errNoStream = errors.New("a pickle, but not PyTorch's legacy stream: the magic number is missing")
+
+// legacyParts reads the pickles of a legacy stream, nested in a run of bytes of another pickle
+// or not. Of a file that opens with a dict instead, the dict is the first and only one.
+func legacyParts(in *source, nested bool) (parts [5]any, err error) {
+	for i := range parts {
+		if parts[i], err = (&machine{in: in, nested: nested}).run(); err != nil {
+			return parts, err
+		}
+		if _, ok := parts[i].(*dict); i == 0 && ok && !nested {
+			return parts, nil
+		}
+		if i == 0 && parts[0] != legacyMagic {
+			return parts, errNoStream
+		}
+		if i == 1 && parts[1] != legacyProtocol {
+			return parts, fmt.Errorf("PyTorch legacy stream of another protocol than %d", legacyProtocol)
+		}
+	}
+	machine, ok := parts[2].(*dict)
+	if !ok || machine.values["little_endian"] != true {
+		return parts, errors.New("PyTorch legacy stream that is not little-endian")
+	}
+	return parts, nil
+}
+
 // legacyStorages walks the storages that follow the list of keys and returns the byte
 // offset of each one's values.
-func (f *File) legacyStorages(in *source, keys []any) (map[string]int64, error) {
+func legacyStorages(in *source, keys []any) (map[string]int64, error) {
 	offsets := map[string]int64{}
 	at := in.pos
 	for _, item := range keys {
@@ -128,13 +144,13 @@ func (f *File) legacyStorages(in *source, keys []any) (map[string]int64, error) 
 			return nil, fmt.Errorf("storage %q is unknown or occurs twice", key)
 		}
 		var count [8]byte
-		if err := f.readAt(count[:], at); err != nil {
+		if err := readAt(in.r, count[:], at); err != nil {
 			return nil, err
 		}
 		at += 8
 		n := s.count * itemSize[s.dtype]
-		if le.Uint64(count[:]) != uint64(s.count) || n > f.size-at {
-			return nil, fmt.Errorf("storage %q announces %d values and has room for %d, wanted %d", key, le.Uint64(count[:]), (f.size-at)/itemSize[s.dtype], s.count)
+		if le.Uint64(count[:]) != uint64(s.count) || n > in.end-at {
+			return nil, fmt.Errorf("storage %q announces %d values and has room for %d, wanted %d", key, le.Uint64(count[:]), (in.end-at)/itemSize[s.dtype], s.count)
 		}
 		offsets[key] = at
 		at += n

@@ -2,8 +2,11 @@ package checkpoint
 
 // Opcodes by the names of Python's pickletools, where each is documented.
 const (
+	opAddItems        = 0x90
 	opAppend          = 'a'
 	opAppends         = 'e'
+	opBinBytes        = 'B'
+	opBinBytes8       = 0x8e
 	opBinFloat        = 'G'
 	opBinGet          = 'h'
 	opBinInt          = 'J'
@@ -17,6 +20,7 @@ const (
 	opBuild           = 'b'
 	opEmptyDict       = '}'
 	opEmptyList       = ']'
+	opEmptySet        = 0x8f
 	opEmptyTuple      = ')'
 	opFrame           = 0x95
 	opGlobal          = 'c'
@@ -26,12 +30,14 @@ const (
 	opMark            = '('
 	opMemoize         = 0x94
 	opNewFalse        = 0x89
+	opNewObj          = 0x81
 	opNewTrue         = 0x88
 	opNone            = 'N'
 	opProto           = 0x80
 	opReduce          = 'R'
 	opSetItem         = 's'
 	opSetItems        = 'u'
+	opShortBinBytes   = 'C'
 	opShortBinString  = 'U'
 	opShortBinUnicode = 0x8c
 	opStackGlobal     = 0x93
@@ -45,10 +51,10 @@ const (
 // refused names the opcodes that are left out, for the error message: those that call
 // or make objects, and those that no writer of state dicts uses.
 var refused = map[byte]string{
-	'i': "INST", 'o': "OBJ", 0x81: "NEWOBJ", 0x92: "NEWOBJ_EX", 0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4",
+	'i': "INST", 'o': "OBJ", 0x92: "NEWOBJ_EX", 0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4",
 	'P': "PERSID", 'I': "INT", 'L': "LONG", 'F': "FLOAT", 'S': "STRING", 'V': "UNICODE", 'd': "DICT", 'l': "LIST",
-	'g': "GET", 'p': "PUT", '0': "POP", '1': "POP_MARK", '2': "DUP", 0x8b: "LONG4", 0x8f: "EMPTY_SET",
-	'C': "SHORT_BINBYTES", 'B': "BINBYTES", 0x8e: "BINBYTES8", 0x90: "ADDITEMS", 0x91: "FROZENSET",
+	'g': "GET", 'p': "PUT", '0': "POP", '1': "POP_MARK", '2': "DUP", 0x8b: "LONG4",
+	0x91: "FROZENSET",
 	0x96: "BYTEARRAY8", 0x97: "NEXT_BUFFER", 0x98: "READONLY_BUFFER",
 }
 
@@ -83,10 +89,16 @@ func (m *machine) step(op byte) {
 		m.push(string(m.bytes(m.number(4))))
 	case opBinUnicode8:
 		m.push(string(m.bytes(m.number(8))))
+	case opShortBinBytes:
+		m.bytesObject(m.number(1))
+	case opBinBytes:
+		m.bytesObject(m.number(4))
+	case opBinBytes8:
+		m.bytesObject(m.number(8))
 	case opEmptyDict:
 		m.charge(costDict)
 		m.push(newDict())
-	case opEmptyList:
+	case opEmptyList, opEmptySet: // nothing that is read stands in a set
 		m.charge(costObject)
 		m.push(&list{})
 	case opEmptyTuple:
@@ -97,7 +109,7 @@ func (m *machine) step(op byte) {
 		m.tuple(m.pops(int(op) - opTuple1 + 1))
 	case opAppend:
 		m.extend([]any{m.pop()})
-	case opAppends:
+	case opAppends, opAddItems:
 		m.extend(m.popMark())
 	case opSetItem:
 		m.set(m.pops(2))
@@ -126,6 +138,8 @@ func (m *machine) step(op byte) {
 		m.global(module, name)
 	case opReduce:
 		m.reduce()
+	case opNewObj:
+		m.newObject()
 	case opBuild:
 		m.build()
 	case opBinPersID:

@@ -37,13 +37,14 @@ const (
 
 // source is a stream of bytes with a known end, holding one or more pickles.
 type source struct {
+	r        io.ReaderAt
 	buf      *bufio.Reader
 	pos, end int64
 	storages map[string]storage // all that the pickles named, by key
 }
 
 func newSource(r io.ReaderAt, at, n int64) *source {
-	return &source{buf: bufio.NewReaderSize(io.NewSectionReader(r, at, n), 1<<14), pos: at, end: at + n, storages: map[string]storage{}}
+	return &source{r: r, buf: bufio.NewReaderSize(io.NewSectionReader(r, at, n), 1<<14), pos: at, end: at + n, storages: map[string]storage{}}
 }
 
 // take reads n bytes, which must be there before memory is asked for.
@@ -60,13 +61,14 @@ func (s *source) take(n uint64) ([]byte, error) {
 // machine is a pickle being run. After its first error it does nothing more: pop
 // gives nil, push drops, and run reports the error.
 type machine struct {
-	in    *source
-	stack []any
-	marks []int // heights of the stack
-	memo  map[uint64]any
-	start int64 // of the pickle, in bytes of the file
-	work  int   // see charge
-	err   error
+	in     *source
+	stack  []any
+	marks  []int // heights of the stack
+	memo   map[uint64]any
+	start  int64 // of the pickle, in bytes of the file; runs of bytes in it are not counted
+	nested bool  // in a run of bytes of another pickle
+	work   int   // see charge
+	err    error
 }
 
 // What the machine's work costs: an operation 1, and beside it
@@ -90,8 +92,11 @@ func (m *machine) charge(n int) {
 }
 
 // unpickle runs the pickle at the source's position and returns what it builds.
-func unpickle(in *source) (any, error) {
-	m := &machine{in: in, memo: map[uint64]any{}, start: in.pos}
+func unpickle(in *source) (any, error) { return (&machine{in: in}).run() }
+
+func (m *machine) run() (any, error) {
+	in := m.in
+	m.memo, m.start = map[uint64]any{}, in.pos
 	for ops := 0; m.err == nil; ops++ {
 		op := m.number(1)
 		if m.err == nil && byte(op) == opStop {
@@ -296,12 +301,22 @@ func (d *dict) set(key, value any) error {
 	return nil
 }
 
-// build takes the state of an OrderedDict, the table _metadata of module versions,
-// and drops it. No other object has a state here.
+// build gives the object on top its state. That of an OrderedDict, the table _metadata of
+// module versions, is dropped, and so are those of NumPy's types.
 func (m *machine) build() {
 	state := m.pop()
-	_, isDict := m.top().(*dict)
-	if _, ok := state.(*dict); !isDict || !ok {
-		m.fail("state for an object that is not a dict")
+	switch top := m.top().(type) {
+	case *object:
+		if d, ok := state.(*dict); ok {
+			top.state = d
+			return
+		}
+	case numberType:
+		return
+	case *dict:
+		if _, ok := state.(*dict); ok {
+			return
+		}
 	}
+	m.fail("state for an object that has none here")
 }

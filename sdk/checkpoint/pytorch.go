@@ -15,6 +15,7 @@ type (
 		dtype DType
 		key   string
 		count int64 // of values, as the pickle claims
+		at    int64 // byte offset of a storage in a run of bytes, which is known at once; else 0
 	}
 	view struct {
 		storage
@@ -28,24 +29,36 @@ type (
 
 // globals is all that a pickle may name.
 var globals = map[string]any{
-	"collections.OrderedDict":         constructor(orderedDict),
-	"torch._utils._rebuild_tensor_v2": constructor(rebuildTensor),
-	"torch._utils._rebuild_parameter": constructor(rebuildParameter),
-	"torch.DoubleStorage":             F64,
-	"torch.FloatStorage":              F32,
-	"torch.HalfStorage":               F16,
-	"torch.BFloat16Storage":           BF16,
-	"torch.LongStorage":               I64,
-	"torch.IntStorage":                I32,
-	"torch.ShortStorage":              I16,
-	"torch.CharStorage":               I8,
-	"torch.ByteStorage":               U8,
-	"torch.BoolStorage":               BOOL,
+	"collections.OrderedDict":                             constructor(orderedDict),
+	"dnnlib.util.EasyDict":                                class(func() any { return newDict() }),
+	"numpy.dtype":                                         constructor(numpyType),
+	"torch.nn.modules.container.ModuleDict":               newClass("ModuleDict"),
+	"torch.nn.modules.container.ModuleList":               newClass("ModuleList"),
+	"torch.nn.modules.container.Sequential":               newClass("Sequential"),
+	"torch_utils.persistence._reconstruct_persistent_obj": constructor(reconstruct),
+	"torch._utils._rebuild_tensor_v2":                     constructor(rebuildTensor),
+	"torch._utils._rebuild_parameter":                     constructor(rebuildParameter),
+	"torch.DoubleStorage":                                 F64,
+	"torch.FloatStorage":                                  F32,
+	"torch.HalfStorage":                                   F16,
+	"torch.BFloat16Storage":                               BF16,
+	"torch.LongStorage":                                   I64,
+	"torch.IntStorage":                                    I32,
+	"torch.ShortStorage":                                  I16,
+	"torch.CharStorage":                                   I8,
+	"torch.ByteStorage":                                   U8,
+	"torch.BoolStorage":                                   BOOL,
 }
 
 // global pushes what a name stands for.
 func (m *machine) global(module, name string) {
 	v, ok := globals[module+"."+name]
+	switch module + "." + name {
+	case "torch.storage._load_from_bytes":
+		v, ok = constructor(m.loadStorage), true
+	case "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar":
+		v, ok = constructor(m.numpyScalar), true
+	}
 	if !ok {
 		m.fail("refused the global %q: a state dict holds tensors and dicts alone; save it again with torch.save(model.state_dict(), path) or as safetensors", module+"."+name)
 	}
@@ -61,8 +74,9 @@ func (m *machine) reduce() {
 		m.fail("call of what is not a function")
 		return
 	}
-	m.charge(costTensor) // or an OrderedDict, of the pairs of a list
+	m.charge(costDict) // of an OrderedDict, with the pairs of a list
 	if len(args) > 0 {
+		m.charge(costTensor)
 		if pairs, ok := args[0].(*list); ok {
 			m.charge(costEntry * len(pairs.items))
 		}
@@ -94,7 +108,7 @@ func (m *machine) persistent(id any) {
 	if !ok || !ok2 || !ok3 || count < 0 || count > math.MaxInt64/8 {
 		m.fail("storage %q without a class, key or sensible count", key)
 	}
-	s := storage{dtype, key, count}
+	s := storage{dtype: dtype, key: key, count: count}
 	if first, again := m.in.storages[key]; again && first != s {
 		m.fail("storage %q is %d values of %s in one place, %d of %s in another", key, first.count, first.dtype, count, dtype)
 	}

@@ -145,10 +145,15 @@ func (g *Graph) Separable(x Node, left, right []float32) Node {
 	return g.add(&separableOp{left: left, right: right, h: n.h, w: n.w}, n.c, h, w, x)
 }
 
-// Scale multiplies x by a number.
-func (g *Graph) Scale(x Node, by float64) Node {
-	n := g.nodes[x]
-	return g.add(scaleOp{by: by}, n.c, n.h, n.w, x)
+// Sum is scale·(x₁ + x₂ + …) of one to four nodes of one shape that depend on the input.
+func (g *Graph) Sum(scale float64, x ...Node) Node {
+	n := g.nodes[x[0]]
+	for _, other := range x {
+		if o := g.nodes[other]; o.c != n.c || o.h != n.h || o.w != n.w || !o.active {
+			panic(fmt.Sprintf("compute: %d×%d×%d (which depends on the input: %v) added to %d×%d×%d", o.c, o.h, o.w, o.active, n.c, n.h, n.w))
+		}
+	}
+	return g.add(sumOp{scale: scale}, n.c, n.h, n.w, x...)
 }
 
 // Slice returns the channels from ≤ c < to of x, which must not depend on the input.

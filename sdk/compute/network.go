@@ -77,6 +77,15 @@ func (g *Graph) Check(weights Source) error {
 // Device is where the network runs.
 func (n *Network) Device() Device { return n.dev }
 
+// Shapes returns the channels, rows and columns of the input x and of the output.
+func (n *Network) Shapes() (in, out [3]int) {
+	shape := func(at Node) (s [3]int) { s[0], s[1], s[2] = n.graph.Shape(at); return s }
+	return shape(n.graph.input), shape(n.graph.out)
+}
+
+// AuxLen returns how many values an image of the second input has.
+func (n *Network) AuxLen() int { return n.graph.nodes[n.graph.aux].c }
+
 // Close frees the network's memory, prepared weights included.
 func (n *Network) Close() {
 	n.reset(0)

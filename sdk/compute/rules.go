@@ -265,20 +265,28 @@ func transposed(m []float32, rows, columns int) []float32 {
 	return out
 }
 
-// scaleOp is in[0] times a number.
-type scaleOp struct {
+// sumOp is the sum of its arguments times a number.
+type sumOp struct {
 	linear
-	by float64
+	scale float64
 }
 
-func (o scaleOp) value(d Device, out, _ Tensor, in []Tensor)       { d.Combine(out, Times(o.by, in[0])) }
-func (o scaleOp) tangent(d Device, out, aux Tensor, _, a []Tensor) { o.value(d, out, aux, a) }
-func (o scaleOp) adjoint(d Device, g, _ Tensor, _, grad []Tensor, accumulate []bool) {
-	terms := []Term{Times(o.by, g)}
-	if accumulate[0] {
-		terms = append(terms, Times(1, grad[0]))
+func (o sumOp) value(d Device, out, _ Tensor, in []Tensor) {
+	terms := make([]Term, len(in))
+	for k, t := range in {
+		terms[k] = Times(o.scale, t)
 	}
-	d.Combine(grad[0], terms...)
+	d.Combine(out, terms...)
+}
+func (o sumOp) tangent(d Device, out, aux Tensor, _, a []Tensor) { o.value(d, out, aux, a) }
+func (o sumOp) adjoint(d Device, g, _ Tensor, _, grad []Tensor, accumulate []bool) {
+	for k, t := range grad {
+		terms := []Term{Times(o.scale, g)}
+		if accumulate[k] {
+			terms = append(terms, Times(1, t))
+		}
+		d.Combine(t, terms...)
+	}
 }
 
 // sliceOp is channels of in[0], which does not depend on the input.

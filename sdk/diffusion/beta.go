@@ -39,7 +39,7 @@ func Linear(steps int) ([]float64, error) {
 // LinearBetas are β evenly spaced from first to last, both in (0, 1), over T ≥ 1 steps.
 func LinearBetas(steps int, first, last float64) ([]float64, error) {
 	if steps < 1 {
-		return nil, fmt.Errorf("a schedule of %d training steps, at least 1 is wanted", steps)
+		return nil, errNoSteps(steps)
 	}
 	betas := make([]float64, steps)
 	stride := (last - first) / float64(max(steps-1, 1))
@@ -52,11 +52,35 @@ func LinearBetas(steps int, first, last float64) ([]float64, error) {
 	return betas, checkBetas(betas)
 }
 
+// ScaledLinearBetas are β whose square roots are evenly spaced from √first to √last, both in
+// (0, 1), over T ≥ 1 steps: the schedule of latent diffusion (Rombach et al. 2022).
+func ScaledLinearBetas(steps int, first, last float64) ([]float64, error) {
+	roots, err := LinearBetas(steps, math.Sqrt(first), math.Sqrt(last))
+	for i, r := range roots {
+		roots[i] = r * r
+	}
+	return roots, err
+}
+
+// SigmoidBetas are β that rise from first to last along a sigmoid over its arguments −6 … 6
+// (Xu et al. 2022, GeoDiff), over T ≥ 1 steps.
+func SigmoidBetas(steps int, first, last float64) ([]float64, error) {
+	if steps < 1 {
+		return nil, errNoSteps(steps)
+	}
+	betas := make([]float64, steps)
+	for i := range betas {
+		at := -6 + 12*float64(i)/float64(max(steps-1, 1))
+		betas[i] = first + (last-first)/(1+math.Exp(-at))
+	}
+	return betas, checkBetas(betas)
+}
+
 // Cosine returns the schedule of improved DDPM (Nichol & Dhariwal 2021, eq. 17):
 // β_i = min(1 − f((i+1)/T)/f(i/T), 0.999), f(u) = cos²((u + 0.008)/1.008 · π/2).
 func Cosine(steps int) ([]float64, error) {
 	if steps < 1 {
-		return nil, fmt.Errorf("a schedule of %d training steps, at least 1 is wanted", steps)
+		return nil, errNoSteps(steps)
 	}
 	f := func(i int) float64 {
 		// cos x as 1 − 2 sin²(x/2), which has one rounding: the first β are the
@@ -81,6 +105,10 @@ func AlphaBars(betas []float64) []float64 {
 		out[i] = product
 	}
 	return out
+}
+
+func errNoSteps(steps int) error {
+	return fmt.Errorf("a schedule of %d training steps, at least 1 is wanted", steps)
 }
 
 func checkBetas(betas []float64) error {

@@ -30,7 +30,7 @@ type Options struct {
 func Cases(dir fs.FS, o Options) ([]computetest.Case, error) {
 	var all []computetest.Case
 	for _, part := range []func(fs.FS, Options) ([]computetest.Case, error){
-		scheduleCases, metricCases, operatorCases, networkCases, informationCases, trajectoryCases, fullCases,
+		scheduleCases, metricCases, operatorCases, networkCases, formatCases, informationCases, trajectoryCases, fullCases,
 	} {
 		cases, err := part(dir, o)
 		if err != nil {
@@ -39,7 +39,7 @@ func Cases(dir fs.FS, o Options) ([]computetest.Case, error) {
 		all = append(all, cases...)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("no golden vectors here: schedule.safetensors, metrics.safetensors, operators.safetensors, unet/, information/, trajectories/, methods/ or full/ are wanted")
+		return nil, fmt.Errorf("no golden vectors here: schedule.safetensors, metrics.safetensors, operators.safetensors, unet/, formats/, information/, trajectories/, methods/ or full/ are wanted")
 	}
 	return all, nil
 }

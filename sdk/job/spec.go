@@ -29,7 +29,7 @@ type Spec struct {
 	Method   string   `json:"method"`   // of [guide.Named]
 	Steps    int      `json:"steps"`    // of the reverse process, 2 to the model's training steps
 	Start    int      `json:"start"`    // the training step to start at, from the measurement; 0 starts at the last one, from pure noise
-	Schedule string   `json:"schedule"` // of the model: linear or cosine
+	Schedule string   `json:"schedule"` // of the model: auto, linear or cosine; see [Spec.NoiseSchedule]
 	Seed     uint64   `json:"seed"`     // with an image's number it keys all random numbers
 	DDIM     *float64 `json:"ddim"`     // η of DDIM, 0 to 1, or negative for DDPM's chain; nil is what the method was published on
 
@@ -77,7 +77,7 @@ func (t *Term) UnmarshalJSON(text []byte) error {
 // Default is 4× super-resolution by DPS in 100 steps, without the information term.
 func Default() Spec {
 	return Spec{
-		Task: "sr4", Method: "dps", Steps: 100, Schedule: "linear", Seed: 1,
+		Task: "sr4", Method: "dps", Steps: 100, Schedule: "auto", Seed: 1,
 		SigmaY: 0.05, Noise: "gaussian", Rate: 1, CMI: Term{Options: cmi.Defaults()}, Border: "reflect",
 	}
 }
@@ -123,12 +123,7 @@ func (s Spec) Options(m prior.Model) (o sdk.Options, err error) {
 	if err := s.check(); err != nil {
 		return o, err
 	}
-	if known, ok := m.(prior.Scheduled); ok {
-		if name := known.NoiseSchedule(); name != "" && name != s.Schedule {
-			return o, wrong("schedule", "is %s, but the model was trained with the schedule %s: give that", s.Schedule, name)
-		}
-	}
-	betas, err := diffusion.Betas(s.Schedule, m.Steps())
+	_, betas, err := s.NoiseSchedule(m)
 	if err != nil {
 		return o, err
 	}
@@ -169,6 +164,26 @@ func (s Spec) Options(m prior.Model) (o sdk.Options, err error) {
 		return o, term.Validate()
 	}
 	return o, nil
+}
+
+// NoiseSchedule returns the name and the β of the schedule that a model is sampled with: the
+// model's own where Schedule is "auto", and linear where the model does not say.
+func (s Spec) NoiseSchedule(m prior.Model) (name string, betas []float64, err error) {
+	if known, ok := m.(prior.Scheduled); ok {
+		name, betas = known.NoiseSchedule()
+	}
+	switch {
+	case betas != nil && (s.Schedule == "auto" || s.Schedule == name):
+		return name, betas, nil
+	case s.Schedule == "auto":
+		name = "linear"
+	case name != "":
+		return name, nil, wrong("schedule", "is %s, but the model was trained with the schedule %s: give that, or auto", s.Schedule, name)
+	default:
+		name = s.Schedule
+	}
+	betas, err = diffusion.Betas(name, m.Steps())
+	return name, betas, err
 }
 
 // check says which field is out of range.

@@ -29,9 +29,9 @@ type Model interface {
 
 // Scheduled is a [Model] that knows its noise schedule.
 type Scheduled interface {
-	// NoiseSchedule returns the schedule of training, "linear" or "cosine"; empty where the
-	// model does not know it.
-	NoiseSchedule() string
+	// NoiseSchedule returns the name of the schedule of training, such as "linear" or
+	// "cosine", and its β of every step; empty and nil where the model does not know it.
+	NoiseSchedule() (name string, betas []float64)
 }
 
 // MemoryEstimator is a [Model] that knows its memory before it runs.

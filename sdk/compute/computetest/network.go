@@ -220,7 +220,7 @@ func specimen(channels, side, embedding int) *compute.Graph {
 	h = g.Resample(h, compute.Up2, 1)
 	h = g.Concat(h, inner)
 	h = g.ConvAdd(norm("n4", h, compute.NoNode, true), conv("skip", h, 8, 1), compute.Layer{Name: "c4", Out: 8, Kernel: 3})
-	h = g.Resample(g.Scale(h, 0.7), compute.ZeroInsert2, 1)
+	h = g.Resample(g.Sum(0.7, h, conv("again", h, 8, 1)), compute.ZeroInsert2, 1)
 	left, right := randomWeights{}.matrix("left", side, side), randomWeights{}.matrix("right", side, side)
 	h = g.Separable(h, left, right)
 	h = g.Concat(conv("c5", h, 8, 3), level)

@@ -76,11 +76,11 @@ func (m *Model) LearnedVariance() bool { return m.base.LearnedVariance() }
 func (m *Model) Steps() int { return m.base.Steps() }
 
 // NoiseSchedule implements [prior.Scheduled].
-func (m *Model) NoiseSchedule() string {
+func (m *Model) NoiseSchedule() (name string, betas []float64) {
 	if s, ok := m.base.(prior.Scheduled); ok {
 		return s.NoiseSchedule()
 	}
-	return ""
+	return "", nil
 }
 
 // Device implements [prior.Model].

@@ -1,6 +1,7 @@
 package unet
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -9,6 +10,9 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/prior/network"
 )
 
 // Config is the network's shape. The JSON names are those of the training code.
@@ -28,10 +32,39 @@ type Config struct {
 	ConvResample      bool      `json:"conv_resample"`
 	NoiseSchedule     string    `json:"noise_schedule"`  // linear or cosine; empty where nobody says
 	Steps             int       `json:"diffusion_steps"` // training steps; 0 stands for 1000
+	NumClasses        int       `json:"num_classes"`     // of a class-conditional network, else 0
+	Predicts          string    `json:"prediction_type"` // sample (x0) or v_prediction; empty stands for the noise
+	// RescaleTimesteps says that the network takes 1000·t/T for the timestep t, as those of
+	// improved-diffusion do.
+	RescaleTimesteps bool `json:"rescale_timesteps"`
+
+	// Variant is how a network of another library differs.
+	Variant `json:"-"`
 
 	// Assumed are the keys, with their values, that neither the checkpoint nor the caller gives.
 	Assumed []string `json:"-"`
 }
+
+// Variant is what networks of the same plan have in other libraries: DDPM's PyTorch port and
+// diffusers. The zero value is guided diffusion's.
+type Variant struct {
+	Groups      int               // of normalisations; 0 stands for 32
+	Eps         float32           // of normalisations; 0 stands for 1e-5
+	PadEnd      bool              // strided convolutions pad below and to the right alone
+	PlainMiddle bool              // no attention between encoder and decoder
+	Embedding   network.Embedding // of the timestep
+	Betas       []float64         // of the noise schedule, where it is none of [diffusion.Betas]
+	Aliases     network.Aliases   // names of the tensors, where they are others
+}
+
+// predictions are what a network can predict beside the noise, by the name that diffusers has.
+var predictions = map[string]diffusion.Prediction{"sample": diffusion.PredictsImage, "v_prediction": diffusion.PredictsVelocity}
+
+func (c Config) steps() int { return cmp.Or(c.Steps, len(c.Betas), 1000) }
+
+func (v Variant) groups() int { return cmp.Or(v.Groups, 32) }
+
+func (v Variant) eps() float32 { return cmp.Or(v.Eps, 1e-5) }
 
 // width returns the channels of a level.
 func (c Config) width(level int) int {
@@ -55,11 +88,33 @@ func (c Config) Heads() string {
 	return fmt.Sprintf("heads of %d channels", c.NumHeadChannels)
 }
 
+// Describe returns lines for people.
+func (c Config) Describe() []string {
+	variance := "no learned variance"
+	if c.LearnedVariance() {
+		variance = "learned variance"
+	}
+	classes := ""
+	if c.NumClasses > 0 {
+		classes = fmt.Sprintf(", %d classes", c.NumClasses)
+	}
+	what := map[string]string{"": "the noise", "sample": "the clean image", "v_prediction": "v"}[c.Predicts]
+	return []string{
+		fmt.Sprintf("%d×%d pixels of %d channels, %d channels × %v, %d residual blocks a level, attention at factors %v, %s%s",
+			c.ImageSize, c.ImageSize, c.InChannels, c.ModelChannels, c.ChannelMult, c.NumResBlocks, c.AttentionDS, variance, classes),
+		fmt.Sprintf("%s, new attention order %v, scale-shift norm %v, residual up/down %v; predicts %s; schedule %s over %d steps",
+			c.Heads(), c.NewAttentionOrder, c.ScaleShift, c.ResblockUpdown, what, cmp.Or(c.NoiseSchedule, "linear"), c.steps()),
+	}
+}
+
 // LearnedVariance says whether the output holds variance channels.
 func (c Config) LearnedVariance() bool { return c.OutChannels == 2*c.InChannels }
 
 // maxResBlocks bounds the residual blocks of a level, of which the released networks have 2 or 3.
 const maxResBlocks = 100
+
+// maxClasses bounds the classes of a network, of which the released ones have 1000.
+const maxClasses = 1 << 16
 
 // Validate says what makes a configuration impossible.
 func (c Config) Validate() error {
@@ -75,6 +130,12 @@ func (c Config) Validate() error {
 		return fmt.Errorf("diffusion_steps is %d, at least 1 is wanted", c.Steps)
 	case c.ImageSize <= 0 || c.ImageSize%smallest != 0:
 		return fmt.Errorf("image_size is %d, %d levels need a multiple of %d", c.ImageSize, len(c.ChannelMult), smallest)
+	case c.NumClasses < 0 || c.NumClasses > maxClasses:
+		return fmt.Errorf("num_classes is %d, at most %d are wanted", c.NumClasses, maxClasses)
+	case c.Predicts != "" && predictions[c.Predicts] == nil:
+		return fmt.Errorf("prediction_type is %.60q; epsilon, sample or v_prediction is wanted", c.Predicts)
+	case c.Predicts != "" && c.OutChannels != c.InChannels:
+		return fmt.Errorf("prediction_type is %s with a learned variance: supported with the noise alone", c.Predicts)
 	case c.OutChannels != c.InChannels && c.OutChannels != 2*c.InChannels:
 		return fmt.Errorf("the network has %d output channels, %d (noise) or %d (noise and variance) are wanted", c.OutChannels, c.InChannels, 2*c.InChannels)
 	}
@@ -83,10 +144,10 @@ func (c Config) Validate() error {
 			return fmt.Errorf("channel_mult has %g, positive numbers are wanted", m)
 		}
 		channels := c.width(level)
-		if channels == 0 || channels%32 != 0 {
-			return fmt.Errorf("level %d has %d channels (model_channels %d × %g), a multiple of 32 (the normalisations' groups) is wanted", level, channels, c.ModelChannels, m)
+		if channels == 0 || channels%c.groups() != 0 {
+			return fmt.Errorf("level %d has %d channels (model_channels %d × %g), a multiple of %d (the normalisations' groups) is wanted", level, channels, c.ModelChannels, m, c.groups())
 		}
-		if level != len(c.ChannelMult)-1 && !c.attends(1<<level) {
+		if (level != len(c.ChannelMult)-1 || c.PlainMiddle) && !c.attends(1<<level) {
 			continue
 		}
 		per := c.NumHeadChannels
@@ -141,7 +202,18 @@ func (c *Config) override(keys map[string]any, strict bool) error {
 				return fmt.Errorf("%s is %.60q, linear or cosine is wanted", name, fmt.Sprint(value))
 			}
 		case "file_format":
-		case "class_cond", "predict_xstart", "learn_sigma", "rescale_timesteps", "prediction_type":
+		case "rescale_timesteps":
+			known[name] = truth(value)
+		case "prediction_type":
+			known[name] = value
+			if value == "epsilon" {
+				known[name] = ""
+			}
+		case "predict_xstart":
+			if truth(value) {
+				known["prediction_type"] = "sample"
+			}
+		case "class_cond", "learn_sigma", "num_classes":
 			// What the network is, which the checks below compare.
 		default:
 			if strict {
@@ -183,22 +255,20 @@ func (c *Config) contradicts(keys map[string]any) error {
 		}
 		return ""
 	}
-	for _, name := range []string{"class_cond", "predict_xstart"} {
-		if v := said(name); v == "true" {
-			return fmt.Errorf("%s is true: networks that predict the noise without a class are supported", name)
-		}
+	if v := said("class_cond"); (v == "true" || v == "false") && (v == "true") != (c.NumClasses > 0) {
+		return fmt.Errorf("class_cond is %s, but the network has %d classes (label_emb)", v, c.NumClasses)
 	}
-	if v := said("prediction_type"); v != "" && v != "epsilon" {
-		return fmt.Errorf("prediction_type is %.60q, epsilon (the noise) is supported", v)
-	}
-	if v := said("rescale_timesteps"); v == "true" && said("diffusion_steps") != "" && said("diffusion_steps") != "1000" {
-		return fmt.Errorf("rescale_timesteps is true with diffusion_steps %.60q: supported with 1000 alone", said("diffusion_steps"))
+	if v := said("num_classes"); v != "" && v != "none" && v != "null" && c.NumClasses > 0 && v != strconv.Itoa(c.NumClasses) {
+		return fmt.Errorf("num_classes is %.20s, but the network has %d classes (label_emb)", v, c.NumClasses)
 	}
 	if v := said("learn_sigma"); (v == "true" || v == "false") && (v == "true") != c.LearnedVariance() {
 		return fmt.Errorf("learn_sigma is %s, but the network has %d output channels for %d input channels", v, c.OutChannels, c.InChannels)
 	}
 	return nil
 }
+
+// truth reads a boolean, which may be text.
+func truth(v any) bool { return strings.EqualFold(fmt.Sprint(v), "true") }
 
 // factors reads multipliers, such as 0.5.
 func factors(v any) (out []float64, err error) {

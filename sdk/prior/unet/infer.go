@@ -32,6 +32,9 @@ func Infer(s Shapes) (Config, error) {
 	}
 	c := Config{ModelChannels: embed[1], InChannels: first[1], OutChannels: last[0], NumHeads: 4, NumHeadChannels: 64}
 
+	if label, ok := s.Shape("label_emb.weight"); ok && len(label) == 2 {
+		c.NumClasses = label[0]
+	}
 	names := s.Names()
 	blocks := func(side string) (seen map[int]bool, count int) {
 		seen = map[int]bool{}

@@ -4,19 +4,17 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"math"
-	"slices"
 
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
-	"github.com/cmi-diffusion/cmi/sdk/prior"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
+	"github.com/cmi-diffusion/cmi/sdk/prior/network"
 )
 
 // Model is a UNet on a device; it implements [prior.Model].
 type Model struct {
+	*network.Model
 	cfg Config
-	net *compute.Network
 }
 
 // Load puts a checkpoint's network on a device. The configuration is inferred
@@ -48,141 +46,151 @@ func Configure(from checkpoint.Source, override []byte) (Config, error) {
 	if err := cfg.override(keys, false); err != nil {
 		return cfg, fmt.Errorf("the checkpoint's metadata: %w", err)
 	}
-	if len(override) > 0 {
-		var given map[string]any
-		if err := json.Unmarshal(override, &given); err != nil {
-			return cfg, fmt.Errorf("the JSON configuration: %w", err)
+	var untold []string
+	for _, key := range []string{"image_size", "num_head_channels", "use_new_attention_order", "noise_schedule", "diffusion_steps", "rescale_timesteps"} {
+		if !told(keys, key) {
+			untold = append(untold, key)
 		}
-		if err := cfg.override(given, true); err != nil {
-			return cfg, fmt.Errorf("the JSON configuration: %w", err)
-		}
-		maps.Copy(keys, given)
 	}
-	cfg.assume(keys)
+	if err := cfg.Override(override, untold...); err != nil {
+		return cfg, err
+	}
 	return cfg, cfg.Validate()
 }
 
-// assume notes what no key gives of what shapes can't tell.
-func (c *Config) assume(keys map[string]any) {
-	given := func(names ...string) bool {
-		return slices.ContainsFunc(names, func(n string) bool { _, ok := keys[n]; return ok })
+// Override changes c by a JSON object of configuration keys, nil for none, and notes as
+// assumed what of untold, the keys that a checkpoint does not tell, is not in it either.
+func (c *Config) Override(object []byte, untold ...string) error {
+	var given map[string]any
+	if len(object) > 0 {
+		if err := json.Unmarshal(object, &given); err != nil {
+			return fmt.Errorf("the JSON configuration: %w", err)
+		}
+		if err := c.override(given, true); err != nil {
+			return fmt.Errorf("the JSON configuration: %w", err)
+		}
+		if told(given, "noise_schedule") || told(given, "diffusion_steps") {
+			c.Betas = nil
+		}
 	}
-	note := func(format string, args ...any) { c.Assumed = append(c.Assumed, fmt.Sprintf(format, args...)) }
-	if !given("image_size") {
-		note("image_size %d", c.ImageSize)
+	for _, key := range untold {
+		if key == "rescale_timesteps" { // the default of improved-diffusion, whose networks have other numbers of steps
+			if c.steps() == 1000 || told(given, key) {
+				continue
+			}
+			c.RescaleTimesteps = true
+		}
+		if !told(given, key) {
+			c.Assumed = append(c.Assumed, fmt.Sprintf("%s %v", key, c.value(key)))
+		}
 	}
-	if !given("num_head_channels", "num_heads") {
-		note("num_head_channels %d", c.NumHeadChannels)
+	return nil
+}
+
+// told says whether keys have that one, or another that says the same.
+func told(keys map[string]any, key string) bool {
+	same := map[string]string{"num_head_channels": "num_heads", "noise_schedule": "schedule"}
+	_, ok := keys[key]
+	if other := same[key]; !ok && other != "" {
+		_, ok = keys[other]
 	}
-	if !given("use_new_attention_order") {
-		note("use_new_attention_order %v", c.NewAttentionOrder)
+	return ok
+}
+
+// value returns what a key of untold configurations is.
+func (c *Config) value(key string) any {
+	switch key {
+	case "image_size":
+		return c.ImageSize
+	case "num_head_channels":
+		return c.NumHeadChannels
+	case "use_new_attention_order":
+		return c.NewAttentionOrder
+	case "noise_schedule":
+		return cmp.Or(c.NoiseSchedule, "linear")
+	case "diffusion_steps":
+		return c.steps()
 	}
-	if !given("noise_schedule", "schedule") {
-		note("noise_schedule linear")
-	}
-	if !given("diffusion_steps") {
-		note("diffusion_steps 1000")
-	}
+	return c.RescaleTimesteps
 }
 
 // Check reads every tensor of a network of that configuration and returns what [New]
 // would refuse, without a device.
 func Check(from checkpoint.Source, cfg Config) error {
-	if err := cfg.Validate(); err != nil {
-		return err
-	}
-	used := &ledger{Source: from, seen: map[string]bool{}}
-	if err := build(cfg).Check(used); err != nil {
-		return err
-	}
-	return used.complete()
+	_, err := load(from, cfg, func(g *compute.Graph, weights compute.Source) error { return g.Check(weights) })
+	return err
 }
 
 // New puts a network of a known configuration on a device.
 func New(d compute.Device, from checkpoint.Source, cfg Config) (*Model, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
+	var net *compute.Network
+	beside, err := load(from, cfg, func(g *compute.Graph, weights compute.Source) (err error) {
+		net, err = g.Compile(d, weights)
+		return err
+	})
+	m := &Model{cfg: cfg}
+	if err == nil {
+		m.Model, err = network.New(net, beside)
 	}
-	used := &ledger{Source: from, seen: map[string]bool{}}
-	net, err := build(cfg).Compile(d, used)
 	if err != nil {
+		if net != nil {
+			net.Close()
+		}
 		return nil, err
 	}
-	if err := used.complete(); err != nil {
-		net.Close()
-		return nil, err
+	return m, nil
+}
+
+// load has take read the weights of the network, and returns what the network is beside its
+// graph. A tensor that has no place is an error.
+func load(from checkpoint.Source, cfg Config, take func(*compute.Graph, compute.Source) error) (c network.Config, err error) {
+	if err = cfg.Validate(); err != nil {
+		return c, err
 	}
-	return &Model{cfg, net}, nil
+	used := network.NewLedger(from)
+	var named checkpoint.Source = used
+	if cfg.Aliases != nil {
+		named = cfg.Aliases.Of(used)
+	}
+	if err = take(build(cfg), named); err != nil {
+		return c, err
+	}
+	if c, err = cfg.beside(named); err != nil {
+		return c, err
+	}
+	return c, used.Complete()
+}
+
+// beside returns what the network is beside its graph.
+func (c Config) beside(from checkpoint.Source) (n network.Config, err error) {
+	n = network.Config{Schedule: c.NoiseSchedule, Betas: c.Betas, Steps: c.steps(), Classes: c.NumClasses}
+	if n.Betas == nil && (n.Schedule != "" || c.Predicts != "") {
+		if n.Betas, err = diffusion.Betas(cmp.Or(n.Schedule, "linear"), n.Steps); err != nil {
+			return n, err
+		}
+	}
+	n.Predicts = predictions[c.Predicts]
+	var classes []float32
+	if c.NumClasses > 0 {
+		if classes, err = from.Floats("label_emb.weight", c.NumClasses, 4*c.ModelChannels); err != nil {
+			return n, err
+		}
+	}
+	rescale := 1.0
+	if c.RescaleTimesteps {
+		rescale = 1000 / float64(n.Steps)
+	}
+	n.Embed = func(dst []float32, time float64, class int) {
+		c.Embedding.Fill(dst[:c.ModelChannels], time*rescale)
+		if class >= 0 {
+			copy(dst[c.ModelChannels:], classes[class*4*c.ModelChannels:])
+		}
+	}
+	return n, nil
 }
 
 // Config returns the network's configuration.
 func (m *Model) Config() Config { return m.cfg }
-
-// Image implements [prior.Model].
-func (m *Model) Image() (c, h, w int) { return m.cfg.InChannels, m.cfg.ImageSize, m.cfg.ImageSize }
-
-// LearnedVariance implements [prior.Model].
-func (m *Model) LearnedVariance() bool { return m.cfg.LearnedVariance() }
-
-// Steps implements [prior.Model]: the released networks' 1000 where nobody says.
-func (m *Model) Steps() int { return cmp.Or(m.cfg.Steps, 1000) }
-
-// NoiseSchedule implements [prior.Scheduled].
-func (m *Model) NoiseSchedule() string { return m.cfg.NoiseSchedule }
-
-// Device implements [prior.Model].
-func (m *Model) Device() compute.Device { return m.net.Device() }
-
-// Memory returns the bytes of activations, coefficients and gradients allocated so far.
-func (m *Model) Memory() int64 { return m.net.Memory() }
-
-// EstimateMemory implements [prior.MemoryEstimator].
-func (m *Model) EstimateMemory(images int, p compute.Passes) (total, largest int64) {
-	return m.net.EstimateMemory(images, p)
-}
-
-// Close implements [prior.Model].
-func (m *Model) Close() { m.net.Close() }
-
-// At implements [prior.Model].
-func (m *Model) At(x compute.Tensor, t []int) (prior.Point, error) {
-	if len(t) != x.N {
-		return nil, fmt.Errorf("%d timesteps for %d images", len(t), x.N)
-	}
-	emb := make([]float32, 0, len(t)*m.cfg.ModelChannels)
-	for _, ti := range t {
-		if ti < 0 || ti >= m.Steps() {
-			return nil, fmt.Errorf("timestep %d is outside 0 … %d", ti, m.Steps()-1)
-		}
-		emb = append(emb, timeEmbedding(ti, m.cfg.ModelChannels)...)
-	}
-	out, err := m.net.Value(x, emb)
-	if err != nil {
-		return nil, err
-	}
-	return point{m.net, out}, nil
-}
-
-// timeEmbedding is [cos(t f), sin(t f)], f_i = exp(−ln(10000) i/half), every
-// operation in float32 as the networks were trained.
-func timeEmbedding(t, dim int) []float32 {
-	half := dim / 2
-	out := make([]float32, dim)
-	for i := range half {
-		f := float32(math.Exp(float64(float32(-math.Log(10000)) * float32(i) / float32(half))))
-		arg := float64(float32(t) * f)
-		out[i], out[half+i] = float32(math.Cos(arg)), float32(math.Sin(arg))
-	}
-	return out
-}
-
-// point is the network at one x_t.
-type point struct {
-	*compute.Network
-	out compute.Tensor
-}
-
-func (p point) Out() compute.Tensor { return p.out }
 
 // shapes adapts a checkpoint to [Infer].
 type shapes struct{ checkpoint.Source }
@@ -190,25 +198,4 @@ type shapes struct{ checkpoint.Source }
 func (s shapes) Shape(name string) ([]int, bool) {
 	t, ok := s.Info(name)
 	return t.Shape, ok
-}
-
-// ledger notes which tensors a network takes.
-type ledger struct {
-	checkpoint.Source
-	seen map[string]bool
-}
-
-func (l *ledger) Floats(name string, shape ...int) ([]float32, error) {
-	l.seen[name] = true
-	return l.Source.Floats(name, shape...)
-}
-
-// complete returns an error where a tensor was not taken.
-func (l *ledger) complete() error {
-	for _, name := range l.Names() {
-		if !l.seen[name] {
-			return fmt.Errorf("tensor %.200q has no place in this network: class-conditional and super-resolution networks are not supported", name)
-		}
-	}
-	return nil
 }

@@ -13,13 +13,23 @@ import (
 // figure: time embedding, encoder, middle, decoder, head. Names are the state
 // dict's.
 func build(c Config) *compute.Graph {
-	g, x, timestep := compute.NewGraph(c.InChannels, c.ImageSize, c.ImageSize, c.ModelChannels)
-	n := network{Graph: g, Config: c}
+	wide, beside := 4*c.ModelChannels, c.ModelChannels
+	if c.NumClasses > 0 {
+		beside += wide // the embedding of the class
+	}
+	g, x, timestep := compute.NewGraph(c.InChannels, c.ImageSize, c.ImageSize, beside)
+	n := layers{Graph: g, Config: c}
 
-	// SiLU(emb) is what every residual block takes of the time embedding.
-	wide := 4 * c.ModelChannels
-	emb := n.SiLU(n.linear(timestep, "time_embed.0", wide))
-	n.emb = n.SiLU(n.linear(emb, "time_embed.2", wide))
+	// SiLU(emb) is what every residual block takes of the embeddings of time and class.
+	class := compute.NoNode
+	if c.NumClasses > 0 {
+		timestep, class = n.Slice(timestep, 0, c.ModelChannels), n.Slice(timestep, c.ModelChannels, beside)
+	}
+	emb := n.linear(n.SiLU(n.linear(timestep, "time_embed.0", wide)), "time_embed.2", wide)
+	if class != compute.NoNode {
+		emb = n.AddChannel(emb, class)
+	}
+	n.emb = n.SiLU(emb)
 
 	h := n.conv(x, "input_blocks.0.0", c.width(0))
 	skips, block, factor := []compute.Node{h}, 1, 1
@@ -40,7 +50,9 @@ func build(c Config) *compute.Graph {
 
 	deepest := c.width(len(c.ChannelMult) - 1)
 	h = n.resBlock(h, "middle_block.0", deepest, keep)
-	h = n.attention(h, "middle_block.1")
+	if !c.PlainMiddle {
+		h = n.attention(h, "middle_block.1")
+	}
 	h = n.resBlock(h, "middle_block.2", deepest, keep)
 
 	block = 0
@@ -66,7 +78,7 @@ func build(c Config) *compute.Graph {
 	return g
 }
 
-type network struct {
+type layers struct {
 	*compute.Graph
 	Config
 	emb compute.Node
@@ -81,7 +93,7 @@ const (
 	double
 )
 
-func (n network) rescale(x compute.Node, s scaling) compute.Node {
+func (n layers) rescale(x compute.Node, s scaling) compute.Node {
 	switch s {
 	case halve:
 		return n.Resample(x, compute.SumDown2, 0.25) // 2×2 mean
@@ -92,7 +104,7 @@ func (n network) rescale(x compute.Node, s scaling) compute.Node {
 }
 
 // resBlock is skip(x) + conv(SiLU(norm(conv(rescale(SiLU(norm x))), emb))).
-func (n network) resBlock(x compute.Node, name string, out int, s scaling) compute.Node {
+func (n layers) resBlock(x compute.Node, name string, out int, s scaling) compute.Node {
 	h := n.norm(x, compute.NoNode, name+".in_layers.0", true)
 	h = n.conv(n.rescale(h, s), name+".in_layers.2", out)
 	x = n.rescale(x, s)
@@ -111,7 +123,7 @@ func (n network) resBlock(x compute.Node, name string, out int, s scaling) compu
 }
 
 // attention is x + proj(attention(qkv(norm x))) over all pixels.
-func (n network) attention(x compute.Node, name string) compute.Node {
+func (n layers) attention(x compute.Node, name string) compute.Node {
 	c, _, _ := n.Shape(x)
 	h := n.norm(x, compute.NoNode, name+".norm", false)
 	h = n.Conv(h, compute.Layer{Name: name + ".qkv", Out: 3 * c, Kernel: 1, Rank: 3})
@@ -119,18 +131,34 @@ func (n network) attention(x compute.Node, name string) compute.Node {
 	return n.ConvAdd(h, x, compute.Layer{Name: name + ".proj_out", Out: c, Kernel: 1, Rank: 3})
 }
 
-func (n network) down(x compute.Node, name string) compute.Node {
+func (n layers) down(x compute.Node, name string) compute.Node {
 	c, _, _ := n.Shape(x)
 	switch {
 	case n.ResblockUpdown:
 		return n.resBlock(x, name, c, halve)
+	case n.ConvResample && n.PadEnd:
+		return n.odd(n.conv(x, name+".op", c))
 	case n.ConvResample: // a convolution with stride 2 keeps every second result
 		return n.Resample(n.conv(x, name+".op", c), compute.Subsample2, 1)
 	}
 	return n.rescale(x, halve)
 }
 
-func (n network) up(x compute.Node, name string) compute.Node {
+// odd keeps odd rows and columns: those of a convolution with stride 2 whose padding lies below
+// and to the right alone.
+func (n layers) odd(x compute.Node) compute.Node {
+	_, h, w := n.Shape(x)
+	choose := func(size int) []float32 {
+		m := make([]float32, size/2*size)
+		for i := range size / 2 {
+			m[i*size+2*i+1] = 1
+		}
+		return m
+	}
+	return n.Separable(x, choose(h), choose(w))
+}
+
+func (n layers) up(x compute.Node, name string) compute.Node {
 	c, _, _ := n.Shape(x)
 	switch {
 	case n.ResblockUpdown:
@@ -141,14 +169,14 @@ func (n network) up(x compute.Node, name string) compute.Node {
 	return n.rescale(x, double)
 }
 
-func (n network) conv(x compute.Node, name string, out int) compute.Node {
+func (n layers) conv(x compute.Node, name string, out int) compute.Node {
 	return n.Conv(x, compute.Layer{Name: name, Out: out, Kernel: 3})
 }
 
-func (n network) linear(x compute.Node, name string, out int) compute.Node {
+func (n layers) linear(x compute.Node, name string, out int) compute.Node {
 	return n.Conv(x, compute.Layer{Name: name, Out: out, Kernel: 1, Rank: 2})
 }
 
-func (n network) norm(x, scaleShift compute.Node, name string, silu bool) compute.Node {
-	return n.GroupNorm(x, scaleShift, compute.NormLayer{Name: name, Groups: 32, Eps: 1e-5, SiLU: silu})
+func (n layers) norm(x, scaleShift compute.Node, name string, silu bool) compute.Node {
+	return n.GroupNorm(x, scaleShift, compute.NormLayer{Name: name, Groups: n.groups(), Eps: n.eps(), SiLU: silu})
 }
