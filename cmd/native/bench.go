@@ -17,7 +17,8 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
 	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
-	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
+	"github.com/cmi-diffusion/cmi/sdk/prior/network"
+	"github.com/cmi-diffusion/cmi/sdk/prior/pretrained"
 )
 
 func benchCommand() *cobra.Command {
@@ -116,7 +117,7 @@ where it does not count its own the process, has held so far, weights and loadin
 var published = map[string]string{"ffhq": "paper-ffhq", "imagenet": "paper-imagenet"}
 
 // openShapes opens the prior, or a published network's shapes.
-func (f *modelFlags) openShapes(ctx context.Context, shapes string) (*unet.Model, func(), error) {
+func (f *modelFlags) openShapes(ctx context.Context, shapes string) (*network.Model, func(), error) {
 	if shapes == "" {
 		return f.open(ctx)
 	}
@@ -128,7 +129,7 @@ func (f *modelFlags) openShapes(ctx context.Context, shapes string) (*unet.Model
 }
 
 // openFormula opens the network of a preset with made-up weights.
-func (f *modelFlags) openFormula(ctx context.Context, preset experiment.Preset) (*unet.Model, func(), error) {
+func (f *modelFlags) openFormula(ctx context.Context, preset experiment.Preset) (*network.Model, func(), error) {
 	formula, config, err := preset.Formula()
 	if err != nil {
 		return nil, nil, err
@@ -137,7 +138,7 @@ func (f *modelFlags) openFormula(ctx context.Context, preset experiment.Preset) 
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := unet.Load(dev, formula, config)
+	m, err := pretrained.Load(dev, formula, config)
 	if err != nil {
 		dev.Close()
 		return nil, nil, failed(err)
@@ -222,16 +223,16 @@ func benchSpec(withCMI bool) job.Spec {
 
 // benchItems returns a forward, its derivatives and the sampler's steps on random
 // inputs in the middle of the schedule.
-func benchItems(m *unet.Model, batch int) (items []*benchItem, free func(), err error) {
+func benchItems(m *network.Model, batch int) (items []*benchItem, free func(), err error) {
 	dev := m.Device()
 	c, h, w := m.Image()
 	ws := compute.NewWorkspace(dev)
-	noise := make([]float32, batch*m.Config().OutChannels*h*w)
+	noise := make([]float32, batch*m.OutChannels()*h*w)
 	for i := range noise {
 		noise[i] = float32(math.Sin(float64(i) * 1.7)) // any dense values will do
 	}
 	x := ws.FromHost(noise[:batch*c*h*w], batch, c, h, w)
-	u := ws.FromHost(noise, batch, m.Config().OutChannels, h, w)
+	u := ws.FromHost(noise, batch, m.OutChannels(), h, w)
 	if err := ws.Err(); err != nil {
 		return nil, nil, err
 	}

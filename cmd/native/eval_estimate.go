@@ -8,12 +8,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
-	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
+	"github.com/cmi-diffusion/cmi/sdk/prior/network"
 )
 
 // evalModel returns the prior that a preset is timed with: the user's file, the one that
 // is built in, or one with the published network's shapes.
-func (f *evalFlags) evalModel(c *cobra.Command) (m *unet.Model, weights string, close func(), err error) {
+func (f *evalFlags) evalModel(c *cobra.Command) (m *network.Model, weights string, close func(), err error) {
 	if f.experiment.Prior == "" || c.Flags().Changed("prior") {
 		m, close, err = f.open(c.Context())
 		return m, f.prior, close, err

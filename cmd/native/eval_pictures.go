@@ -94,7 +94,11 @@ func (f *evalFlags) settings(c *cobra.Command, pictures *trueImages) (experiment
 		if file.path == "" || file.flag == "--prior" && builtIn[file.path] != nil {
 			continue
 		}
-		sum, err := experiment.HashFile(file.path)
+		hash := experiment.HashFile
+		if file.flag == "--prior" {
+			hash = hashPrior
+		}
+		sum, err := hash(file.path)
 		if err != nil {
 			return nil, err
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -9,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
+	"github.com/cmi-diffusion/cmi/sdk/prior/pretrained"
 )
 
 func infoCommand() *cobra.Command {
@@ -97,23 +96,19 @@ func describe(out io.Writer, name, key, config string, tensors bool) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := unet.Configure(file, override)
+	about, err := pretrained.Configure(file, override)
+	if err == nil {
+		err = about.Check()
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if err := unet.Check(file, cfg); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	fmt.Fprintf(out, "%s: %s\n", about.Format, strings.Join(about.Summary, "\n"))
+	if about.Classes > 0 {
+		fmt.Fprintf(out, "class-conditional: --class 0 … %d says what a picture shows\n", about.Classes-1)
 	}
-	variance := "no learned variance"
-	if cfg.LearnedVariance() {
-		variance = "learned variance"
-	}
-	fmt.Fprintf(out, "guided-diffusion UNet: %d×%d pixels of %d channels, %d channels × %v, %d residual blocks a level, attention at factors %v, %s\n",
-		cfg.ImageSize, cfg.ImageSize, cfg.InChannels, cfg.ModelChannels, cfg.ChannelMult, cfg.NumResBlocks, cfg.AttentionDS, variance)
-	fmt.Fprintf(out, "%s, new attention order %v, scale-shift norm %v, residual up/down %v; schedule %s over %d steps\n",
-		cfg.Heads(), cfg.NewAttentionOrder, cfg.ScaleShift, cfg.ResblockUpdown, cmp.Or(cfg.NoiseSchedule, "linear"), cmp.Or(cfg.Steps, 1000))
-	if len(cfg.Assumed) > 0 {
-		fmt.Fprintln(out, assumed(cfg))
+	if len(about.Assumed) > 0 {
+		fmt.Fprintln(out, assumed(about))
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func (o *outputFlags) newManifest(c *cobra.Command, model *modelFlags, device co
 		}
 	})
 	if _, e := os.Stat(model.prior); err == nil && e == nil {
-		m.Prior, err = experiment.HashFile(model.prior)
+		m.Prior, err = hashPrior(model.prior)
 	}
 	return m, err
 }
@@ -279,7 +279,7 @@ func rerun(c *cobra.Command, path, out string, force bool) error {
 		}
 	}
 	if file := m.Given["prior"]; file != "" && builtIn[file] == nil {
-		sum, err := interruptible(c.Context(), func() (string, error) { return experiment.HashFile(file) })
+		sum, err := interruptible(c.Context(), func() (string, error) { return hashPrior(file) })
 		if err != nil {
 			return fmt.Errorf("%s: its prior: %w", path, err)
 		}

@@ -28,12 +28,12 @@ func bench(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	c, h, w := m.Image()
 	ws := compute.NewWorkspace(e.dev)
 	defer ws.Free()
-	values := make([]float32, batch*m.Config().OutChannels*h*w)
+	values := make([]float32, batch*m.OutChannels()*h*w)
 	for i := range values {
 		values[i] = float32(math.Sin(float64(i) * 1.7)) // any dense values will do
 	}
 	x := ws.FromHost(values[:batch*c*h*w], batch, c, h, w)
-	u := ws.FromHost(values, batch, m.Config().OutChannels, h, w)
+	u := ws.FromHost(values, batch, m.OutChannels(), h, w)
 	if err := ws.Err(); err != nil {
 		return nil, err
 	}

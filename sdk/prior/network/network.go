@@ -79,6 +79,9 @@ func (m *Model) Classes() int { return m.cfg.Classes }
 // Image implements [prior.Model].
 func (m *Model) Image() (c, h, w int) { return m.in[0], m.in[1], m.in[2] }
 
+// OutChannels returns the channels of the output: those of the noise, and of the variance.
+func (m *Model) OutChannels() int { return m.out[0] }
+
 // LearnedVariance implements [prior.Model].
 func (m *Model) LearnedVariance() bool { return m.out[0] == 2*m.in[0] }
 

@@ -19,6 +19,16 @@ import (
 type Checkpoint struct {
 	*checkpoint.File
 	texts map[string]string
+	files []string // that were read, the weights first, in their folder
+}
+
+// Files returns the files that [Open] reads of a checkpoint, the weights first.
+func Files(name string) ([]string, error) {
+	c, err := Open(name, "")
+	if err != nil {
+		return nil, err
+	}
+	return c.files, c.Close()
 }
 
 // Metadata implements [checkpoint.Source].
@@ -46,11 +56,19 @@ func Open(name, key string) (*Checkpoint, error) {
 	if folder == "" {
 		folder = "."
 	}
-	return open(os.DirFS(folder), file, name, func(inside string) (*checkpoint.File, error) {
-		return checkpoint.OpenKey(filepath.Join(folder, filepath.FromSlash(inside)), key)
-	}, func(inside string) ([]byte, error) {
-		return readText(os.DirFS(filepath.Join(folder, filepath.FromSlash(path.Dir(inside)))), path.Base(inside))
-	})
+	place := func(inside string) string { return filepath.Join(folder, filepath.FromSlash(inside)) }
+	c, err := open(os.DirFS(folder), file, name,
+		func(inside string) (*checkpoint.File, error) { return checkpoint.OpenKey(place(inside), key) },
+		func(inside string) ([]byte, error) {
+			return readText(os.DirFS(place(path.Dir(inside))), path.Base(inside))
+		})
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range c.files {
+		c.files[i] = place(f)
+	}
+	return c, nil
 }
 
 // OpenFS is [Open] in a file system; read opens a file of it.
@@ -99,9 +117,9 @@ func open(folder fs.FS, file, name string, tensors func(string) (*checkpoint.Fil
 		if err != nil {
 			return nil, err
 		}
-		return Of(f), nil
+		return &Checkpoint{File: f, files: []string{file}}, nil
 	}
-	texts := map[string]string{}
+	files, texts := []string{file}, map[string]string{}
 	for key, inside := range map[string]string{unetConfig: config, schedulerConfig: scheduler} {
 		content, err := text(inside)
 		if errors.Is(err, fs.ErrNotExist) && key == schedulerConfig {
@@ -110,13 +128,14 @@ func open(folder fs.FS, file, name string, tensors func(string) (*checkpoint.Fil
 		if err != nil {
 			return nil, fmt.Errorf("checkpoint %s: %s: %w", name, inside, err)
 		}
-		texts[key] = string(content)
+		texts[key], files = string(content), append(files, inside)
 	}
+	slices.Sort(files[1:])
 	f, err := tensors(file)
 	if err != nil {
 		return nil, err
 	}
-	return &Checkpoint{File: f, texts: texts}, nil
+	return &Checkpoint{f, texts, files}, nil
 }
 
 // maxText bounds configuration files, in bytes: trained_betas may have thousands of numbers.
