@@ -57,6 +57,9 @@ func ddpm(from checkpoint.Source, override []byte) (*Architecture, error) {
 	if err := c.Override(override, "image_size", "noise_schedule", "diffusion_steps"); err != nil {
 		return nil, err
 	}
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
 	shortcut := "nin_shortcut"
 	if slices.ContainsFunc(from.Names(), func(n string) bool { return strings.HasSuffix(n, ".conv_shortcut.weight") }) {
 		shortcut = "conv_shortcut" // of 3×3 pixels in the port; refused by its shape

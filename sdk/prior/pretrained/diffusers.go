@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
@@ -20,34 +21,34 @@ const (
 
 // diffusersUNet is the configuration of a UNet2DModel. Pointers are what older versions lack.
 type diffusersUNet struct {
-	Class            string   `json:"_class_name"`
-	SampleSize       any      `json:"sample_size"`
-	InChannels       int      `json:"in_channels"`
-	OutChannels      int      `json:"out_channels"`
-	Center           bool     `json:"center_input_sample"`
-	TimeEmbedding    string   `json:"time_embedding_type"`
-	TimeDim          *int     `json:"time_embedding_dim"`
-	FreqShift        float64  `json:"freq_shift"`
-	FlipSinToCos     *bool    `json:"flip_sin_to_cos"`
-	Down             []string `json:"down_block_types"`
-	Up               []string `json:"up_block_types"`
-	Middle           *string  `json:"mid_block_type"`
-	Widths           []int    `json:"block_out_channels"`
-	Layers           int      `json:"layers_per_block"`
-	MiddleScale      float64  `json:"mid_block_scale_factor"`
-	Padding          *int     `json:"downsample_padding"`
-	DownType         *string  `json:"downsample_type"`
-	UpType           *string  `json:"upsample_type"`
-	Activation       string   `json:"act_fn"`
-	HeadDim          *int     `json:"attention_head_dim"`
-	Groups           int      `json:"norm_num_groups"`
-	MiddleGroups     *int     `json:"attn_norm_num_groups"`
-	Eps              float64  `json:"norm_eps"`
-	ScaleShift       string   `json:"resnet_time_scale_shift"`
-	AddAttention     *bool    `json:"add_attention"`
-	ClassEmbedding   *string  `json:"class_embed_type"`
-	Classes          *int     `json:"num_class_embeds"`
-	TrainedTimesteps *int     `json:"num_train_timesteps"`
+	Class            string          `json:"_class_name"`
+	SampleSize       any             `json:"sample_size"`
+	InChannels       int             `json:"in_channels"`
+	OutChannels      int             `json:"out_channels"`
+	Center           bool            `json:"center_input_sample"`
+	TimeEmbedding    string          `json:"time_embedding_type"`
+	TimeDim          *int            `json:"time_embedding_dim"`
+	FreqShift        float64         `json:"freq_shift"`
+	FlipSinToCos     *bool           `json:"flip_sin_to_cos"`
+	Down             []string        `json:"down_block_types"`
+	Up               []string        `json:"up_block_types"`
+	Middle           *string         `json:"mid_block_type"`
+	Widths           []int           `json:"block_out_channels"`
+	Layers           int             `json:"layers_per_block"`
+	MiddleScale      float64         `json:"mid_block_scale_factor"`
+	Padding          *int            `json:"downsample_padding"`
+	DownType         *string         `json:"downsample_type"`
+	UpType           *string         `json:"upsample_type"`
+	Activation       string          `json:"act_fn"`
+	HeadDim          json.RawMessage `json:"attention_head_dim"`
+	Groups           int             `json:"norm_num_groups"`
+	MiddleGroups     *int            `json:"attn_norm_num_groups"`
+	Eps              float64         `json:"norm_eps"`
+	ScaleShift       string          `json:"resnet_time_scale_shift"`
+	AddAttention     *bool           `json:"add_attention"`
+	ClassEmbedding   *string         `json:"class_embed_type"`
+	Classes          *int            `json:"num_class_embeds"`
+	TrainedTimesteps *int            `json:"num_train_timesteps"`
 }
 
 // diffusersScheduler is the configuration of a scheduler.
@@ -95,6 +96,9 @@ func diffusers(from checkpoint.Source, override []byte) (*Architecture, error) {
 		}
 	}
 	if err := c.Override(override, untold...); err != nil {
+		return nil, err
+	}
+	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	c.Aliases = diffusersNames(from, c).aliases(c)
@@ -155,8 +159,14 @@ func (u diffusersUNet) config() (c unet.Config, err error) {
 	if c.ImageSize <= 0 || c.ImageSize > 1<<16 {
 		return c, fmt.Errorf("sample_size is %.60q, a side in pixels is wanted", fmt.Sprint(u.SampleSize))
 	}
-	if u.HeadDim != nil {
-		c.NumHeadChannels = *u.HeadDim
+	switch text := string(u.HeadDim); text {
+	case "null": // one head
+	case "": // the library's default
+		c.NumHeadChannels = 8
+	default:
+		if c.NumHeadChannels, err = strconv.Atoi(text); err != nil || c.NumHeadChannels < 1 {
+			return c, fmt.Errorf("attention_head_dim is %.60q, a positive number or null is wanted", text)
+		}
 	}
 	if u.Classes != nil {
 		c.NumClasses = *u.Classes

@@ -109,7 +109,7 @@ func open(folder fs.FS, file, name string, tensors func(string) (*checkpoint.Fil
 		config = unet + config
 		i := slices.IndexFunc(weights, func(w string) bool { return exists(unet + w) })
 		if i < 0 {
-			return nil, fmt.Errorf("checkpoint %s: a folder without unet/%s or one of %v: the folder of a diffusers model, or a checkpoint file, is wanted", name, weights[0], weights)
+			return nil, fmt.Errorf("checkpoint %s: a folder without %s or unet/%s: the folder of a diffusers model, or a checkpoint file, is wanted", name, weights[0], weights[0])
 		}
 		file = unet + weights[i]
 	} else if !slices.Contains(weights, file) || !exists(config) {
