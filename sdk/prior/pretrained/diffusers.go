@@ -32,13 +32,13 @@ type diffusersUNet struct {
 	FlipSinToCos     *bool           `json:"flip_sin_to_cos"`
 	Down             []string        `json:"down_block_types"`
 	Up               []string        `json:"up_block_types"`
-	Middle           *string         `json:"mid_block_type"`
+	Middle           string          `json:"mid_block_type"`
 	Widths           []int           `json:"block_out_channels"`
 	Layers           int             `json:"layers_per_block"`
 	MiddleScale      float64         `json:"mid_block_scale_factor"`
 	Padding          *int            `json:"downsample_padding"`
-	DownType         *string         `json:"downsample_type"`
-	UpType           *string         `json:"upsample_type"`
+	DownType         string          `json:"downsample_type"`
+	UpType           string          `json:"upsample_type"`
 	Activation       string          `json:"act_fn"`
 	HeadDim          json.RawMessage `json:"attention_head_dim"`
 	Groups           int             `json:"norm_num_groups"`
@@ -46,7 +46,7 @@ type diffusersUNet struct {
 	Eps              float64         `json:"norm_eps"`
 	ScaleShift       string          `json:"resnet_time_scale_shift"`
 	AddAttention     *bool           `json:"add_attention"`
-	ClassEmbedding   *string         `json:"class_embed_type"`
+	ClassEmbedding   string          `json:"class_embed_type"`
 	Classes          *int            `json:"num_class_embeds"`
 	TrainedTimesteps *int            `json:"num_train_timesteps"`
 }
@@ -109,32 +109,32 @@ func diffusers(from checkpoint.Source, override []byte) (*Architecture, error) {
 
 // config translates what UNet2DModel is made of.
 func (u diffusersUNet) config() (c unet.Config, err error) {
-	is := func(value *string, wanted ...string) bool { return value == nil || slices.Contains(wanted, *value) }
+	is := func(value string, wanted ...string) bool { return value == "" || slices.Contains(wanted, value) }
 	switch {
-	case u.Class != "" && u.Class != "UNet2DModel":
+	case !is(u.Class, "UNet2DModel"):
 		return c, fmt.Errorf("_class_name is %.60q: UNet2DModel is supported, networks that take a text or a latent are not", u.Class)
 	case len(u.Widths) == 0 || len(u.Down) != len(u.Widths) || len(u.Up) != len(u.Widths) || len(u.Widths) > 12:
 		return c, fmt.Errorf("block_out_channels, down_block_types and up_block_types have %d, %d and %d entries, as many of each are wanted, at most 12", len(u.Widths), len(u.Down), len(u.Up))
 	case u.Center:
 		return c, fmt.Errorf("center_input_sample is true, false is supported")
-	case u.TimeEmbedding != "" && u.TimeEmbedding != "positional":
+	case !is(u.TimeEmbedding, "positional"):
 		return c, fmt.Errorf("time_embedding_type is %.60q, positional is supported", u.TimeEmbedding)
 	case u.TimeDim != nil && *u.TimeDim != 4*u.Widths[0]:
 		return c, fmt.Errorf("time_embedding_dim is %d, four times the first width is supported", *u.TimeDim)
-	case u.Activation != "" && u.Activation != "silu" && u.Activation != "swish":
+	case !is(u.Activation, "silu", "swish"):
 		return c, fmt.Errorf("act_fn is %.60q, silu is supported", u.Activation)
-	case !is(u.ClassEmbedding, "") && u.ClassEmbedding != nil:
-		return c, fmt.Errorf("class_embed_type is %.60q; classes by number (num_class_embeds) are supported", *u.ClassEmbedding)
+	case u.ClassEmbedding != "":
+		return c, fmt.Errorf("class_embed_type is %.60q; classes by number (num_class_embeds) are supported", u.ClassEmbedding)
 	case u.MiddleScale != 0 && u.MiddleScale != 1:
 		return c, fmt.Errorf("mid_block_scale_factor is %g, 1 is supported", u.MiddleScale)
 	case u.MiddleGroups != nil && *u.MiddleGroups != u.Groups:
 		return c, fmt.Errorf("attn_norm_num_groups is %d, norm_num_groups %d: the same are supported", *u.MiddleGroups, u.Groups)
 	case !is(u.DownType, "conv", "resnet") || !is(u.UpType, "conv", "resnet"):
-		return c, fmt.Errorf("downsample_type %.60q, upsample_type %.60q: conv and resnet are supported", *u.DownType, *u.UpType)
-	case u.ScaleShift != "" && u.ScaleShift != "default" && u.ScaleShift != "scale_shift":
+		return c, fmt.Errorf("downsample_type %.60q, upsample_type %.60q: conv and resnet are supported", u.DownType, u.UpType)
+	case !is(u.ScaleShift, "default", "scale_shift"):
 		return c, fmt.Errorf("resnet_time_scale_shift is %.60q, default and scale_shift are supported", u.ScaleShift)
-	case u.Middle != nil && *u.Middle != "UNetMidBlock2D":
-		return c, fmt.Errorf("mid_block_type is %.60q, UNetMidBlock2D is supported", *u.Middle)
+	case !is(u.Middle, "UNetMidBlock2D"):
+		return c, fmt.Errorf("mid_block_type is %.60q, UNetMidBlock2D is supported", u.Middle)
 	case u.Padding != nil && *u.Padding != 0 && *u.Padding != 1:
 		return c, fmt.Errorf("downsample_padding is %d, 0 and 1 are supported", *u.Padding)
 	}
@@ -190,10 +190,10 @@ func (u diffusersUNet) levels(c *unet.Config) error {
 			c.AttentionDS = append(c.AttentionDS, 1<<level)
 		}
 		if level < len(u.Down)-1 {
-			resnets[kind == "ResnetDownsampleBlock2D" || attends && u.DownType != nil && *u.DownType == "resnet"]++
+			resnets[kind == "ResnetDownsampleBlock2D" || attends && u.DownType == "resnet"]++
 		}
 		if level > 0 {
-			resnets[mirror == "ResnetUpsampleBlock2D" || attends && u.UpType != nil && *u.UpType == "resnet"]++
+			resnets[mirror == "ResnetUpsampleBlock2D" || attends && u.UpType == "resnet"]++
 		}
 	}
 	if len(resnets) > 1 {
