@@ -407,11 +407,13 @@ func TestAssumed(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(stderr, "assumed"), stderr)
 
 	cosine := writeFile(t, "cosine.json", []byte(`{"num_head_channels": 32, "noise_schedule": "cosine", "diffusion_steps": 4000}`))
-	code, _, stderr = tool(t.Context(), append(args, "--prior-config", cosine, "--out", t.TempDir())...)
+	code, _, stderr = tool(t.Context(), append(args, "--prior-config", cosine, "--schedule", "linear", "--out", t.TempDir())...)
 	assert.Equal(t, exitUsage, code)
 	assert.Contains(t, stderr, "--schedule is linear, but the model was trained with the schedule cosine")
-	code, _, stderr = tool(t.Context(), append(args, "--prior-config", cosine, "--schedule", "cosine", "--out", t.TempDir())...)
-	assert.Zero(t, code, stderr)
+	for _, schedule := range []string{"cosine", "auto"} {
+		code, _, stderr = tool(t.Context(), append(args, "--prior-config", cosine, "--schedule", schedule, "--out", t.TempDir())...)
+		assert.Zero(t, code, stderr)
+	}
 
 	for _, command := range []string{"info", "sample"} {
 		bad := []string{command, tiny + "model.pt"}

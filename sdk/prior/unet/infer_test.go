@@ -70,10 +70,11 @@ func TestMetadata(t *testing.T) {
 	cfg, err := Configure(described{tensors, map[string]string{"noise_schedule": "cosine", "diffusion_steps": "4000", "channel_mult": "1,2", "image_size": "16"}}, nil)
 	require.NoError(t, err)
 	require.Equal(t, "cosine", cfg.NoiseSchedule)
-	require.Equal(t, 4000, (&Model{cfg: cfg}).Steps())
-	require.Equal(t, []string{"num_head_channels 64", "use_new_attention_order false"}, cfg.Assumed)
+	require.Equal(t, 4000, cfg.Steps)
+	require.Equal(t, []string{"num_head_channels 64", "use_new_attention_order false", "rescale_timesteps true"}, cfg.Assumed)
+	require.True(t, cfg.RescaleTimesteps) // as improved-diffusion does
 	for key, value := range map[string]string{
-		"noise_schedule": "sqrt", "class_cond": "True", "predict_xstart": "true", "learn_sigma": "false", "prediction_type": "v_prediction",
+		"noise_schedule": "sqrt", "class_cond": "True", "learn_sigma": "false", "prediction_type": "v_prediction",
 	} {
 		_, err := Configure(described{tensors, map[string]string{key: value}}, nil)
 		require.ErrorContains(t, err, key)
