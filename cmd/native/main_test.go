@@ -465,3 +465,38 @@ func TestVerify(t *testing.T) {
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, stdout, `"status":"FAIL"`)
 }
+
+// Priors in other libraries' formats: info says what they are, restore takes them with their own
+// schedule, and a class-conditional one wants a class.
+func TestFormats(t *testing.T) {
+	const formats = "../../testdata/golden/formats/"
+	for name, says := range map[string]string{
+		"diffusers-grey/model": "UNet2DModel of diffusers: 16×16 pixels of 1 channels", "ddpm-layout/model.ckpt": "UNet of DDPM's PyTorch port",
+		"edm-ncsnpp/model.pkl": "EDM's SongUNet: 16×16 pixels of 3 channels",
+	} {
+		_, stdout, stderr := tool(t.Context(), "info", formats+name)
+		assert.Empty(t, stderr)
+		assert.Contains(t, stdout, says)
+	}
+	restore := func(prior string, more ...string) (int, string) {
+		out := t.TempDir()
+		code, _, stderr := tool(t.Context(), append([]string{"restore", face, "--crop", "--steps", "2", "--task", "sr2", "--out", out, "--prior", formats + prior}, more...)...)
+		if code == 0 {
+			assert.FileExists(t, filepath.Join(out, "01.png"))
+		}
+		return code, stderr
+	}
+	for _, prior := range []string{"diffusers-grey/model", "edm-ddpmpp/model.pkl"} {
+		code, stderr := restore(prior)
+		assert.Zero(t, code, stderr)
+	}
+	const classes = "diffusers-x0-classes/model"
+	_, stderr := restore(classes)
+	assert.Contains(t, stderr, "choose what the picture shows by --class 0 … 4")
+	_, stderr = restore(classes, "--class", "5")
+	assert.Contains(t, stderr, "has the classes 0 … 4")
+	code, stderr := restore(classes, "--class", "4")
+	assert.Zero(t, code, stderr)
+	_, stderr = restore("diffusers-grey/model", "--class", "0")
+	assert.Contains(t, stderr, "knows no classes")
+}
