@@ -179,6 +179,7 @@ func TestPosterior(t *testing.T) {
 func TestBuiltInCalibrations(t *testing.T) {
 	all, err := readCalibrations(builtInCalibrations)
 	require.NoError(t, err)
+	assert.Len(t, all, 20, "both priors, five tasks, dps and pathwise")
 	for i, one := range all {
 		require.Contains(t, builtInHashes, one.Name)
 		assert.Equal(t, builtInHashes[one.Name](), one.Prior, "%v: calibrate anew", one)
@@ -187,4 +188,8 @@ func TestBuiltInCalibrations(t *testing.T) {
 		assert.True(t, ok)
 		assert.Equal(t, all[i], found, "one of a kind")
 	}
+	code, stdout, stderr := tool(t.Context(), "restore", face, "--method", "pathwise", "--steps", "25", "--task", "box", "--samples", "2", "--out", t.TempDir())
+	require.Zero(t, code, stderr)
+	assert.Contains(t, stdout, "; intervals × 0.83, built in; ")
+	assert.NotContains(t, stderr, "note: no factor")
 }
