@@ -55,7 +55,7 @@ func TestNewSolverErrors(t *testing.T) {
 		"noise is +Inf":                          func(p *sdk.Problem, _ *sdk.Options) { p.SigmaY = inf },
 		"timestep 999, the prior knows 0 to 99":  func(_ *sdk.Problem, o *sdk.Options) { o.Schedule = schedule },
 		"no learned variance":                    func(_ *sdk.Problem, o *sdk.Options) { o.Variance = diffusion.LearnedRange },
-		"this prior has none: leave it out":      func(_ *sdk.Problem, o *sdk.Options) { o.Method = guide.DiffPIR{Lambda: 1, Zeta: 1, Learned: true} },
+		"this prior has none: leave it out":      func(_ *sdk.Problem, o *sdk.Options) { o.Method = guide.DiffPIR{Lambda: 1, Zeta: 1, Learned: 100} },
 		`unknown variance ""`:                    func(_ *sdk.Problem, o *sdk.Options) { o.Variance = "" },
 		"1 image numbers for 2 images":           func(_ *sdk.Problem, o *sdk.Options) { o.Images = []uint64{3} },
 		"0 probes":                               func(_ *sdk.Problem, o *sdk.Options) { o.CMI = &cmi.Options{Weighting: cmi.Beta, Estimator: cmi.Probe} },

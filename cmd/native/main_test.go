@@ -122,7 +122,7 @@ func TestBadInput(t *testing.T) {
 		{"a start above the model's training steps", []string{"restore", face, "--start", "1000"}, []string{"--start is 1000", "1 to 999"}},
 		{"more steps than are left", []string{"restore", face, "--start", "20"}, []string{"--steps is 100", "only 21", "fewer"}},
 		{"a start from what is not linear", []string{"restore", face, "--start", "400", "--task", "phase"}, []string{"phase", "pure noise"}},
-		{"learned variance of dps", []string{"restore", face, "--learned-variance"}, []string{"needs the method pigdm or diffpir"}},
+		{"learned variance of dps", []string{"restore", face, "--learned-variance", "0.2"}, []string{"needs the method pigdm or diffpir"}},
 		{"curvature of dps", []string{"restore", face, "--curvature", "1"}, []string{"needs the method pigdm or evidence"}},
 		{"guided mean in the demo", []string{"demo", "--guided-mean"}, []string{"--guided-mean true", "needs the method pigdm"}},
 		{"border of no kernel", []string{"restore", face, "--border", "foo"}, []string{"needs --task kernel"}},

@@ -58,7 +58,7 @@ func (f *specFlags) addGuidance(c *cobra.Command) {
 	fl.Float64Var(&f.SigmaY, "sigma-y", f.SigmaY, "standard deviation of the measurement noise, images in [-1, 1]")
 	fl.Float64Var(&f.Curvature, "curvature", 0, "pigdm, evidence: weight of the innovation curvature, one jet along the innovation; 1 is the evidence's gradient")
 	fl.BoolVar(&f.GuidedMean, "guided-mean", false, "pigdm: guide the mean of the base sampler instead of the published DDIM form")
-	fl.BoolVar(&f.LearnedVariance, "learned-variance", false, "pigdm (with --guided-mean), diffpir: take the posterior variance of each pixel that the network has learned, in place of one for all")
+	fl.Float64Var(&f.LearnedVariance, "learned-variance", 0, "pigdm (with --guided-mean), diffpir: below this noise level σ_t/√ᾱ_t take the posterior variance of each pixel that the network has learned, in place of one for all; 0.2 as published")
 	fl.BoolVar(&f.Published, "published", false, "dps (inpainting), mcg, pigdm: as the published programs have it where the default differs, see docs/published.md")
 	fl.Float64Var(&t.Eta, "eta", t.Eta, "CMI: weight η; the density is tilted by exp(η I); may be negative")
 	fl.StringVar((*string)(&t.Weighting), "weighting", string(t.Weighting), "CMI: a step's weight, beta (η β_t) or constant (η)")

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 )
 
@@ -108,7 +109,9 @@ func (s *Step) report() error {
 }
 
 // relativeNoise is σ_t/√ᾱ_t, the standard deviation of x_t/√ᾱ_t about the image.
-func (s *Step) relativeNoise() float64 {
-	ab := s.Schedule.AlphaBar(s.Index)
+func (s *Step) relativeNoise() float64 { return relativeNoise(s.Schedule, s.Index) }
+
+func relativeNoise(s *diffusion.Schedule, index int) float64 {
+	ab := s.AlphaBar(index)
 	return math.Sqrt((1 - ab) / ab)
 }

@@ -20,7 +20,7 @@ func every() []guide.Method {
 		guide.Unconditional{}, guide.Projection{}, guide.DPS{Scale: 0.5}, guide.DPS{Scale: 0.5, Copies: 2}, guide.DPS{Scale: 100, Limit: 0.5}, guide.MCG{}, guide.DSG{Interval: 1, Rate: 0.3}, guide.AdamDPS{Scale: 0.05, Beta1: 0.4, Beta2: 0.3},
 		guide.PiGDM{Scale: 1}, guide.PiGDM{Scale: 1, GuidedMean: true}, guide.PiGDM{Scale: 1, Curvature: guide.Curvature{Weight: 1}},
 		guide.Evidence{Scale: 1, Lanczos: 3}, guide.Evidence{Scale: 1, Lanczos: 2, Curvature: guide.Curvature{Weight: 1}},
-		guide.PiGDM{Scale: 1, Learned: true}, guide.DiffPIR{Lambda: 1, Zeta: 0.5, Learned: true}, guide.MMPS{Lanczos: 2}, guide.TMPD{}, guide.FPS{Particles: 3, Fresh: 0.7}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85},
+		guide.PiGDM{Scale: 1, Learned: 100}, guide.DiffPIR{Lambda: 1, Zeta: 0.5, Learned: 100}, guide.MMPS{Lanczos: 2}, guide.TMPD{}, guide.FPS{Particles: 3, Fresh: 0.7}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85},
 		guide.DAPS{Radius: 1, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 3, StepSize: 1e-3}, guide.Gibbs{},
 		guide.Pathwise{Root: 2, Solve: 3}, guide.Pathwise{Solve: 2}, guide.Pathwise{Root: 2, Solve: 3, MinAlphaBar: 1},
 	}

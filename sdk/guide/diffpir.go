@@ -18,17 +18,17 @@ import (
 type DiffPIR struct {
 	Lambda float64 // λ > 0: a larger one trusts the denoiser more
 	Zeta   float64 // ζ in [0, 1]: the share of fresh noise
-	// Learned takes for σ̄² the variance of each pixel that the network has learned (Peng et al.
-	// 2024, arXiv 2402.02149).
-	Learned bool
+	// Learned is the noise level σ̄ below which the variance of each pixel that the network has
+	// learned stands for σ̄² (Peng et al. 2024, arXiv 2402.02149, with 0.2); 0 is without.
+	Learned float64
 }
 
 // Name implements [Method].
 func (DiffPIR) Name() string { return "diffpir" }
 
 // Cost implements [Method].
-func (m DiffPIR) Cost(*diffusion.Schedule, int) Cost {
-	return Cost{Guides: true, Linear: true, Variance: m.Learned}
+func (m DiffPIR) Cost(s *diffusion.Schedule, index int) Cost {
+	return Cost{Guides: true, Linear: true, Variance: learned(m.Learned, s, index)}
 }
 
 // Validate implements [Validator].
@@ -41,7 +41,7 @@ func (m DiffPIR) Step(s *Step) error {
 		return err
 	}
 	s.Device.Combine(x0, compute.Times(1, s.Clipped))
-	if m.Learned {
+	if learned(m.Learned, s.Schedule, s.Index) {
 		d, gain, residual := s.Tensor("posterior variance", s.X), s.Tensor("gain", s.X), s.Tensor("residual", s.Y)
 		if err := s.Work.Err(); err != nil {
 			return err

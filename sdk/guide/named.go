@@ -10,7 +10,7 @@ type Settings struct {
 	// PiGDM: guide the base sampler's mean instead of the published DDIM form.
 	GuidedMean bool
 	Curvature  Curvature // PiGDM and evidence
-	Learned    bool      // PiGDM.Learned, DiffPIR.Learned
+	Learned    float64   // PiGDM.Learned, DiffPIR.Learned
 	// Published takes a method as its published program has it where the default differs.
 	Published bool
 }
@@ -48,7 +48,7 @@ var Named = map[string]func(Settings) Method{
 	},
 	"pigdm": func(s Settings) Method {
 		m := PiGDMFor(s.Task)
-		m.Scale, m.GuidedMean, m.Curvature = s.scaleOr(1), s.GuidedMean || s.Learned, s.Curvature
+		m.Scale, m.GuidedMean, m.Curvature = s.scaleOr(1), s.GuidedMean || s.Learned > 0, s.Curvature
 		m.Published, m.Learned = s.Published, s.Learned
 		return m
 	},

@@ -21,10 +21,10 @@ type PiGDM struct {
 	GuidedMean bool    // the second form
 	MinSigmaY  float64 // a floor on σ_y: 0.001, 0.01 for super-resolution
 	Curvature  Curvature
-	// Learned takes in P the variance of each pixel that the network has learned, in place of r²
-	// (Peng et al. 2024, arXiv 2402.02149). It goes with the second form: the first one's r² is not
-	// of that variance, and its runs diverge.
-	Learned bool
+	// Learned is the noise level σ_t/√ᾱ_t below which P has the variance of each pixel that the
+	// network has learned in place of r² (Peng et al. 2024, arXiv 2402.02149, with 0.2); 0 is
+	// without. It goes with the second form: the first one's r² is not of that variance.
+	Learned float64
 	// Published goes on as the published program does: the run begins at √ᾱ A⁺y + √(1−ᾱ) z
 	// in place of noise z, A⁺ = Aᵀ(A Aᵀ + σ_y² I)⁻¹, and the step that the first form adds to
 	// is that from x̂0 as it is, not clipped.
@@ -45,7 +45,7 @@ func (PiGDM) Name() string { return "pigdm" }
 
 // Cost implements [Method].
 func (m PiGDM) Cost(s *diffusion.Schedule, index int) Cost {
-	return Cost{Guides: true, Linear: true, Adjoint: true, Jet: m.Curvature.acts(s, index), Variance: m.Learned}
+	return Cost{Guides: true, Linear: true, Adjoint: true, Jet: m.Curvature.acts(s, index), Variance: learned(m.Learned, s, index)}
 }
 
 // Step implements [Method]: one adjoint pass, and a jet with Curvature.
@@ -55,7 +55,7 @@ func (m PiGDM) Step(s *Step) error {
 		return err
 	}
 	innovation(s, residual)
-	if sigmaY := max(s.SigmaY, m.MinSigmaY); m.Learned {
+	if sigmaY := max(s.SigmaY, m.MinSigmaY); learned(m.Learned, s.Schedule, s.Index) {
 		d := s.Tensor("posterior variance", s.X)
 		if err := s.Work.Err(); err != nil {
 			return err

@@ -2,6 +2,7 @@ package guide
 
 import (
 	"github.com/cmi-diffusion/cmi/sdk/compute"
+	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 )
 
@@ -18,4 +19,9 @@ func (s *Step) weighted(d, w, residual compute.Tensor, lambda, sigmaY float64) e
 	}
 	s.Device.Write(d, v)
 	return measure.WeightedInverse(s.Work, s.A, w, residual, d, sigmaY*sigmaY)
+}
+
+// learned says whether a step's noise level σ_t/√ᾱ_t is below that of a method's Learned.
+func learned(below float64, s *diffusion.Schedule, index int) bool {
+	return relativeNoise(s, index) < below
 }

@@ -26,9 +26,9 @@ func (tr *trial) diagonal(t testing.TB, image int, lambda float64) *mat.SymDense
 func TestPiGDMWithTheLearnedVariance(t *testing.T) {
 	tr := newTrial(t, false, 5, nil, nil)
 	i := tr.Index
-	published := tr.run(t, guide.PiGDM{Scale: 0.9, Learned: true})
-	guided := tr.run(t, guide.PiGDM{Scale: 0.9, Learned: true, GuidedMean: true})
-	floor := tr.run(t, guide.PiGDM{Scale: 0.9, Learned: true, MinSigmaY: 0.5})
+	published := tr.run(t, guide.PiGDM{Scale: 0.9, Learned: 100})
+	guided := tr.run(t, guide.PiGDM{Scale: 0.9, Learned: 100, GuidedMean: true})
+	floor := tr.run(t, guide.PiGDM{Scale: 0.9, Learned: 100, MinSigmaY: 0.5})
 	for image := range images {
 		g := func(sigma float64) []float64 {
 			var p mat.Dense
@@ -54,12 +54,31 @@ func TestPiGDMWithTheLearnedVariance(t *testing.T) {
 func TestDiffPIRWithTheLearnedVariance(t *testing.T) {
 	const lambda = 2
 	tr := newTrial(t, true, 5, nil, nil)
-	moved := tr.run(t, guide.DiffPIR{Lambda: lambda, Zeta: 1, Learned: true})
+	moved := tr.run(t, guide.DiffPIR{Lambda: lambda, Zeta: 1, Learned: 100})
 	clipped, proposal, prev := tr.read(t, tr.Clipped), tr.read(t, tr.Proposal), tr.Schedule.AlphaBarPrev(5)
 	for i := range images {
 		want := scaled(math.Sqrt(prev), matheron(t, tr, i, clipped[i], tr.diagonal(t, i, lambda), false))
 		floats.AddScaled(want, math.Sqrt(1-prev), wide(tr.noise[i*dim:(i+1)*dim]))
 		floats.Sub(want, proposal[i])
 		assert.LessOrEqual(t, relative(moved[i], want), 1e-4, "image %d", i)
+	}
+}
+
+// At and above the noise level of Learned the methods are those without.
+func TestTheLearnedVarianceIsForLowNoise(t *testing.T) {
+	tr := newTrial(t, true, 5, nil, nil)
+	level := math.Sqrt((1 - tr.alphaBar) / tr.alphaBar)
+	for _, at := range []struct {
+		level float64
+		takes bool
+	}{{level, false}, {1.01 * level, true}} {
+		for _, m := range [][2]guide.Method{
+			{guide.PiGDM{Scale: 1, GuidedMean: true}, guide.PiGDM{Scale: 1, GuidedMean: true, Learned: at.level}},
+			{guide.DiffPIR{Lambda: 1, Zeta: 1}, guide.DiffPIR{Lambda: 1, Zeta: 1, Learned: at.level}},
+		} {
+			assert.Equal(t, at.takes, m[1].Cost(tr.Schedule, 5).Variance)
+			without := tr.run(t, m[0])
+			assert.Equal(t, !at.takes, assert.ObjectsAreEqual(without, tr.run(t, m[1])), "%s, %+v", m[0].Name(), at)
+		}
 	}
 }

@@ -233,6 +233,7 @@ func TestNewErrors(t *testing.T) {
 		"ddim is 1.5, 0 to 1 is wanted":                                        func(s *job.Spec, _ *job.Image) { v := 1.5; s.DDIM = &v },
 		"ddim is NaN":                                                          func(s *job.Spec, _ *job.Image) { s.DDIM = &nan },
 		"scale is -1":                                                          func(s *job.Spec, _ *job.Image) { s.Scale = -1 },
+		"learnedVariance is -1, a noise level":                                 func(s *job.Spec, _ *job.Image) { s.Method, s.LearnedVariance = "pigdm", -1 },
 		"curvature is NaN":                                                     func(s *job.Spec, _ *job.Image) { s.Curvature = nan },
 		"sigmaY is 0":                                                          func(s *job.Spec, _ *job.Image) { s.SigmaY = 0 },
 		`noise is "shot"`:                                                      func(s *job.Spec, _ *job.Image) { s.Noise = "shot" },

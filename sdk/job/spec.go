@@ -44,9 +44,9 @@ type Spec struct {
 	Curvature  float64 `json:"curvature"`  // weight of [guide.Curvature]
 	Published  bool    `json:"published"`  // [guide.Settings].Published
 	CMI        Term    `json:"cmi"`
-	// LearnedVariance takes in pigdm and diffpir the posterior variance of each pixel that the
-	// network has learned.
-	LearnedVariance bool `json:"learnedVariance"`
+	// LearnedVariance is the noise level σ_t/√ᾱ_t below which pigdm and diffpir take the posterior
+	// variance of each pixel that the network has learned; 0 is without.
+	LearnedVariance float64 `json:"learnedVariance"`
 
 	Border string `json:"border"` // task kernel: how the image goes on beyond its edge, reflect or circular
 }
@@ -203,6 +203,8 @@ func (s Spec) check() error {
 		return wrong("ddim", "is %v, 0 to 1 is wanted, or a negative number for DDPM's chain", *s.DDIM)
 	case !(s.Scale >= 0 && finite(s.Scale)):
 		return wrong("scale", "is %v, a positive number is wanted, or 0 for the published one", s.Scale)
+	case !(s.LearnedVariance >= 0):
+		return wrong("learnedVariance", "is %v, a noise level above 0 is wanted (0.2 as published), or 0 for none", s.LearnedVariance)
 	case !finite(s.Curvature):
 		return wrong("curvature", "is %v, a finite number is wanted", s.Curvature)
 	case s.Task == "":

@@ -96,8 +96,8 @@ export interface RestoreOptions {
   scale?: number;
   /** Sample with DDIM and this η, 0 to 1, or negative DDPM's chain; what the method was published on if left out. */
   ddim?: number;
-  /** With "pigdm" and "diffpir": the posterior variance of each pixel that the model has learned, in place of one for all. */
-  learnedVariance?: boolean;
+  /** With "pigdm" and "diffpir": below this noise level σ_t/√ᾱ_t the posterior variance of each pixel that the model has learned, in place of one for all; 0.2 as published. */
+  learnedVariance?: number;
   /** A preview in every k-th progress; 1 if left out, 0 for none. */
   previewEvery?: number;
   onProgress?: (progress: RestoreProgress) => void;

@@ -118,8 +118,8 @@ export interface RestoreRequest {
   scale?: number;
   /** Sample with DDIM and this η, 0 to 1, or negative DDPM's chain; what the method was published on if left out. */
   ddim?: number;
-  /** With "pigdm" and "diffpir": the posterior variance of each pixel that the model has learned, in place of one for all. */
-  learnedVariance?: boolean;
+  /** With "pigdm" and "diffpir": below this noise level σ_t/√ᾱ_t the posterior variance of each pixel that the model has learned, in place of one for all; 0.2 as published. */
+  learnedVariance?: number;
   /** true: the information term with its defaults. */
   cmi?: boolean | CMIOptions;
   /** Standard deviation of the measurement noise on images in [−1, 1]; 0.05 if left out. */
