@@ -230,6 +230,9 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	if damaged := folder.Damaged(); len(damaged) > 0 {
 		fmt.Fprintf(c.ErrOrStderr(), "cmi-native: %d finished result(s) are damaged and are computed again; the first: %s\n", len(damaged), damaged[0])
 	}
+	if damaged := folder.DamagedInputs(); len(damaged) > 0 {
+		fmt.Fprintf(c.ErrOrStderr(), "cmi-native: %d truth(s) or measurement(s) are damaged and are written again; the first: %s\n", len(damaged), damaged[0])
+	}
 
 	if !f.reportOnly {
 		r := experiment.Runner{Place: places[0], More: places[1:], Batch: f.batch, Truth: pictures.open, Spec: f.Spec, Perceptual: judges.perceptual}
@@ -260,7 +263,7 @@ func runGrid(c *cobra.Command, r experiment.Runner, folder *experiment.Folder, g
 		left += planned[g.Job(k).Cell].Passes()
 	}
 	if left == 0 {
-		return nil
+		return r.Run(c.Context(), folder) // writes damaged truths and measurements again
 	}
 	bar := newProgress(c.ErrOrStderr(), left)
 	number := folder.Done()

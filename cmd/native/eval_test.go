@@ -123,6 +123,19 @@ func evalResults(t *testing.T, dir, stdout string, files map[string]string) {
 		assert.Contains(t, stderr, flag+" is ")
 	}
 	assert.Equal(t, files, evalTree(t, dir))
+
+	// What is damaged in a finished folder is said and mended.
+	require.NoError(t, os.Remove(filepath.Join(dir, "images/truth/01.png")))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "results.jsonl"), []byte("junk\n"+files["results.jsonl"]), 0o644))
+	code, _, stderr = tool(context.Background(), tiny(dir)...)
+	require.Zero(t, code, stderr)
+	assert.Contains(t, stderr, "1 finished result(s) are damaged and are computed again; the first: "+filepath.Join(dir, "results.jsonl")+", line 1: ")
+	assert.Contains(t, stderr, "1 truth(s) or measurement(s) are damaged and are written again; the first: open "+filepath.Join(dir, "images/truth/01.png"))
+	require.NoError(t, os.Remove(filepath.Join(dir, "results.jsonl.damaged")))
+	require.NoError(t, os.Remove(filepath.Join(dir, "images/truth/01.png")))
+	code, _, stderr = tool(context.Background(), tiny(dir)...)
+	require.Zero(t, code, stderr)
+	assert.Equal(t, files, evalTree(t, dir))
 }
 
 // SIGKILL in mid-run, twice, then one picture at a time: the same bytes as without.

@@ -54,14 +54,22 @@ type Folder struct {
 
 	intact  map[Job]*Result // finished jobs that stand after a damaged one
 	damaged []string
-	whole   int    // lines of results.jsonl when it was opened
+	whole   int    // jobs up to the last one of results.jsonl when it was opened
 	repair  string // where they are written anew if some are damaged; it then replaces results.jsonl
+
+	redraw       []Job    // whose truth or measurement is not as it was written
+	damagedInput []string // why
 }
 
 // Damaged says what Open found changed since it was written: a picture that is gone, cut short
-// or another one, a line whose numbers are not those that were written. [Runner.Run] computes
-// these jobs again.
+// or another one, a line that is no result or whose numbers are not those that were written.
+// [Runner.Run] computes these jobs again. Where a line could not be read, results.jsonl.damaged
+// has the file as it was.
 func (f *Folder) Damaged() []string { return f.damaged }
+
+// DamagedInputs says which pictures of truths and measurements Open found changed since they
+// were written. [Runner.Run] writes them again.
+func (f *Folder) DamagedInputs() []string { return f.damagedInput }
 
 // Open makes the folder, or continues one with the same settings: what a killed
 // run left half-written is removed. Only one process at a time has it open.
@@ -87,31 +95,17 @@ func Open(dir string, s Settings, g Grid) (_ *Folder, err error) {
 	if err := f.sweep(); err != nil {
 		return nil, err
 	}
-	var length int64
-	f.intact = map[Job]*Result{}
-	if err := f.read(func(r *Result, end int64) error {
-		j := f.grid.Job(f.done + len(f.damaged) + len(f.intact))
-		err := f.verify(r)
-		switch {
-		case err != nil:
-			f.damaged = append(f.damaged, err.Error())
-		case len(f.damaged) == 0:
-			f.done, length = f.done+1, end
-		default:
-			f.intact[j] = r
-		}
-		return nil
-	}); err != nil {
+	length, err := f.check()
+	if err != nil {
 		return nil, err
-	}
-	f.whole = f.done + len(f.damaged) + len(f.intact)
-	if len(f.damaged) > 0 {
-		if err := f.startRepair(length); err != nil {
-			return nil, err
-		}
 	}
 	if f.results, err = appendAt(f.resultsPath(), length); err != nil {
 		return nil, err
+	}
+	if f.repair != "" && f.done == f.whole { // no result stands after the damaged lines
+		if err := f.endRepair(); err != nil {
+			return nil, err
+		}
 	}
 	whole, err := wholeLines(f.path("timings.jsonl"))
 	if err != nil {
@@ -137,6 +131,57 @@ func OpenFinished(dir string, s Settings, g Grid) (*Folder, error) {
 		f.done++
 		return r.verify()
 	})
+}
+
+// check finds which results are as they were written and starts a repair if some are not. It
+// returns the length of the lines before the first that is not.
+func (f *Folder) check() (length int64, err error) {
+	f.intact = map[Job]*Result{}
+	inputs := map[string]input{}
+	unreadable := false
+	err = f.lines(func(k int, r *Result, end int64) error {
+		f.whole = k + 1
+		err := f.verify(r)
+		switch {
+		case err != nil:
+			f.damaged = append(f.damaged, err.Error())
+			return nil
+		case len(f.damaged) == 0:
+			f.done, length = f.done+1, end
+		default:
+			f.intact[f.grid.Job(k)] = r
+		}
+		inputs[truthPath(r.Image)] = input{f.grid.Job(k), r.Truth}
+		inputs[measurementPath(r.Task, r.Image)] = input{f.grid.Job(k), r.Measurement}
+		return nil
+	}, func(err error) error {
+		unreadable = true
+		f.damaged = append(f.damaged, err.Error())
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, path := range slices.Sorted(maps.Keys(inputs)) {
+		if inputs[path].sum == "" {
+			continue
+		}
+		if err := f.asWritten(path, inputs[path].sum); err != nil {
+			f.damagedInput = append(f.damagedInput, err.Error())
+			f.redraw = append(f.redraw, inputs[path].job)
+		}
+	}
+	if len(f.damaged) == 0 {
+		return length, nil
+	}
+	return length, f.startRepair(length, unreadable)
+}
+
+// input is a truth or a measurement as the last of its results has it: when another device
+// continues a run, it measures again, and may round differently.
+type input struct {
+	job Job
+	sum string // SHA-256 of the picture's file
 }
 
 // Done returns the number of finished jobs; they are the grid's first.
@@ -224,11 +269,17 @@ func (f *Folder) sweep() error {
 }
 
 // written are the files and folders that are replaced as wholes.
-var written = []string{"settings.json", "results.jsonl", "table.md", "table.csv", "report.html", "report", "images"}
+var written = []string{"settings.json", "results.jsonl", "results.jsonl.damaged", "table.md", "table.csv", "report.html", "report", "images"}
 
 // read calls yield for each result and the offset of its line's end. A last line that is not
 // whole is left out: a killed run wrote it.
 func (f *Folder) read(yield func(r *Result, end int64) error) error {
+	return f.lines(func(_ int, r *Result, end int64) error { return yield(r, end) }, func(err error) error { return err })
+}
+
+// lines is read with the number of each result's job. It calls unreadable with the error of a line
+// that is no result; the lines after it may be of any later job.
+func (f *Folder) lines(yield func(k int, r *Result, end int64) error, unreadable func(error) error) error {
 	file, err := os.Open(f.path("results.jsonl"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -238,8 +289,8 @@ func (f *Folder) read(yield func(r *Result, end int64) error) error {
 	}
 	defer file.Close()
 	in := bufio.NewReaderSize(file, 1<<16)
-	end := int64(0)
-	for k := 0; ; k++ {
+	end, next, gap := int64(0), 0, false
+	for number := 1; ; number++ {
 		line, err := in.ReadBytes('\n')
 		if err == io.EOF {
 			return nil
@@ -247,23 +298,37 @@ func (f *Folder) read(yield func(r *Result, end int64) error) error {
 		if err != nil {
 			return err
 		}
+		end += int64(len(line))
 		var r Result
-		if err := json.Unmarshal(line, &r); err != nil {
+		err = json.Unmarshal(line, &r)
+		if err == nil && r.Task == "" {
+			err = errors.New("no result")
+		}
+		if err != nil {
 			if _, err := in.Peek(1); err == io.EOF { // a power cut may leave anything in the last line
 				return nil
 			}
-			return fmt.Errorf("%s, line %d: %w", file.Name(), k+1, err)
+			if err := unreadable(fmt.Errorf("%s, line %d: %w", file.Name(), number, err)); err != nil {
+				return err
+			}
+			gap = true
+			continue
+		}
+		for k := next; gap && k < f.grid.Len(); k++ {
+			if r.is(f.grid.Job(k)) {
+				next, gap = k, false
+			}
 		}
 		switch {
-		case k >= f.grid.Len():
+		case next >= f.grid.Len():
 			return fmt.Errorf("%s has more than the %d lines of this experiment", file.Name(), f.grid.Len())
-		case !r.is(f.grid.Job(k)):
-			return fmt.Errorf("%s, line %d is of %v, %v is wanted there: start again in another folder", file.Name(), k+1, shown(r.job().String()), f.grid.Job(k))
+		case !r.is(f.grid.Job(next)):
+			return fmt.Errorf("%s, line %d is of %v, %v is wanted there: start again in another folder", file.Name(), number, shown(r.job().String()), f.grid.Job(next))
 		}
-		end += int64(len(line))
-		if err := yield(&r, end); err != nil {
+		if err := yield(next, &r, end); err != nil {
 			return err
 		}
+		next++
 	}
 }
 
@@ -272,15 +337,16 @@ func (f *Folder) verify(r *Result) error {
 	if err := r.verify(); err != nil {
 		return err
 	}
-	path := f.path(r.job().picturePath())
-	sum, err := HashFile(path)
-	if err != nil {
-		return err
+	return f.asWritten(r.job().picturePath(), r.Picture)
+}
+
+// asWritten finds a file of another hash than the one that it was written with.
+func (f *Folder) asWritten(name, wanted string) error {
+	sum, err := HashFile(f.path(name))
+	if err == nil && sum != wanted {
+		err = fmt.Errorf("%s is not the picture that was written", f.path(name))
 	}
-	if r.Picture != "" && sum != r.Picture {
-		return fmt.Errorf("%s is not the picture that was written", path)
-	}
-	return nil
+	return err
 }
 
 // HashFile returns the SHA-256 of a file, in hexadecimal digits.
@@ -330,9 +396,13 @@ func (f *Folder) resultsPath() string {
 }
 
 // startRepair copies the lines before the first damaged one. results.jsonl stays as it is until
-// the copy has as many lines, so that a run that is stopped loses none that is intact.
-func (f *Folder) startRepair(length int64) error {
+// the copy has as many lines, so that a run that is stopped loses none that is intact. keep
+// leaves the whole file as results.jsonl.damaged.
+func (f *Folder) startRepair(length int64, keep bool) error {
 	data, err := os.ReadFile(f.path("results.jsonl"))
+	if err == nil && keep {
+		err = replace(f.path("results.jsonl.damaged"), data)
+	}
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,15 +78,17 @@ func TestOpenRefuses(t *testing.T) {
 	assert.ErrorContains(t, err, "box dps z")
 	require.NoError(t, os.WriteFile(lines, []byte("{}}\n"+foreign), 0o644))
 	_, err = Open(dir, settings, small)
-	assert.ErrorContains(t, err, "line 1")
-	gone := `{"task":"box","method":"dps","cmi":false,"image":"a","sample":1}` + "\n"
-	require.NoError(t, os.WriteFile(lines, []byte(gone), 0o644))
-	f, err = Open(dir, settings, small)
-	require.NoError(t, err)
-	assert.Zero(t, f.Done())
-	require.Len(t, f.Damaged(), 1)
-	assert.Contains(t, f.Damaged()[0], "a.png")
-	require.NoError(t, f.Close())
+	assert.ErrorContains(t, err, "box dps z")
+	unsigned := `{"task":"box","method":"dps","cmi":false,"image":"a","sample":1}` + "\n"
+	for text, want := range map[string]string{unsigned: "was changed since", string(line(t, small.Job(0))): "a.png"} {
+		require.NoError(t, os.WriteFile(lines, []byte(text), 0o644))
+		f, err = Open(dir, settings, small)
+		require.NoError(t, err)
+		assert.Zero(t, f.Done())
+		require.Len(t, f.Damaged(), 1)
+		assert.Contains(t, f.Damaged()[0], want)
+		require.NoError(t, f.Close())
+	}
 
 	require.NoError(t, os.Remove(filepath.Join(dir, "settings.json")))
 	_, err = Open(dir, settings, small)
@@ -125,6 +129,11 @@ func TestDamagedResults(t *testing.T) {
 		"gone":    func() error { return os.Remove(filepath.Join(dir, first)) },
 		"cut":     func() error { return os.Truncate(filepath.Join(dir, first), 20) },
 		"swapped": func() error { return os.WriteFile(filepath.Join(dir, first), []byte(want[other]), 0o644) },
+		"without check": func() error {
+			lines := strings.SplitAfter(want["results.jsonl"], "\n")
+			lines[1] = regexp.MustCompile(`,"check":"\w+"`).ReplaceAllString(lines[1], "")
+			return os.WriteFile(filepath.Join(dir, "results.jsonl"), []byte(strings.Join(lines, "")), 0o644)
+		},
 		"edited": func() error {
 			lines := strings.SplitAfter(want["results.jsonl"], "\n")
 			lines[1] = strings.Replace(lines[1], `"ssim":0.`, `"ssim":0.9`, 1)
@@ -146,6 +155,72 @@ func TestDamagedResults(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "results.jsonl"), []byte(strings.Replace(want["results.jsonl"], `"mse":0.`, `"mse":0.0`, 1)), 0o644))
 	_, err := OpenFinished(dir, settings, small)
 	require.ErrorContains(t, err, "was changed since it was written")
+}
+
+// Lines that are no results are computed again, wherever they stand and however many they were,
+// and the file stays beside them as it was.
+func TestUnreadableLines(t *testing.T) {
+	r, dir := runner(t), t.TempDir()
+	complete(t, r, dir)
+	want := tree(t, dir)
+	lines := strings.SplitAfter(want["results.jsonl"], "\n")
+	last := len(lines) - 2
+	for name, c := range map[string]struct {
+		damage           func(lines []string)
+		damaged, compute int
+	}{
+		"replaced":    {func(l []string) { l[1], l[4] = "junk\n", "{}\n" }, 2, 2},
+		"inserted":    {func(l []string) { l[1] = "\n" + l[1] }, 1, 0},
+		"joined":      {func(l []string) { l[2] = strings.TrimSuffix(l[2], "\n") }, 1, 2},
+		"at the end":  {func(l []string) { l[last-1], l[last] = "junk\n", "junk\n" }, 1, 2}, // the last one may be a killed run's
+		"behind all":  {func(l []string) { l[last] += "junk\njunk\n" }, 1, 0},
+		"all of them": {func(l []string) { clear(l); l[0] = "junk\njunk\n" }, 1, small.Len()},
+	} {
+		text := slices.Clone(lines)
+		c.damage(text)
+		results := []byte(strings.Join(text, ""))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "results.jsonl"), results, 0o644), name)
+		f, err := Open(dir, settings, small)
+		require.NoError(t, err, name)
+		assert.Len(t, f.Damaged(), c.damaged, name)
+		assert.Contains(t, f.Damaged()[0], "results.jsonl, line ", name)
+		computed := 0
+		r.OnDone = func(Job) { computed++ }
+		done, intact := f.Done(), len(f.intact)
+		require.NoError(t, r.Run(context.Background(), f), name)
+		require.NoError(t, f.Close())
+		assert.Equal(t, small.Len()-done, computed, name)
+		assert.Equal(t, c.compute, computed-intact, name)
+		got := tree(t, dir)
+		assert.Equal(t, string(results), got["results.jsonl.damaged"], name)
+		delete(got, "results.jsonl.damaged")
+		same(t, want, got)
+		require.NoError(t, os.Remove(filepath.Join(dir, "results.jsonl.damaged")))
+	}
+}
+
+// Truths and measurements that were changed are written again, and no result is computed for it.
+func TestDamagedInputs(t *testing.T) {
+	r, dir := runner(t), t.TempDir()
+	complete(t, r, dir)
+	want := tree(t, dir)
+	truth, measured := truthPath("b"), measurementPath("sr4", "a")
+	for name, damage := range map[string]func() error{
+		"gone":    func() error { return os.Remove(filepath.Join(dir, truth)) },
+		"cut":     func() error { return os.Truncate(filepath.Join(dir, measured), 20) },
+		"swapped": func() error { return os.WriteFile(filepath.Join(dir, measured), []byte(want[truth]), 0o644) },
+	} {
+		require.NoError(t, damage(), name)
+		f, err := Open(dir, settings, small)
+		require.NoError(t, err, name)
+		assert.Empty(t, f.Damaged(), name)
+		assert.Len(t, f.DamagedInputs(), 1, name)
+		assert.Equal(t, small.Len(), f.Done(), name)
+		r.OnStep = func(Job, sdk.Progress) { assert.Fail(t, "a result is computed", name) }
+		require.NoError(t, r.Run(context.Background(), f), name)
+		require.NoError(t, f.Close())
+		same(t, want, tree(t, dir))
+	}
 }
 
 // A folder that is deleted under a run ends it.

@@ -14,7 +14,9 @@ import (
 // line returns a result's line.
 func line(t testing.TB, j Job) []byte {
 	psnr := 30.
-	text, err := json.Marshal(&Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, PSNR: &psnr, SSIM: .9, Residual: Curve{1, 2}})
+	r := &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, PSNR: &psnr, SSIM: .9, Residual: Curve{1, 2}}
+	r.Check = r.check()
+	text, err := json.Marshal(r)
 	require.NoError(t, err)
 	return append(text, '\n')
 }

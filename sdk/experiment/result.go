@@ -31,8 +31,12 @@ type Result struct {
 	Residual    Curve `json:"residual"`              // ‖y − A x̂0‖ in each step
 	Information Curve `json:"information,omitempty"` // estimate of I(x0; y | x_t) in nats; null where the term did not act
 
-	Picture string `json:"picture"` // SHA-256 of the restored picture's file
-	Check   string `json:"check"`   // of everything before it, see verify
+	// SHA-256 of the pictures' files; results of earlier versions have those of restored ones alone.
+	Truth       string `json:"truth,omitempty"`
+	Measurement string `json:"measurement,omitempty"`
+	Picture     string `json:"picture"` // restored
+
+	Check string `json:"check"` // of everything before it, see verify
 
 	seconds float64 // for timings.jsonl
 }
@@ -49,10 +53,9 @@ func (r *Result) check() string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// verify finds numbers that were changed since they were written. Results of earlier versions
-// have no check.
+// verify finds numbers that were changed since they were written.
 func (r *Result) verify() error {
-	if r.Check != "" && r.Check != r.check() {
+	if r.Check != r.check() {
 		return fmt.Errorf("the result of %v was changed since it was written", shown(r.job().String()))
 	}
 	return nil

@@ -39,6 +39,15 @@ type Runner struct {
 // place, x_T and all noise of the sampler on the seed, the place and the sample: all
 // cells of a picture have the same, so that they can be compared in pairs.
 func (r *Runner) Run(ctx context.Context, f *Folder) error {
+	for _, j := range f.redraw {
+		if _, err := r.measure(ctx, f, &sampled{jobs: []Job{j}}); err != nil {
+			return fmt.Errorf("%v: %w", j, err)
+		}
+	}
+	f.redraw = nil
+	if err := r.store(f, sampled{}, f.intact); err != nil { // what stands after a damaged line that was no result's
+		return err
+	}
 	if len(r.More) > 0 {
 		return r.runShared(ctx, f)
 	}
@@ -64,36 +73,52 @@ type sampled struct {
 	err     error
 }
 
-// sample measures the pictures of one cell's jobs, writes them and their measurements, and
-// runs the sampler.
-func (r *Runner) sample(ctx context.Context, f *Folder, jobs []Job) (s sampled) {
-	s.jobs = jobs
+// measure degrades the pictures of one cell's jobs and writes them and their measurements.
+func (r *Runner) measure(ctx context.Context, f *Folder, s *sampled) (work *job.Job, err error) {
 	var images []job.Image
-	for _, j := range jobs {
+	for _, j := range s.jobs {
 		truth, err := r.Truth(j.Image)
 		if err == nil {
 			truth, err = f.savePicture(truthPath(j.Name), truth, nil)
 		}
 		if err != nil {
-			s.err = err
-			return s
+			return nil, err
 		}
 		s.truths = append(s.truths, truth)
-		s.results = append(s.results, &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, LPIPSName: r.Perceptual.Name()})
 		images = append(images, job.Image{C: truth.C, H: truth.H, W: truth.W, Pix: truth.Pix, Number: uint64(j.Image), Sample: j.Sample - 1})
 	}
-	var work *job.Job
-	s.err = r.Place.Do(ctx, func(m prior.Model) (err error) {
-		work, err = job.New(m, jobs[0].Spec(r.Spec), images...)
+	if err := r.Place.Do(ctx, func(m prior.Model) (err error) {
+		work, err = job.New(m, s.jobs[0].Spec(r.Spec), images...)
 		return err
-	})
-	if s.err != nil {
-		return s
+	}); err != nil {
+		return nil, err
 	}
 	for i, y := range work.Measurements {
-		if _, s.err = f.savePicture(measurementPath(jobs[i].Task, jobs[i].Name), picture.Image{C: y.C, H: y.H, W: y.W, Pix: y.Y}, y.Known); s.err != nil {
+		path := measurementPath(s.jobs[i].Task, s.jobs[i].Name)
+		if _, err := f.savePicture(path, picture.Image{C: y.C, H: y.H, W: y.W, Pix: y.Y}, y.Known); err != nil {
+			return nil, err
+		}
+	}
+	return work, nil
+}
+
+// sample measures the pictures of one cell's jobs and runs the sampler.
+func (r *Runner) sample(ctx context.Context, f *Folder, jobs []Job) (s sampled) {
+	s.jobs = jobs
+	work, err := r.measure(ctx, f, &s)
+	if err != nil {
+		s.err = err
+		return s
+	}
+	for _, j := range jobs {
+		one := &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, LPIPSName: r.Perceptual.Name()}
+		if one.Truth, s.err = HashFile(f.path(truthPath(j.Name))); s.err != nil {
 			return s
 		}
+		if one.Measurement, s.err = HashFile(f.path(measurementPath(j.Task, j.Name))); s.err != nil {
+			return s
+		}
+		s.results = append(s.results, one)
 	}
 	work.Options.OnStep = func(all sdk.Progress) {
 		for i, j := range jobs {
