@@ -31,7 +31,8 @@ func demoCommand() *cobra.Command {
 		Short: "Restore faces for four tasks, DPS beside CMI+DPS, and draw a grid",
 		Long: `demo degrades pictures of faces (4× super-resolution, 90 % random inpainting, box inpainting,
 Gaussian blur, each with noise), restores them by DPS and by CMI+DPS from the same measurements and
-random numbers, and writes one labelled grid with PSNR (dB) and SSIM. Below it prints the means
+random numbers, and writes one labelled grid with PSNR (dB) and SSIM, demo.png, and beside it demo.json
+with the version, the device and the flags. Below it prints the means
 over the faces and the paired difference with its 95 % bootstrap interval.`,
 		Example: `  cmi-native demo
   cmi-native demo --faces 8 --steps 100
@@ -56,7 +57,14 @@ over the faces and the paired difference with its 95 % bootstrap interval.`,
 					return err
 				}
 			}
-			return demo(c, place, truths, sampling, out)
+			made, err := newManifest(c, &model, place.Prior().Device().Info())
+			if err != nil {
+				return err
+			}
+			if err := demo(c, place, truths, sampling, out); err != nil {
+				return err
+			}
+			return (&outputFlags{out: out}).finish(c, made, "demo", []string{"demo.png"}, nil)
 		},
 	}
 	model.add(c)

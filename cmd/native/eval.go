@@ -48,12 +48,14 @@ values:
   paper-imagenet  256×256, 1000 steps, needs --prior 256x256_diffusion_uncond.pt and --images
 
 Nothing is downloaded. The results go to --out: report.html, table.md, table.csv, results.jsonl (a
-line for each picture and cell, with the residual and the information step by step), timings.jsonl
-and images/TASK/METHOD[+cmi]/NAME.png.
+line for each picture and cell, with the residual and the information step by step), timings.jsonl,
+runs.jsonl (the version, the device and the flags of each run) and images/TASK/METHOD[+cmi]/NAME.png.
 
 Ctrl-C stops within one step; the same command goes on where it stopped, and ends with the same
 bytes as a run that was not stopped. Pictures of another size are cut to the centre square and
-scaled. Pictures are the outermost loop, so --report-only makes the tables of what is finished.`,
+scaled. Pictures are the outermost loop, so --report-only makes the tables of what is finished. Results
+and pictures that were damaged since are made again; results.jsonl.damaged keeps lines that can't be
+read.`,
 		Example: `  cmi-native eval --out results                          # faces64: the whole grid on 8 faces
   cmi-native eval --tasks sr4,box --methods dps,pigdm --steps 50 --samples 2 --out results
   cmi-native eval --preset paper-ffhq --estimate           # how long it would take here
@@ -235,6 +237,13 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	}
 
 	if !f.reportOnly {
+		made, err := newManifest(c, &f.modelFlags, m.Device().Info())
+		if err == nil && folder.Done() < grid.Len() {
+			err = noteRun(filepath.Join(f.out, "runs.jsonl"), made)
+		}
+		if err != nil {
+			return failed(err)
+		}
 		r := experiment.Runner{Place: places[0], More: places[1:], Batch: f.batch, Truth: pictures.open, Spec: f.Spec, Perceptual: judges.perceptual}
 		if err := runGrid(c, r, folder, grid, planned); err != nil {
 			return failed(err)

@@ -86,6 +86,10 @@ func evalResults(t *testing.T, dir, stdout string, files map[string]string) {
 		assert.Contains(t, files, name)
 	}
 	assert.NotContains(t, files["table.md"], "(paper)")
+	var made manifest
+	require.NoError(t, json.Unmarshal([]byte(files["runs.jsonl"]), &made), "one line for all runs of one version, device and options")
+	assert.Equal(t, []string{"eval", version(), "faces64", "3"}, []string{made.Command, made.Version, made.Prior, made.Options["steps"]})
+	assert.Contains(t, made.Device, "cpu: ")
 	lines := bufio.NewScanner(strings.NewReader(files["results.jsonl"]))
 	count, psnr := 0, 0.0
 	for ; lines.Scan(); count++ {

@@ -446,7 +446,13 @@ func TestInfoAndSampleAndDemo(t *testing.T) {
 	require.Zero(t, code, stderr)
 	assert.Regexp(t, `sr4 .* dB +[+-][\d.]+\n`, stdout, "one face has no interval")
 	assert.Contains(t, stdout, "--faces 6")
-	assert.FileExists(t, filepath.Join(out, "demo.png"))
+	var made manifest
+	text, err := os.ReadFile(filepath.Join(out, "demo.json"))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &made))
+	assert.Equal(t, []string{"demo", version(), "2"}, []string{made.Command, made.Version, made.Options["steps"]})
+	assert.Contains(t, made.Results, "demo.png")
+	assert.Empty(t, made.differing(out))
 }
 
 // verify fails when a vector is wrong, and says so in its exit code and last line.

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,22 +19,24 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
+	"github.com/cmi-diffusion/cmi/sdk/picture"
 )
 
 // manifest says how a result was made, for people and for rerun. It is written last, as
 // NAME.json, so that a result with one is whole.
 type manifest struct {
-	Command string            `json:"command"` // restore or sample
+	Command string            `json:"command"` // restore, sample, demo or eval
 	Version string            `json:"version"`
-	Device  string            `json:"device"`           // with its driver, as info --devices shows it
-	Prior   string            `json:"prior"`            // SHA-256 of its file, or the name of one that is built in
-	Input   string            `json:"input,omitempty"`  // the picture's file
-	InputIs string            `json:"sha256,omitempty"` // of the input
-	Number  int               `json:"number"`           // of the picture, from 1: --first-image
-	Given   map[string]string `json:"given"`            // flags that were given
-	Options map[string]string `json:"options"`          // all flags, with the defaults
-	Results map[string]string `json:"results"`          // SHA-256 of the files
-	PSNR    *float64          `json:"psnr,omitempty"`   // dB, against the picture that was degraded
+	Device  string            `json:"device"`            // with its driver, as info --devices shows it
+	Prior   string            `json:"prior"`             // SHA-256 of its file, or the name of one that is built in
+	Input   string            `json:"input,omitempty"`   // the picture's file
+	InputIs string            `json:"sha256,omitempty"`  // of the input
+	Number  int               `json:"number,omitempty"`  // of the picture, from 1: --first-image
+	Given   map[string]string `json:"given"`             // flags that were given
+	Options map[string]string `json:"options"`           // all flags, with the defaults
+	Files   map[string]string `json:"files,omitempty"`   // SHA-256 of the mask, kernel, … by flag
+	Results map[string]string `json:"results,omitempty"` // SHA-256 of the files
+	PSNR    *float64          `json:"psnr,omitempty"`    // dB, against the picture that was degraded
 	SSIM    *float64          `json:"ssim,omitempty"`
 
 	Certainty *certaintyOf `json:"certainty,omitempty"` // of --samples
@@ -55,10 +60,10 @@ func (o *outputFlags) add(c *cobra.Command, what string) {
 var placeFlags = []string{"out", "force", "skip-existing", "json", "quiet", "log", "help", "version", "batch", "gpus", "fallback", "first-image", "count"}
 
 // fileFlags are flags whose values are files.
-var fileFlags = []string{"mask", "kernel", "operator", "prior", "prior-config", "calibration"}
+var fileFlags = []string{"mask", "kernel", "operator", "prior", "prior-config", "calibration", "lpips", "inception", "statistics"}
 
 // newManifest returns what is the same for all results of a command.
-func (o *outputFlags) newManifest(c *cobra.Command, model *modelFlags, device compute.Info) (m manifest, err error) {
+func newManifest(c *cobra.Command, model *modelFlags, device compute.Info) (m manifest, err error) {
 	m = manifest{Command: c.Name(), Version: version(), Device: device.Name + ": " + device.Description, Prior: model.prior, Given: map[string]string{}, Options: map[string]string{}}
 	c.Flags().VisitAll(func(f *pflag.Flag) {
 		if slices.Contains(placeFlags, f.Name) {
@@ -81,7 +86,35 @@ func (o *outputFlags) newManifest(c *cobra.Command, model *modelFlags, device co
 	if _, e := os.Stat(model.prior); err == nil && e == nil {
 		m.Prior, err = hashPrior(model.prior)
 	}
+	for _, flag := range fileFlags {
+		if path := m.Given[flag]; err == nil && path != "" && flag != "prior" && flag != "mask" { // the mask may be a folder, with one for each picture
+			err = m.hash(c.Context(), flag, path)
+		}
+	}
 	return m, err
+}
+
+// hash enters the hash of the file of a flag.
+func (m *manifest) hash(ctx context.Context, flag, path string) error {
+	sum, err := hashPlain(ctx, path)
+	if err == nil && sum != "" {
+		m.Files = maps.Clone(m.Files) // other pictures' manifests have the rest of it
+		if m.Files == nil {
+			m.Files = map[string]string{}
+		}
+		m.Files[flag] = sum
+	}
+	return err
+}
+
+// hashPlain returns the SHA-256 of a plain file, and nothing for a folder or a pipe, which can be
+// read once.
+func hashPlain(ctx context.Context, path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return "", err
+	}
+	return interruptible(ctx, func() (string, error) { return experiment.HashFile(path) })
 }
 
 // lock makes the folder, proves that it can be written to, and keeps other runs out of it.
@@ -105,7 +138,7 @@ func (o *outputFlags) path(name string) string { return filepath.Join(o.out, nam
 func (o *outputFlags) todo(name string, m manifest, files []string) (bool, error) {
 	var found string
 	for _, file := range append([]string{name + ".json"}, files...) {
-		if _, err := os.Lstat(filepath.Join(o.out, file)); err == nil {
+		if exists(filepath.Join(o.out, file)) {
 			found = filepath.Join(o.out, file)
 			break
 		}
@@ -114,7 +147,7 @@ func (o *outputFlags) todo(name string, m manifest, files []string) (bool, error
 		return true, nil
 	}
 	if !o.skip {
-		return false, fmt.Errorf("%s is there already: --force replaces it, --skip-existing leaves it as it is, or name another --out", found)
+		return false, isThere(found)
 	}
 	there, err := readManifest(o.path(name))
 	if errors.Is(err, os.ErrNotExist) {
@@ -130,12 +163,48 @@ func (o *outputFlags) todo(name string, m manifest, files []string) (bool, error
 			return false, fmt.Errorf("%s was made with %s %q, here it is %q: --force replaces it, or name another --out", o.path(name), made.of, made.there, made.here)
 		}
 	}
+	for _, flag := range keys(m.Files) {
+		if there.Files[flag] != m.Files[flag] {
+			return false, fmt.Errorf("%s was made with another file than --%s %s: --force replaces it, or name another --out", o.path(name), flag, m.Given[flag])
+		}
+	}
 	for _, flag := range keys(m.Options) {
 		if there.Options[flag] != m.Options[flag] {
 			return false, fmt.Errorf("%s was made with --%s %q, here it is %q: --force replaces it, or name another --out", o.path(name), flag, there.Options[flag], m.Options[flag])
 		}
 	}
 	return len(there.differing(o.out)) > 0, nil // damaged ones are computed again
+}
+
+func isThere(path string) error {
+	return fmt.Errorf("%s is there already: --force replaces it, --skip-existing leaves it as it is, or name another --out", path)
+}
+
+// checkGrids refuses grids of an earlier run, but with --skip-existing, where they stay, and with
+// --force, where they are replaced.
+func (o *outputFlags) checkGrids(names ...string) error {
+	for _, name := range names {
+		if path := filepath.Join(o.out, name); !o.force && !o.skip && exists(path) {
+			return isThere(path)
+		}
+	}
+	return nil
+}
+
+// saveGrid draws a grid of the results, unless that of an earlier run stays.
+func (o *outputFlags) saveGrid(c *cobra.Command, name string, draw func() (*image.RGBA, error)) {
+	path := filepath.Join(o.out, name)
+	if !o.force && exists(path) {
+		fmt.Fprintf(o.notes(c), "%s is left as it was: --force replaces it\n", path)
+		return
+	}
+	saveGrid(o.notes(c), c.ErrOrStderr(), path, draw)
+}
+
+// exists says whether there is a file, or a link to where none need be.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // differing are the manifest's results that are not in a folder as they were written.
@@ -150,17 +219,13 @@ func (m *manifest) differing(dir string) (files []string) {
 
 // of returns the manifest of a picture, with the hash of the file that it comes from: pipes have
 // none, since they can be read once.
-func (m manifest) of(ctx context.Context, path string, number int) (manifest, error) {
+func (m manifest) of(ctx context.Context, path string, number int) (_ manifest, err error) {
 	m.Number = number
-	info, err := os.Stat(path)
-	if path == "-" || err == nil && !info.Mode().IsRegular() {
+	if path == "-" {
 		return m, nil
 	}
-	if err == nil {
+	if m.InputIs, err = hashPlain(ctx, path); err == nil && m.InputIs != "" {
 		m.Input, err = filepath.Abs(path)
-	}
-	if err == nil {
-		m.InputIs, err = interruptible(ctx, func() (string, error) { return experiment.HashFile(path) })
 	}
 	return m, err
 }
@@ -204,6 +269,26 @@ func (o *outputFlags) finish(c *cobra.Command, m manifest, name string, files []
 		}
 	}
 	return nil
+}
+
+// noteRun adds a manifest to a file of lines, unless it is there already.
+func noteRun(path string, m manifest) error {
+	line, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	there, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	line = append(line, '\n')
+	if bytes.Contains(there, line) {
+		return nil
+	}
+	return picture.Replace(path, func(w io.Writer) error {
+		_, err := w.Write(append(there, line...))
+		return err
+	})
 }
 
 // notes is where to say what is no result: beside --json standard output has manifests alone.
@@ -285,6 +370,21 @@ func rerun(c *cobra.Command, path, out string, force bool) error {
 		}
 		if sum != m.Prior {
 			return fmt.Errorf("%s: its prior %s is not the file that it was", path, file)
+		}
+	}
+	for _, flag := range keys(m.Files) {
+		file := m.Given[flag]
+		if flag == "mask" {
+			if file, err = (&restoreFlags{mask: file}).maskOf(m.Input); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+		}
+		sum, err := hashPlain(c.Context(), file)
+		if err != nil {
+			return fmt.Errorf("%s: its --%s: %w", path, flag, err)
+		}
+		if sum != m.Files[flag] {
+			return fmt.Errorf("%s: its --%s %s is not the file that it was", path, flag, file)
 		}
 	}
 	for _, flag := range keys(m.Given) {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
+	"github.com/cmi-diffusion/cmi/sdk/picture"
 )
 
 // Results are replaced only where that is asked for; --skip-existing goes on after a stop, and
@@ -69,9 +70,24 @@ func TestExistingResults(t *testing.T) {
 	assert.Equal(t, exitUsage, code)
 	assert.Contains(t, stderr, "is in use by another run")
 
+	third := "../../examples/faces/03.png"
+	grid := filepath.Join(out, "restored.png")
+	drawn, err := os.ReadFile(grid)
+	require.NoError(t, err)
+	code, _, stderr = restore(third)
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, "restored.png is there already: --force replaces it")
+	code, stdout, stderr = restore(third, "--skip-existing")
+	require.Zero(t, code, stderr)
+	assert.Contains(t, stdout, "restored.png is left as it was")
+	same, err := os.ReadFile(grid)
+	require.NoError(t, err)
+	assert.Equal(t, drawn, same)
+	require.NoError(t, os.Remove(grid))
+
 	victim := writeFile(t, "victim", []byte("precious"))
 	require.NoError(t, os.Link(victim, filepath.Join(out, "steps.jsonl")))
-	code, _, stderr = restore("../../examples/faces/03.png", "--diagnostics")
+	code, _, stderr = restore("../../examples/faces/04.png", "--diagnostics")
 	assert.Equal(t, exitUsage, code)
 	assert.Contains(t, stderr, "steps.jsonl is there already: --force replaces it")
 	code, _, stderr = restore(face, "--force", "--diagnostics")
@@ -84,14 +100,42 @@ func TestExistingResults(t *testing.T) {
 	kept, err := os.ReadFile(victim)
 	require.NoError(t, err)
 	assert.Equal(t, "precious", string(kept))
+
+	missing := filepath.Join(t.TempDir(), "missing")
+	require.NoError(t, os.Remove(filepath.Join(out, ".lock")))
+	require.NoError(t, os.Symlink(missing, filepath.Join(out, ".lock")))
+	code, _, stderr = restore(face, "--force")
+	assert.NotZero(t, code)
+	assert.Contains(t, stderr, ".lock is there and no plain file")
+	assert.NoFileExists(t, missing)
+}
+
+// The grid of an earlier draw stays, too.
+func TestExistingSamples(t *testing.T) {
+	out := t.TempDir()
+	sample := func(args ...string) (int, string, string) {
+		return tool(t.Context(), append([]string{"sample", "--count", "1", "--steps", "2", "--out", out}, args...)...)
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(out, "samples.png"), []byte("precious"), 0o600))
+	code, _, stderr := sample()
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, "samples.png is there already: --force replaces it")
+	code, stdout, stderr := sample("--skip-existing")
+	require.Zero(t, code, stderr)
+	assert.Contains(t, stdout, "samples.png is left as it was")
+	code, _, stderr = sample("--force")
+	require.Zero(t, code, stderr)
+	drawn, err := os.ReadFile(filepath.Join(out, "samples.png"))
+	require.NoError(t, err)
+	assert.NotEqual(t, "precious", string(drawn))
 }
 
 // A manifest makes its result again, to the byte; inputs that were changed are refused.
 func TestRerun(t *testing.T) {
 	dir, out := t.TempDir(), t.TempDir()
-	picture := filepath.Join(dir, "a.png")
-	copyFile(t, face, picture)
-	code, stdout, stderr := tool(t.Context(), "restore", "../../examples/faces/02.png", picture, "--task", "inpaint", "--steps", "2", "--seed", "9", "--cmi", "--window-from", "0.01", "--json", "--out", out)
+	input := filepath.Join(dir, "a.png")
+	copyFile(t, face, input)
+	code, stdout, stderr := tool(t.Context(), "restore", "../../examples/faces/02.png", input, "--task", "inpaint", "--steps", "2", "--seed", "9", "--cmi", "--window-from", "0.01", "--json", "--out", out)
 	require.Zero(t, code, stderr)
 	var m manifest
 	line, _, _ := strings.Cut(stdout, "\n")
@@ -122,7 +166,7 @@ func TestRerun(t *testing.T) {
 	code, _, stderr = tool(t.Context(), "rerun", other, "--out", filepath.Join(dir, "third"))
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, stderr, "a.png differ from those of")
-	copyFile(t, "../../examples/faces/03.png", picture)
+	copyFile(t, "../../examples/faces/03.png", input)
 	code, _, stderr = tool(t.Context(), "rerun", path, "--out", filepath.Join(dir, "fourth"))
 	assert.Equal(t, exitUsage, code)
 	assert.Contains(t, stderr, "is not the file that it was")
@@ -136,6 +180,39 @@ func TestRerun(t *testing.T) {
 	code, stdout, stderr = tool(t.Context(), "rerun", filepath.Join(samples, "sample002.json"), "--out", filepath.Join(dir, "sample"))
 	require.Zero(t, code, stderr)
 	assert.Contains(t, stdout, "the same bytes: sample002.png")
+}
+
+// A manifest has the hashes of the files that the operator was made from, and rerun and
+// --skip-existing refuse other ones.
+func TestRerunInputs(t *testing.T) {
+	masks := t.TempDir()
+	copyFile(t, grey(t, 64, 64), filepath.Join(masks, "01.png"))
+	copyFile(t, grey(t, 64, 64), filepath.Join(masks, "02.png"))
+	kernel := filepath.Join(t.TempDir(), "kernel.png")
+	copyFile(t, grey(t, 5, 5), kernel)
+	matrix := filepath.Join(t.TempDir(), "A.npy")
+	a := make([]float32, 2*64*64)
+	a[0], a[64*64+1] = 1, 1
+	require.NoError(t, picture.SaveNPY(matrix, a, 2, 64*64))
+	for _, c := range []struct{ flag, value, file, task string }{
+		{"mask", masks, filepath.Join(masks, "01.png"), "mask"}, {"kernel", kernel, kernel, "kernel"}, {"operator", matrix, matrix, "matrix"},
+	} {
+		out, again := t.TempDir(), filepath.Join(t.TempDir(), "again")
+		restore := []string{"restore", face, "--task", c.task, "--" + c.flag, c.value, "--steps", "2", "--out", out}
+		code, _, stderr := tool(t.Context(), restore...)
+		require.Zero(t, code, stderr)
+		path := filepath.Join(out, "01.json")
+		code, _, stderr = tool(t.Context(), "rerun", path, "--out", again)
+		require.Zero(t, code, stderr)
+
+		require.NoError(t, os.WriteFile(c.file, []byte("another"), 0o644))
+		code, _, stderr = tool(t.Context(), "rerun", path, "--force", "--out", again)
+		assert.Equal(t, exitUsage, code)
+		assert.Contains(t, stderr, "its --"+c.flag+" "+c.file+" is not the file that it was")
+		code, _, stderr = tool(t.Context(), append(restore, "--skip-existing")...)
+		assert.Equal(t, exitUsage, code)
+		assert.Contains(t, stderr, "was made with another file than --"+c.flag+" "+c.value)
+	}
 }
 
 // A log of JSON has an object a line; a quiet run none of progress.

@@ -205,7 +205,7 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		return err
 	}
 	defer closePlaces(places)
-	made, err := f.newManifest(c, &f.modelFlags, places[0].Prior().Device().Info())
+	made, err := newManifest(c, &f.modelFlags, places[0].Prior().Device().Info())
 	if err != nil {
 		return err
 	}
@@ -219,6 +219,15 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	for i, name := range names {
 		if manifests[i], err = made.of(c.Context(), args[i], first+i+1); err != nil {
 			return err
+		}
+		if f.mask != "" {
+			mask, err := f.maskOf(args[i])
+			if err != nil {
+				return err
+			}
+			if err := manifests[i].hash(c.Context(), "mask", mask); err != nil {
+				return err
+			}
 		}
 		needed, err := f.todo(name, manifests[i], f.results(name))
 		if err != nil {
@@ -254,6 +263,9 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		if _, err := f.todo(names[at], manifests[at], f.results(names[at])); err != nil {
 			return err
 		}
+	}
+	if err := f.checkGrids(f.grids()...); err != nil {
+		return err
 	}
 	r := &restoring{restoreFlags: f, c: c, places: places, names: names, manifests: manifests, todo: todo, jobs: jobs, scaled: scaled}
 	if f.diagnostics {
@@ -322,13 +334,22 @@ func ofOneColour(y job.Measurement) bool {
 	return first >= 0
 }
 
+// grids are the files that show all results: the restored pictures and, with --samples, what
+// the samples say.
+func (f *restoreFlags) grids() []string {
+	if f.samples > 1 {
+		return []string{"restored.png", "certainty.png"}
+	}
+	return []string{"restored.png"}
+}
+
 // names are those of the results: the files' names without folder and extension. "-" is the
 // picture on standard input. No two results may be one file, nor may a result be a file that
 // is read.
 func (f *restoreFlags) names(paths []string) (names []string, err error) {
-	from := map[string]string{"restored.png": "the grid"}
-	if f.samples > 1 {
-		from["certainty.png"] = "the grid of samples"
+	from := map[string]string{}
+	for _, grid := range f.grids() {
+		from[grid] = "the grid"
 	}
 	if f.diagnostics {
 		from["steps.jsonl"] = "the diagnostics"

@@ -48,7 +48,7 @@ func (r *restoring) run() error {
 		return err
 	}
 	r.bar.finish()
-	r.grids()
+	r.drawGrids()
 	return nil
 }
 
@@ -109,8 +109,8 @@ func (r *restoring) finishPicture(at int, d *drawing) error {
 	return r.finish(r.c, m, name, r.results(name), quality)
 }
 
-// grids draws restored.png and certainty.png.
-func (r *restoring) grids() {
+// drawGrids draws restored.png and certainty.png.
+func (r *restoring) drawGrids() {
 	label := armName(r.Spec)
 	grid := picture.Grid{Title: r.Task + ", " + label, Smooth: true, CellSize: 144, Rows: r.rows,
 		Columns: []string{"truth", "measurement", label},
@@ -121,9 +121,9 @@ func (r *restoring) grids() {
 	if len(r.todo) > mostInGrid {
 		grid.Note += fmt.Sprintf(". The first %d of %d pictures.", mostInGrid, len(r.todo))
 	}
-	saveGrid(r.notes(r.c), r.c.ErrOrStderr(), filepath.Join(r.out, "restored.png"), grid.Draw)
+	r.saveGrid(r.c, "restored.png", grid.Draw)
 	if r.samples > 1 {
-		saveGrid(r.notes(r.c), r.c.ErrOrStderr(), filepath.Join(r.out, "certainty.png"), func() (*image.RGBA, error) { return r.certaintyGrid(grid, r.certain) })
+		r.saveGrid(r.c, "certainty.png", func() (*image.RGBA, error) { return r.certaintyGrid(grid, r.certain) })
 	}
 }
 

@@ -61,7 +61,7 @@ Ctrl-C stops within one step and keeps what is finished.`,
 			}); err != nil {
 				return err
 			}
-			made, err := results.newManifest(c, &model, places[0].Prior().Device().Info())
+			made, err := newManifest(c, &model, places[0].Prior().Device().Info())
 			if err != nil {
 				return err
 			}
@@ -93,6 +93,10 @@ Ctrl-C stops within one step and keeps what is finished.`,
 				if _, err := results.todo(image.Name, one, []string{image.Name + ".png"}); err != nil {
 					return err
 				}
+			}
+			const gridName = "samples.png"
+			if err := results.checkGrids(gridName); err != nil {
+				return err
 			}
 			runs := (count + size - 1) / size
 			bar := newProgress(c.ErrOrStderr(), plan.Passes()*runs)
@@ -131,7 +135,7 @@ Ctrl-C stops within one step and keeps what is finished.`,
 				grid.Rows = append(grid.Rows, picture.Row{Cells: cells})
 			}
 			bar.finish()
-			saveGrid(results.notes(c), c.ErrOrStderr(), filepath.Join(results.out, "samples.png"), grid.Draw)
+			results.saveGrid(c, gridName, grid.Draw)
 			return nil
 		},
 	}

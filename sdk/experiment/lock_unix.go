@@ -3,24 +3,17 @@
 package experiment
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 )
 
-// Lock takes a file's lock, which ends with the process however that ends.
-func Lock(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		return nil, err
+const noFollow = syscall.O_NOFOLLOW
+
+// lock locks an open file until it is closed. It is not free where another one has its lock.
+func lock(f *os.File) (free bool, err error) {
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == syscall.EWOULDBLOCK {
+		return false, nil
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if err == syscall.EWOULDBLOCK {
-			return nil, fmt.Errorf("%s is in use by another run", filepath.Dir(path))
-		}
-		return nil, fmt.Errorf("%s can't be locked: %w", path, err)
-	}
-	return func() { f.Close() }, nil
+	return err == nil, err
 }
