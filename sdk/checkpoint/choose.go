@@ -129,6 +129,7 @@ func joined(path, key string) string {
 // unwrap chooses between the sets of weights that the names' first parts tell apart,
 // and leaves that part out of the names of the one that is taken.
 func (f *File) unwrap() error {
+	f.restorePoints()
 	rest := f.wanted // the part of the wanted key that names a prefix
 	if f.key != "" {
 		rest = strings.TrimPrefix(strings.TrimPrefix(rest, f.key), ".")
@@ -168,6 +169,33 @@ func (f *File) unwrap() error {
 		f.strip(best.key)
 	}
 	return nil
+}
+
+// restorePoints gives averaged weights whose names lost their points, as those of Latent
+// Diffusion's LitEma ("model_ema.diffusion_modelout2weight"), the names of the raw weights in the
+// same file ("model.diffusion_model.out.2.weight"). What more than one raw name fits stays as it is.
+func (f *File) restorePoints() {
+	without := func(name string) string { return strings.ReplaceAll(name, ".", "") }
+	rawNames := map[string][]string{} // by the name without points
+	for _, name := range f.names {
+		if part, after, _ := strings.Cut(name, "."); slices.Contains(stateKeys, part) && strings.Contains(after, ".") {
+			rawNames[without(after)] = append(rawNames[without(after)], after)
+		}
+	}
+	for i, name := range f.names {
+		part, after, _ := strings.Cut(name, ".")
+		if !averaged(part) || strings.Contains(after, ".") || len(rawNames[after]) != 1 {
+			continue
+		}
+		whole := joined(part, rawNames[after][0])
+		if _, twice := f.tensors[whole]; twice {
+			continue
+		}
+		e := f.tensors[name]
+		delete(f.tensors, name)
+		e.Name = whole
+		f.names[i], f.tensors[whole] = whole, e
+	}
 }
 
 // strip keeps the tensors whose names begin with part and a point, and leaves that out.

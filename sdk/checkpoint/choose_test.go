@@ -47,6 +47,33 @@ func TestChooseWeights(t *testing.T) {
 	require.ErrorContains(t, err, `no weights under the key "emma"; found ["model"]`)
 }
 
+// Averaged weights whose names lost their points have those of the raw weights, unless two fit.
+func TestNamesWithoutPoints(t *testing.T) {
+	open := func(key string, names ...string) *File {
+		var tensors []Content
+		for i, name := range names {
+			tensors = append(tensors, Content{Tensor: Tensor{Name: name, DType: F32, Shape: []int{1}}, Floats: []float32{float32(i)}})
+		}
+		var data bytes.Buffer
+		require.NoError(t, WriteSafetensors(&data, tensors, nil))
+		f, err := read(bytes.NewReader(data.Bytes()), int64(data.Len()), "test", key)
+		require.NoError(t, err)
+		return f
+	}
+	names := []string{"model.diffusion_model.input_blocks.0.0.weight", "model.diffusion_model.out.2.weight",
+		"model_ema.decay", "model_ema.diffusion_modelinput_blocks00weight", "model_ema.diffusion_modelout2weight"}
+	for key, want := range map[string]float32{"": 4, "model": 1} {
+		f := open(key, names...)
+		require.Equal(t, []string{"model", "model_ema"}[int(want)/4]+".diffusion_model", f.Key())
+		require.ElementsMatch(t, []string{"input_blocks.0.0.weight", "out.2.weight"}, f.Names())
+		values, err := f.Floats("out.2.weight")
+		require.NoError(t, err)
+		require.Equal(t, []float32{want}, values)
+	}
+	f := open("model_ema", "model.n.a.bc", "model.n.ab.c", "model_ema.nabc")
+	require.Equal(t, []string{"nabc"}, f.Names())
+}
+
 // One dict in many places costs no more than a look at each of a few.
 func TestChooseIsBounded(t *testing.T) {
 	state := proto + "}" + "q\x00" + "(" + pString("w") + pTensor(pStorage("FloatStorage", "0", 4), 0, pInts(4), pInts(1))
