@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/csv"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode"
@@ -66,5 +68,22 @@ func FuzzDevice(f *testing.F) {
 			}
 			return err
 		})
+	})
+}
+
+// FuzzManifest reads a result's manifest.
+func FuzzManifest(f *testing.F) {
+	f.Add([]byte(`{"command": "restore", "number": 1, "given": {"seed": "9"}, "results": {"../a.png": "00"}}`))
+	f.Add([]byte(`{"command": "sample", "number": -1, "psnr": null}`))
+	path := filepath.Join(f.TempDir(), "a.json")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		require.NoError(t, os.WriteFile(path, data, 0o644))
+		var m manifest
+		if fuzztest.Check(t, 1<<20+256*len(data), func() (err error) {
+			m, err = readManifest(path)
+			return err
+		}) == nil && m.Number < 1 {
+			t.Fatalf("picture number %d", m.Number)
+		}
 	})
 }

@@ -87,7 +87,7 @@ func newManifest(c *cobra.Command, model *modelFlags, device compute.Info) (m ma
 		m.Prior, err = hashPrior(model.prior)
 	}
 	for _, flag := range fileFlags {
-		if path := m.Given[flag]; err == nil && path != "" && flag != "prior" && flag != "mask" { // the mask may be a folder, with one for each picture
+		if path := m.Given[flag]; err == nil && exists(path) && flag != "prior" && flag != "mask" { // the mask may be a folder, with one for each picture
 			err = m.hash(c.Context(), flag, path)
 		}
 	}

@@ -182,16 +182,21 @@ type fullPoint struct {
 	close func()
 }
 
-func loadFull(dir fs.FS, name string, dev compute.Device) (*fullPoint, error) {
+// fullNetwork reads the shapes and the configuration of a network whose weights are a formula's.
+func fullNetwork(dir fs.FS, name string) (weights checkpoint.Formula, override []byte, err error) {
 	text, err := fs.ReadFile(dir, "full/"+name+".tensors.json")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var weights checkpoint.Formula
 	if err := json.Unmarshal(text, &weights); err != nil {
-		return nil, fmt.Errorf("full/%s.tensors.json: %w", name, err)
+		return nil, nil, fmt.Errorf("full/%s.tensors.json: %w", name, err)
 	}
-	override, err := fs.ReadFile(dir, "full/"+name+".json")
+	override, err = fs.ReadFile(dir, "full/"+name+".json")
+	return weights, override, err
+}
+
+func loadFull(dir fs.FS, name string, dev compute.Device) (*fullPoint, error) {
+	weights, override, err := fullNetwork(dir, name)
 	if err != nil {
 		return nil, err
 	}

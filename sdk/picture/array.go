@@ -32,8 +32,10 @@ func OpenArray(path string, black, white float64) (Image, error) {
 		m.C, m.H, m.W = 1, shape[0], shape[1]
 	case interleaved:
 		m.C, m.H, m.W = 3, shape[0], shape[1]
-	default:
+	case len(shape) == 3:
 		m.C, m.H, m.W = shape[0], shape[1], shape[2]
+	default:
+		return m, fmt.Errorf("%s has shape %v, an image has one to three dimensions: save it as [C, H, W]", path, shape)
 	}
 	m.Pix = make([]float32, len(values))
 	plane := m.H * m.W

@@ -5,11 +5,15 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"image"
+	"math"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/cmi-diffusion/cmi/internal/fuzztest"
+	"github.com/cmi-diffusion/cmi/sdk/npy"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 )
 
@@ -143,6 +147,35 @@ func FuzzMask(f *testing.F) {
 		}
 		if len(mask) != b.Dx()*b.Dy() || len(count) != 2 || count[0] < 1 || count[1] < 1 {
 			t.Fatalf("%v of %d pixels", count, b.Dx()*b.Dy())
+		}
+	})
+}
+
+// FuzzArray opens arrays as images.
+func FuzzArray(f *testing.F) {
+	for _, shape := range [][]int{{4}, {2, 2}, {3, 1, 2}, {4, 1, 3}} {
+		n := 1
+		for _, d := range shape {
+			n *= d
+		}
+		var data bytes.Buffer
+		require.NoError(f, npy.Write(&data, make([]float32, n), shape...))
+		f.Add(data.Bytes(), 0.0, 255.0)
+	}
+	f.Add([]byte("\x93NUMPY\x0107\x000'descr': '<f2'00'fortran_order': False00'shape': ()0000000000000000000000"), -66.0, 1020.0) // a number
+	path := filepath.Join(f.TempDir(), "a.npy")
+	f.Fuzz(func(t *testing.T, data []byte, black, white float64) {
+		if !(math.Abs(white-black) > 1e-6) || math.Abs(black) > 1e6 || math.Abs(white) > 1e6 {
+			return // the caller's to refuse
+		}
+		require.NoError(t, os.WriteFile(path, data, 0o644))
+		var m picture.Image
+		if fuzztest.Check(t, 1<<20+64*len(data), func() (err error) {
+			m, err = picture.OpenArray(path, black, white)
+			return err
+		}) == nil {
+			require.Len(t, m.Pix, m.C*m.H*m.W)
+			fuzztest.Finite(t, m.Pix...)
 		}
 	})
 }
