@@ -17,6 +17,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
+	"github.com/cmi-diffusion/cmi/sdk/prior/network"
 )
 
 type restoreFlags struct {
@@ -34,6 +35,7 @@ type restoreFlags struct {
 	format                 string    // of the results, of pictureFormats
 
 	tiles   bool
+	whole   bool
 	windows int
 	reduced int      // by which factor the files are smaller than the restored pictures
 	sizes   [][2]int // height and width of the restored pictures, without padding; nil with the prior's size
@@ -109,6 +111,7 @@ from --first-image on: restore b.png --first-image 2 is what restore a.png b.png
 	fl.BoolVar(&f.Measured, "measured", false, "the pictures are measurements: restore them as they are")
 	fl.BoolVar(&f.resize, "resize", false, "scale pictures of another size to the prior's")
 	fl.BoolVar(&f.crop, "crop", false, "take the centre square of pictures of another shape, then scale")
+	fl.BoolVar(&f.whole, "whole", false, "keep the pictures' own size and apply the prior's network to all of a picture at once, if it takes other sizes than it was trained on")
 	fl.BoolVar(&f.tiles, "tiles", false, "keep the pictures' own size and cover them by overlapping windows of the prior's; photos64 does so without this flag")
 	fl.IntVar(&f.windows, "windows", 0, "with --tiles or photos64: windows computed together; 0 takes what fits into memory. With fewer, derivatives cost more")
 	fl.BoolVar(&f.diagnostics, "diagnostics", false, "write every step's residual, information, gradient norms and passes to steps.jsonl")
@@ -145,11 +148,16 @@ func (f *restoreFlags) check(c *cobra.Command, inputs []string) error {
 	if f.resize && f.crop {
 		return errors.New("--resize and --crop: give one of them")
 	}
-	if f.tiles && (f.resize || f.crop) {
-		return errors.New("--tiles keeps the pictures' size, --resize and --crop change it: give one of them")
+	if f.tiles && f.whole {
+		return errors.New("--tiles covers pictures by windows, --whole does without: give one of them")
 	}
-	if f.tiles && (f.noPicture() || f.operator != "") {
-		return fmt.Errorf("--tiles takes its size from a picture, a measurement of task %s has none: leave it out", f.Task)
+	if own := map[bool]string{f.tiles: "--tiles", f.whole: "--whole"}[true]; own != "" {
+		if f.resize || f.crop {
+			return fmt.Errorf("%s keeps the pictures' size, --resize and --crop change it: give one of them", own)
+		}
+		if f.noPicture() || f.operator != "" {
+			return fmt.Errorf("%s takes its size from a picture, a measurement of task %s has none: leave it out", own, f.Task)
+		}
 	}
 	if f.windows < 0 {
 		return fmt.Errorf("--windows is %d, a positive number is wanted, or 0 for what fits into memory", f.windows)
@@ -173,7 +181,7 @@ func (f *restoreFlags) check(c *cobra.Command, inputs []string) error {
 		need{f.samples > 1, "--samples of at least 2", []string{"calibration"}},
 		need{f.mask != "", "--mask", []string{"invert-mask"}},
 		need{slices.ContainsFunc(inputs, isArray), "an array (.npy)", []string{"range"}},
-		need{f.ownSize(), "--tiles or photos64 without --resize or --crop", []string{"windows"}},
+		need{f.ownSize() && !f.whole, "--tiles or photos64 without --resize or --crop", []string{"windows"}},
 		need{!f.noPicture(), "pictures", []string{"range"}},
 		need{task.Input == "kernel", "--task kernel or motion", []string{"border"}},
 		need{f.Noise == "poisson", "--noise poisson", []string{"rate"}}))
@@ -301,7 +309,11 @@ func (f *restoreFlags) job(m prior.Model, batch []job.Image) (*job.Job, error) {
 	if !f.ownSize() {
 		return job.New(m, f.Spec, batch...)
 	}
-	make := f.tilesFor(batch[0].H*f.reduced, batch[0].W*f.reduced, len(batch))
+	h, w := batch[0].H*f.reduced, batch[0].W*f.reduced
+	make := f.tilesFor(h, w, len(batch))
+	if f.whole {
+		make = func(base prior.Model) (prior.Model, error) { return base.(*network.Model).Resized(h, w) }
+	}
 	tiled, err := make(m)
 	if err != nil {
 		return nil, err

@@ -13,13 +13,14 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
+	"github.com/cmi-diffusion/cmi/sdk/prior/network"
 	"github.com/cmi-diffusion/cmi/sdk/prior/tiles"
 )
 
 // ownSize says that pictures keep their size and the prior covers them by windows: always
 // with photos64, unless --resize or --crop ask for the prior's size.
 func (f *restoreFlags) ownSize() bool {
-	return f.tiles || f.prior == "photos64" && !f.resize && !f.crop && !f.noPicture() && f.operator == ""
+	return f.tiles || f.whole || f.prior == "photos64" && !f.resize && !f.crop && !f.noPicture() && f.operator == ""
 }
 
 // openOwnSize opens the pictures at their own size and pads them by reflection where the
@@ -29,6 +30,16 @@ func (f *restoreFlags) openOwnSize(c *cobra.Command, base prior.Model, args []st
 	factor, of, err := f.reduction(base)
 	if err != nil {
 		return nil, err
+	}
+	multiple := factor
+	if f.whole { // a multiple of both
+		m := base.(*network.Model).Multiple()
+		if m == 0 {
+			return nil, fmt.Errorf("--whole: the network of %s takes its own size alone: --tiles covers pictures by windows", f.prior)
+		}
+		for multiple%m != 0 {
+			multiple += factor
+		}
 	}
 	shared, err := f.inputs(c.Context(), nil, 0, 0)
 	if err != nil {
@@ -48,7 +59,9 @@ func (f *restoreFlags) openOwnSize(c *cobra.Command, base prior.Model, args []st
 		}
 		scale := f.reduced
 		f.sizes[at] = [2]int{p.H * scale, p.W * scale}
-		padded := func(length, least int) int { return (max(length*scale, least) + factor - 1) / factor * factor / scale }
+		padded := func(length, least int) int {
+			return (max(length*scale, least) + multiple - 1) / multiple * multiple / scale
+		}
 		h, w := padded(p.H, side), padded(p.W, width)
 		if channels*h*scale > picture.MaxPixels/(w*scale) {
 			return nil, fmt.Errorf("%s would be restored at %d×%d pixels, at most %d are possible: --resize or --crop scale it", path, w*scale, h*scale, picture.MaxPixels/channels)

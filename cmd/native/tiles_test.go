@@ -71,3 +71,35 @@ func TestPicturesOfAnySize(t *testing.T) {
 	_, err := os.Stat(filepath.Join(two, "small.measurement.png"))
 	require.NoError(t, err)
 }
+
+// --whole applies the network to all of a picture, whose size it keeps; at the prior's own
+// size it gives what restore gives without it.
+func TestWhole(t *testing.T) {
+	big := filepath.Join(t.TempDir(), "big.png")
+	p := picture.Image{C: 3, H: 70, W: 101, Pix: make([]float32, 3*70*101)}
+	for i := range p.Pix {
+		p.Pix[i] = float32(i%97)/97 - 0.5
+	}
+	require.NoError(t, p.SavePNG(big))
+	run := func(input string, more ...string) string {
+		out := t.TempDir()
+		code, _, stderr := tool(t.Context(), append([]string{"restore", input, "--task", "sr4", "--steps", "3", "--out", out}, more...)...)
+		require.Zero(t, code, stderr)
+		return out
+	}
+	got, err := picture.Open(filepath.Join(run(big, "--whole", "--prior", "photos64", "--method", "pathwise"), "big.png"))
+	require.NoError(t, err)
+	require.Equal(t, [2]int{70, 101}, [2]int{got.H, got.W})
+	run(big, "--whole", "--prior", "../../testdata/golden/formats/edm-skips/model.pkl", "--class", "1")
+
+	same, err := os.ReadFile(filepath.Join(run(face), "01.png"))
+	require.NoError(t, err)
+	whole, err := os.ReadFile(filepath.Join(run(face, "--whole"), "01.png"))
+	require.NoError(t, err)
+	require.Equal(t, same, whole)
+
+	_, _, stderr := tool(t.Context(), "restore", big, "--whole", "--tiles", "--out", t.TempDir())
+	require.Contains(t, stderr, "give one of them")
+	_, _, stderr = tool(t.Context(), "restore", big, "--whole", "--crop", "--out", t.TempDir())
+	require.Contains(t, stderr, "--whole keeps the pictures' size")
+}

@@ -13,6 +13,7 @@ type Network struct {
 	dev    Device
 	graph  *Graph
 	consts *Workspace
+	shares bool // its weights are another network's
 
 	batch int
 	pool  pool
@@ -61,6 +62,44 @@ func (g *Graph) Compile(d Device, weights Source) (*Network, error) {
 	return n, nil
 }
 
+// Resized returns the network of g with n's weights, which it shares. g must be n's graph at
+// another resolution: the same operations in the same order. Close it before n.
+func (n *Network) Resized(g *Graph) (*Network, error) {
+	if len(g.nodes) != len(n.graph.nodes) {
+		return nil, fmt.Errorf("compute: a graph of %d operations can't share the weights of one of %d", len(g.nodes), len(n.graph.nodes))
+	}
+	r := &Network{dev: n.dev, graph: g, consts: NewWorkspace(n.dev), shares: true}
+	for i, nd := range g.nodes {
+		same := true
+		switch op := nd.op.(type) {
+		case *convOp:
+			var from *convOp
+			if from, same = n.graph.nodes[i].op.(*convOp); same && op.Layer == from.Layer && op.inputs == from.inputs {
+				op.weights = from.weights
+			} else {
+				same = false
+			}
+		case *normOp:
+			var from *normOp
+			if from, same = n.graph.nodes[i].op.(*normOp); same && op.NormLayer == from.NormLayer && op.channels == from.channels {
+				op.gamma, op.beta = from.gamma, from.beta
+			} else {
+				same = false
+			}
+		default:
+			if err := op.prepare(n.dev, r.consts, nil); err != nil {
+				r.Close()
+				return nil, err
+			}
+		}
+		if !same {
+			r.Close()
+			return nil, fmt.Errorf("compute: operation %d is not that of the network whose weights are to be shared", i)
+		}
+	}
+	return r, nil
+}
+
 // Check reads the weights that [Graph.Compile] would, one layer after the other, and
 // returns the first error. It keeps none of them.
 func (g *Graph) Check(weights Source) error {
@@ -91,7 +130,9 @@ func (n *Network) Close() {
 	n.reset(0)
 	n.consts.Free()
 	for _, nd := range n.graph.nodes {
-		nd.op.release()
+		if !n.shares {
+			nd.op.release()
+		}
 	}
 }
 
@@ -116,7 +157,7 @@ func (n *Network) reset(batch int) {
 	if n.auxWS != nil {
 		n.auxWS.Free()
 	}
-	*n = Network{dev: n.dev, graph: n.graph, consts: n.consts, batch: batch, auxWS: NewWorkspace(n.dev),
+	*n = Network{dev: n.dev, graph: n.graph, consts: n.consts, shares: n.shares, batch: batch, auxWS: NewWorkspace(n.dev),
 		tangents: map[passKey][]place{}, recordings: map[passKey]Recording{}}
 }
 

@@ -29,6 +29,10 @@ type Config struct {
 	Predicts diffusion.Prediction
 	// Classes is the number of classes of a class-conditional network, else 0.
 	Classes int
+	// Graph builds the graph for images of another size, both sides multiples of Multiple; nil
+	// where the network knows one size.
+	Graph    func(height, width int) (*compute.Graph, error)
+	Multiple int
 	// Embed fills dst with what the graph takes of an image beside x: its time and its class, −1
 	// for a network without classes.
 	Embed func(dst []float32, time float64, class int)
@@ -56,6 +60,40 @@ func New(net *compute.Network, c Config) (*Model, error) {
 	}
 	m.alphaBar = diffusion.AlphaBars(c.Betas)
 	return m, nil
+}
+
+// Multiple returns what the sides of images must be multiples of in [Model.Resized]; 0 where
+// the network knows one size.
+func (m *Model) Multiple() int {
+	if m.cfg.Graph == nil {
+		return 0
+	}
+	return max(1, m.cfg.Multiple)
+}
+
+// Resized returns the network for images of h×w pixels, with the weights of m: convolutions
+// take any size, and attention then sees more pixels than it was trained with. Close it
+// before m.
+func (m *Model) Resized(h, w int) (*Model, error) {
+	of := m.Multiple()
+	if of == 0 || h < 1 || w < 1 || h%of != 0 || w%of != 0 {
+		return nil, fmt.Errorf("the network can't be applied to %d×%d pixels, sides that are multiples of %d are wanted", w, h, of)
+	}
+	g, err := m.cfg.Graph(h, w)
+	if err != nil {
+		return nil, err
+	}
+	net, err := m.net.Resized(g)
+	if err != nil {
+		return nil, err
+	}
+	r, err := New(net, m.cfg)
+	if err != nil {
+		net.Close()
+		return nil, err
+	}
+	r.classes = m.classes
+	return r, nil
 }
 
 // SetClass makes image n of every batch one of class classes[n mod len(classes)], 0 … Classes−1.

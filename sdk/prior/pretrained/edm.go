@@ -58,6 +58,17 @@ func (n edmNetwork) blocks(of string) (names []string) {
 	return names
 }
 
+// reduction returns by which factor the encoder reduces pictures.
+func (n edmNetwork) reduction() int {
+	factor := 1
+	for _, name := range n.blocks("model.enc") {
+		if n.flag(name, "down") && !strings.Contains(name, "_aux_") && factor < 1<<12 {
+			factor *= 2
+		}
+	}
+	return factor
+}
+
 // edm reads EDM's pickles: DhariwalUNet and SongUNet under EDM's, the variance-preserving or
 // the variance-exploding preconditioning. They are trained for noise of any standard deviation
 // σ; here they are sampled with the linear schedule of 1000 steps, σ = √(1/ᾱ − 1).
@@ -92,12 +103,14 @@ func edm(from checkpoint.Source, override []byte) (*Architecture, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &edmBuilder{edmNetwork: n, from: from, song: inner == "SongUNet", heads: map[string]int{}}
+	b := &edmBuilder{edmNetwork: n, from: from, song: inner == "SongUNet", heads: map[string]int{}, filters: map[string][]float64{}}
 	cfg := network.Config{Schedule: "linear", Betas: betas, Predicts: predicts, Classes: classes}
+	cfg.Graph = func(h, w int) (*compute.Graph, error) { return b.build(h, w, channels, classes) }
+	cfg.Multiple = n.reduction()
 	read := func(take func(*compute.Graph, compute.Source) error) error {
 		used := network.NewLedger(from)
 		b.from = used
-		graph, err := b.build(side, channels, classes)
+		graph, err := b.build(side, side, channels, classes)
 		if err != nil {
 			return err
 		}
@@ -211,25 +224,27 @@ type edmBuilder struct {
 	song  bool
 	emb   compute.Node
 	heads map[string]int // of the attention block whose qkv layer has that name
-	err   error
+	// filters are those of the modules, read once: graphs of other sizes are built when the
+	// file is closed.
+	filters map[string][]float64
+	err     error
 }
 
 // build records the network, as its forward function applies it.
-func (b *edmBuilder) build(side, channels, classes int) (*compute.Graph, error) {
-	width := b.noiseChannels()
-	embedding := b.rows("model.map_layer1")
-	if width < 2 || width%2 != 0 || embedding < 1 {
-		return nil, fmt.Errorf("the layers model.map_layer0 and model.map_layer1 of the noise level's embedding take %d and give %d values", width, embedding)
+func (b *edmBuilder) build(height, width, channels, classes int) (*compute.Graph, error) {
+	noise, embedding := b.noiseChannels(), b.rows("model.map_layer1")
+	if noise < 2 || noise%2 != 0 || embedding < 1 {
+		return nil, fmt.Errorf("the layers model.map_layer0 and model.map_layer1 of the noise level's embedding take %d and give %d values", noise, embedding)
 	}
-	beside := width
+	beside := noise
 	if classes > 0 && !b.song {
 		beside += embedding
 	}
-	g, x, aux := compute.NewGraph(channels, side, side, beside)
+	g, x, aux := compute.NewGraph(channels, height, width, beside)
 	b.Graph = g
 	emb, class := aux, compute.NoNode
-	if beside > width {
-		emb, class = g.Slice(aux, 0, width), g.Slice(aux, width, beside)
+	if beside > noise {
+		emb, class = g.Slice(aux, 0, noise), g.Slice(aux, noise, beside)
 	}
 	emb = b.linear(g.SiLU(b.linear(emb, "model.map_layer0")), "model.map_layer1")
 	if class != compute.NoNode {
@@ -288,8 +303,8 @@ func (b *edmBuilder) build(side, channels, classes int) (*compute.Graph, error) 
 	if out == compute.NoNode {
 		return nil, fmt.Errorf("the decoder has no output layer")
 	}
-	if c, rows, _ := g.Shape(out); c != channels || rows != side || len(skips) > 0 {
-		return nil, fmt.Errorf("the network gives %d×%d pixels of %d channels and leaves %d skips, images are %d×%d of %d", rows, rows, c, len(skips), side, side, channels)
+	if c, h, w := g.Shape(out); c != channels || h != height || w != width || len(skips) > 0 {
+		return nil, fmt.Errorf("the network gives %d×%d pixels of %d channels and leaves %d skips, images are %d×%d of %d", w, h, c, len(skips), width, height, channels)
 	}
 	g.SetOutput(out)
 	return g, nil
@@ -446,6 +461,9 @@ func (b *edmBuilder) conv(x compute.Node, name string) compute.Node {
 
 // taps returns the filter of a module along one axis, of sum 1; nil after a failure.
 func (b *edmBuilder) taps(name string) []float64 {
+	if taps, ok := b.filters[name]; ok {
+		return taps
+	}
 	t, _ := b.from.Info(name + ".resample_filter")
 	if len(t.Shape) != 4 || t.Shape[2] != t.Shape[3] || t.Shape[2]%2 != 0 || t.Shape[2] < 2 || t.Shape[2] > 16 {
 		b.fail(0, "tensor %.100q has shape %v, a filter of even length is wanted", name+".resample_filter", t.Shape)
@@ -463,6 +481,7 @@ func (b *edmBuilder) taps(name string) []float64 {
 			taps[i] += float64(f[i*k+j])
 		}
 	}
+	b.filters[name] = taps
 	return taps
 }
 

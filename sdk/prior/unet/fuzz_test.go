@@ -41,7 +41,7 @@ func (d described) Metadata() map[string]string { return d.metadata }
 // possible fails the test unless a configuration that was accepted is one.
 func possible(t *testing.T, cfg Config) {
 	require.NoError(t, cfg.Validate())
-	_ = fuzztest.Check(t, 64<<20, func() error { build(cfg); return nil }) // at most the most residual blocks
+	_ = fuzztest.Check(t, 64<<20, func() error { build(cfg, cfg.ImageSize, cfg.ImageSize); return nil }) // at most the most residual blocks
 	for level := range cfg.ChannelMult {
 		if cfg.attends(1<<level) && cfg.heads(cfg.width(level)) < 1 {
 			t.Fatalf("%d heads at level %d of %+v", cfg.heads(cfg.width(level)), level, cfg)

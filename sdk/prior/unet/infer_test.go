@@ -23,7 +23,7 @@ func (a asked) Floats(name string, shape ...int) ([]float32, error) {
 func tensorsOf(t *testing.T, cfg Config) checkpoint.Formula {
 	require.NoError(t, cfg.Validate())
 	all := asked{}
-	require.NoError(t, build(cfg).Check(all))
+	require.NoError(t, build(cfg, cfg.ImageSize, cfg.ImageSize).Check(all))
 	return checkpoint.Formula(all)
 }
 

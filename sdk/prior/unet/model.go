@@ -152,7 +152,7 @@ func load(from checkpoint.Source, cfg Config, take func(*compute.Graph, compute.
 	if cfg.Aliases != nil {
 		named = cfg.Aliases.Of(used)
 	}
-	if err = take(build(cfg), named); err != nil {
+	if err = take(build(cfg, cfg.ImageSize, cfg.ImageSize), named); err != nil {
 		return c, err
 	}
 	if c, err = cfg.beside(named); err != nil {
@@ -169,7 +169,8 @@ func (c Config) beside(from checkpoint.Source) (n network.Config, err error) {
 			return n, err
 		}
 	}
-	n.Predicts = predictions[c.Predicts]
+	n.Predicts, n.Multiple = predictions[c.Predicts], 1<<(len(c.ChannelMult)-1)
+	n.Graph = func(h, w int) (*compute.Graph, error) { return build(c, h, w), nil }
 	var classes []float32
 	if c.NumClasses > 0 {
 		if classes, err = from.Floats("label_emb.weight", c.NumClasses, 4*c.ModelChannels); err != nil {

@@ -12,12 +12,12 @@ import (
 // build records the network. It reads from top to bottom like the paper's
 // figure: time embedding, encoder, middle, decoder, head. Names are the state
 // dict's.
-func build(c Config) *compute.Graph {
+func build(c Config, height, width int) *compute.Graph {
 	wide, beside := 4*c.ModelChannels, c.ModelChannels
 	if c.NumClasses > 0 {
 		beside += wide // the embedding of the class
 	}
-	g, x, timestep := compute.NewGraph(c.InChannels, c.ImageSize, c.ImageSize, beside)
+	g, x, timestep := compute.NewGraph(c.InChannels, height, width, beside)
 	n := layers{Graph: g, Config: c}
 
 	// SiLU(emb) is what every residual block takes of the embeddings of time and class.
