@@ -44,6 +44,7 @@ paired differences and their 95 % bootstrap intervals. Flags that are left out t
 values:
 
   faces64         64×64 faces, the prior that is built in, 100 steps
+  photos64        64×64 photographs, the other one that is built in, 100 steps, needs --images
   paper-ffhq      256×256, 1000 steps, needs --prior ffhq_10m.pt and --images
   paper-imagenet  256×256, 1000 steps, needs --prior 256x256_diffusion_uncond.pt and --images
 
@@ -134,13 +135,15 @@ func (f *evalFlags) check(c *cobra.Command) (err error) {
 	if f.metrics.lpips == "" && given("lpips-net") {
 		return fmt.Errorf("--lpips-net %s needs --lpips FILE with its torchvision weights", f.metrics.network)
 	}
-	if p.Prior != "" && !f.estimate {
-		if !given("prior") {
-			return fmt.Errorf("the preset %s needs --prior FILE, the checkpoint %s of the paper's experiment; nothing is downloaded", p.Name, p.Prior)
-		}
-		if f.images == "" {
-			return fmt.Errorf("the preset %s needs --images DIR, pictures of %d×%d", p.Name, p.Side, p.Side)
-		}
+	if p.Embedded != "" && !given("prior") {
+		f.prior = p.Embedded
+	}
+	switch {
+	case f.estimate:
+	case p.Embedded == "" && !given("prior"):
+		return fmt.Errorf("the preset %s needs --prior FILE, the checkpoint %s of the paper's experiment; nothing is downloaded", p.Name, p.Prior)
+	case !p.Pictures && f.images == "":
+		return fmt.Errorf("the preset %s needs --images DIR, pictures of %d×%d", p.Name, p.Side, p.Side)
 	}
 	return nil
 }

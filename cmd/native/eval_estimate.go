@@ -14,7 +14,7 @@ import (
 // evalModel returns the prior that a preset is timed with: the user's file, the one that
 // is built in, or one with the published network's shapes.
 func (f *evalFlags) evalModel(c *cobra.Command) (m *network.Model, weights string, close func(), err error) {
-	if f.experiment.Prior == "" || c.Flags().Changed("prior") {
+	if f.experiment.Embedded != "" || c.Flags().Changed("prior") {
 		m, close, err = f.open(c.Context())
 		return m, f.prior, close, err
 	}

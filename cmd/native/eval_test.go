@@ -226,6 +226,7 @@ func TestEvalBadInput(t *testing.T) {
 		"no prior":         {[]string{"--preset", "paper-ffhq"}, []string{"--prior", "ffhq_10m.pt"}},
 		"no prior 2":       {[]string{"--preset", "paper-imagenet"}, []string{"256x256_diffusion_uncond.pt"}},
 		"no images":        {[]string{"--preset", "paper-ffhq", "--prior", "x.pt"}, []string{"--images"}},
+		"no photographs":   {[]string{"--preset", "photos64"}, []string{"--images"}},
 		"missing prior":    {[]string{"--preset", "paper-ffhq", "--prior", "x.pt", "--images", "../../testdata/faces"}, []string{"x.pt"}},
 		"another prior":    {[]string{"--prior", "../../testdata/golden/tiny16/model.pt", "--prior-config", told}, []string{"16×16", "64×64"}},
 		"lpips":            {[]string{"--lpips-net", "vgg"}, []string{"--lpips"}},

@@ -13,8 +13,12 @@ import (
 // Preset is a published experiment, or one that runs without any download.
 type Preset struct {
 	Name, Title string
-	// Prior is the checkpoint that the user has to bring; empty: the embedded one.
-	Prior  string
+	// Embedded names the prior that is built in; empty: the user has to bring the checkpoint
+	// Prior.
+	Embedded, Prior string
+	// Pictures says that pictures are built in, too; else the user has to bring them.
+	Pictures bool
+
 	Side   int     // of the pictures, in pixels
 	Steps  int     // reverse steps
 	SigmaY float64 // standard deviation of the measurement noise, images on [−1, 1]
@@ -38,7 +42,8 @@ var (
 
 // Presets in the order in which they are named to users.
 var Presets = []Preset{
-	{Name: "faces64", Title: "64×64 faces, embedded prior", Side: 64, Steps: 100, SigmaY: 0.05, Images: 8},
+	{Name: "faces64", Title: "64×64 faces, embedded prior", Embedded: "faces64", Pictures: true, Side: 64, Steps: 100, SigmaY: 0.05, Images: 8},
+	{Name: "photos64", Title: "64×64 photographs, embedded prior", Embedded: "photos64", Side: 64, Steps: 100, SigmaY: 0.05, Images: 64},
 	{Name: "paper-ffhq", Title: "FFHQ 256×256, as in arXiv 2501.02880", Prior: "ffhq_10m.pt", Side: 256, Steps: 1000, SigmaY: 0.05,
 		Images: 1000, Paper: paperRows(paperFFHQ), shapes: ffhqShapes, config: ffhqConfig},
 	{Name: "paper-imagenet", Title: "ImageNet 256×256, as in arXiv 2501.02880", Prior: "256x256_diffusion_uncond.pt", Side: 256, Steps: 1000, SigmaY: 0.05,
