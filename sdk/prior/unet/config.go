@@ -82,7 +82,10 @@ func (c Config) heads(channels int) int {
 
 // Heads says how many heads attention has.
 func (c Config) Heads() string {
-	if c.NumHeadChannels == -1 {
+	switch {
+	case c.NumHeadChannels == -1 && c.NumHeads == 1:
+		return "1 head"
+	case c.NumHeadChannels == -1:
 		return fmt.Sprintf("%d heads", c.NumHeads)
 	}
 	return fmt.Sprintf("heads of %d channels", c.NumHeadChannels)
