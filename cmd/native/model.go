@@ -55,7 +55,10 @@ func (f *modelFlags) openOn(ctx context.Context, device string) (m *network.Mode
 	}
 	about, err := pretrained.Configure(file, override)
 	if err == nil {
-		err = f.checkClass(about.Classes)
+		if f.class >= 0 {
+			about.Class = f.class
+		}
+		err = checkClass(about)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", f.prior, err)
@@ -64,10 +67,7 @@ func (f *modelFlags) openOn(ctx context.Context, device string) (m *network.Mode
 	if err != nil {
 		return nil, nil, err
 	}
-	if m, err = about.Load(dev); err == nil && f.class >= 0 {
-		err = m.SetClass(f.class)
-	}
-	if err != nil {
+	if m, err = about.Load(dev); err != nil {
 		dev.Close()
 		return nil, nil, fmt.Errorf("%s: %w", f.prior, err)
 	}
@@ -75,15 +75,15 @@ func (f *modelFlags) openOn(ctx context.Context, device string) (m *network.Mode
 	return m, func() { m.Close(); dev.Close() }, nil
 }
 
-// checkClass says whether --class is what a network of that many classes wants.
-func (f *modelFlags) checkClass(classes int) error {
+// checkClass says whether the class that was chosen is one of the network's.
+func checkClass(about *pretrained.Architecture) error {
 	switch {
-	case classes > 0 && f.class < 0:
-		return fmt.Errorf("the network is class-conditional: choose what the picture shows by --class 0 … %d; it can't be used without a class", classes-1)
-	case classes == 0 && f.class >= 0:
-		return fmt.Errorf("--class %d: the network knows no classes; leave the flag out", f.class)
-	case f.class >= classes && f.class >= 0:
-		return fmt.Errorf("--class %d: the network has the classes 0 … %d", f.class, classes-1)
+	case about.Classes > 0 && about.Class < 0:
+		return fmt.Errorf("the network is class-conditional: choose what the picture shows by --class 0 … %d; it can't be used without a class", about.Classes-1)
+	case about.Classes == 0 && about.Class >= 0:
+		return fmt.Errorf("--class %d: the network knows no classes; leave the flag out", about.Class)
+	case about.Class >= about.Classes && about.Class >= 0:
+		return fmt.Errorf("--class %d: the network has the classes 0 … %d", about.Class, about.Classes-1)
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/cmi-diffusion/cmi/sdk/compute"
-	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
+	"github.com/cmi-diffusion/cmi/sdk/prior/network"
 )
 
 // bench(work, batch, rounds, warmup) times the model on numbers of its own.
@@ -24,7 +24,7 @@ func bench(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := place.Prior().(*unet.Model)
+	m := place.Prior().(*network.Model)
 	c, h, w := m.Image()
 	ws := compute.NewWorkspace(e.dev)
 	defer ws.Free()

@@ -11,7 +11,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
-	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
+	"github.com/cmi-diffusion/cmi/sdk/prior/pretrained"
 )
 
 // model is a checkpoint of the page's, and where its network computes.
@@ -58,7 +58,7 @@ func (m *model) open(_ context.Context, loss sdk.Loss) (prior.Model, func(), err
 	if err != nil {
 		return nil, nil, badModel{err}
 	}
-	net, err := unet.Load(m.e.dev, from, m.config)
+	net, err := pretrained.Load(m.e.dev, from, m.config)
 	if err != nil {
 		return nil, nil, badModel{err}
 	}

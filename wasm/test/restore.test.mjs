@@ -1,11 +1,13 @@
 // What the package promises of a restoration, on the processor.
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { test, before, afterEach } from "node:test";
+import { root } from "./support/paths.mjs";
 import { browser, ready, site } from "./support/site.mjs";
 
 let page, server;
 before(async () => {
-  server = await site();
+  server = await site({}, { "/formats/": join(root, "testdata", "golden", "formats") });
   page = await ready(await browser(), server.url);
 });
 afterEach(() => page.evaluate(() => closeAll()));
@@ -218,4 +220,21 @@ test("a custom model from a file and from an address, cached", async () => {
     return all.map((v) => v.every((x, i) => x === want[i]));
   });
   assert.deepEqual([r, asked()], [[true, true, true], 1]);
+});
+
+test("a class-conditional model in EDM's format", async () => {
+  const r = await page.evaluate(async () => {
+    const modelFile = await (await fetch("/formats/edm-ncsnpp/model.pkl")).blob();
+    const run = async (modelConfig) => {
+      const s = await solver({ modelFile, modelConfig });
+      const { values } = await s.restore(await face(1), { steps: 2, fit: "crop" });
+      return [s.info.model.width, values.length, values.every(Number.isFinite), Array.from(values.slice(0, 100))];
+    };
+    const refused = async (modelConfig) => { try { await run(modelConfig); return "no error"; } catch (e) { return `${e.code}: ${e.message}`; } };
+    return { one: await run({ class: 1 }), two: await run({ class: 2 }), none: await refused(undefined), wrong: await refused({ class: 7 }) };
+  });
+  assert.deepEqual(r.one.slice(0, 3), [16, 3 * 16 * 16, true]);
+  assert.notDeepEqual(r.one[3], r.two[3]);
+  assert.match(r.none, /class-conditional/);
+  assert.match(r.wrong, /BAD_MODEL.*classes 0/);
 });

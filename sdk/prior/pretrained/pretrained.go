@@ -7,6 +7,7 @@
 package pretrained
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -23,6 +24,7 @@ type Architecture struct {
 	Summary []string // lines for people: what was concluded from the file
 	Assumed []string // keys with their values that the file does not tell
 	Classes int      // of a class-conditional network, else 0
+	Class   int      // that the JSON configuration chooses; −1 without
 
 	check func() error
 	load  func(compute.Device) (*network.Model, error)
@@ -31,9 +33,19 @@ type Architecture struct {
 // Check reads every tensor and returns what [Architecture.Load] would refuse, without a device.
 func (a *Architecture) Check() error { return a.check() }
 
-// Load puts the network on a device. A class-conditional one needs [network.Model.SetClass]
-// before it is evaluated.
-func (a *Architecture) Load(d compute.Device) (*network.Model, error) { return a.load(d) }
+// Load puts the network on a device. A class-conditional one whose class is not chosen needs
+// [network.Model.SetClass] before it is evaluated.
+func (a *Architecture) Load(d compute.Device) (*network.Model, error) {
+	m, err := a.load(d)
+	if err != nil || a.Class < 0 {
+		return m, err
+	}
+	if err := m.SetClass(a.Class); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
 
 // format is a layout of checkpoints.
 type format struct {
@@ -59,14 +71,19 @@ func has(name string) func(checkpoint.Source) bool {
 
 // Configure tells the format of a checkpoint, which stays the caller's until the network is
 // loaded. override is a JSON object of what the checkpoint does not tell, such as
-// {"image_size": 256}; nil for none.
+// {"image_size": 256}, and of the class that is wanted, {"class": 3}; nil for none.
 func Configure(from checkpoint.Source, override []byte) (*Architecture, error) {
+	override, class, err := splitClass(override)
+	if err != nil {
+		return nil, err
+	}
 	for _, f := range formats {
 		if f.is(from) {
 			a, err := f.configure(from, override)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", f.name, err)
 			}
+			a.Class = class
 			return a, nil
 		}
 	}
@@ -79,6 +96,22 @@ func Configure(from checkpoint.Source, override []byte) (*Architecture, error) {
 		first = fmt.Sprintf("a tensor %.100q", all[0])
 	}
 	return nil, fmt.Errorf("the layout is none of those known (%s): it begins with %s", strings.Join(names, ", "), first)
+}
+
+// splitClass takes the key "class" out of a JSON object; −1 without.
+func splitClass(override []byte) (rest []byte, class int, err error) {
+	keys := map[string]json.RawMessage{}
+	if len(override) == 0 || json.Unmarshal(override, &keys) != nil || keys["class"] == nil {
+		return override, -1, nil // what is no object is refused by the format
+	}
+	if err := json.Unmarshal(keys["class"], &class); err != nil || class < 0 {
+		return nil, -1, fmt.Errorf("the JSON configuration: class is %.60q, the number of a class is wanted", keys["class"])
+	}
+	if delete(keys, "class"); len(keys) == 0 {
+		return nil, class, nil
+	}
+	rest, err = json.Marshal(keys)
+	return rest, class, err
 }
 
 // Load configures a checkpoint and puts its network on a device.

@@ -127,6 +127,19 @@ func TestClasses(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.NotEqual(t, noise[0], noise[1], name)
+
+		chosen, err := Load(dev, opened(t, golden+name), []byte(`{"class": 1}`))
+		require.NoError(t, err)
+		defer chosen.Close()
+		p, err := chosen.At(x, []int{100})
+		require.NoError(t, err)
+		again, err := compute.ToHost(dev, p.Out())
+		require.NoError(t, err)
+		require.Equal(t, noise[1], again)
+		for _, wrong := range []string{"-1", `"x"`, "99"} {
+			_, err = Load(dev, opened(t, golden+name), []byte(`{"class": `+wrong+`}`))
+			require.ErrorContains(t, err, "class")
+		}
 	}
 }
 

@@ -24,9 +24,9 @@ export interface SolverOptions {
   wasmPaths?: string | URL | Partial<WasmPaths>;
   /** A checkpoint, .safetensors or .pt; the face model of the package if left out. */
   modelURL?: string | URL;
-  /** A checkpoint that the user chose, instead of modelURL. */
+  /** A checkpoint that the user chose, instead of modelURL: of guided-diffusion, of DDPM's PyTorch port, or a pickle of EDM. */
   modelFile?: Blob;
-  /** What a checkpoint's shapes can't tell: image_size, num_head_channels, num_heads, use_new_attention_order. */
+  /** What a checkpoint's shapes can't tell: image_size, num_head_channels, num_heads, use_new_attention_order; and class, the number of the class of a class-conditional network. */
   modelConfig?: Record<string, unknown>;
   /** Keep the model in the page's Cache Storage (usual), so that it is fetched once. */
   cache?: boolean;
