@@ -111,7 +111,7 @@ func TestPaperRows(t *testing.T) {
 		assert.True(t, len(weights) > 200 && json.Valid(config))
 	}
 	_, err = FindPreset("paper")
-	assert.ErrorContains(t, err, "faces64, paper-ffhq, paper-imagenet")
+	assert.ErrorContains(t, err, "faces64, photos64, paper-ffhq, paper-imagenet")
 	_, _, err = Presets[0].Formula()
 	assert.ErrorContains(t, err, "embedded")
 
