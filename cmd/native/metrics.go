@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -111,19 +113,22 @@ func metrics(c *cobra.Command, restored, truth string, f *metricsFlags) (err err
 	defer closeNetworks()
 	cmp.reference = reference
 
-	bar := newProgress(c.ErrOrStderr(), len(names))
-	for _, name := range names {
-		if err := c.Context().Err(); err != nil {
+	plan, memory, err := cmp.work(c.Context(), folders, names)
+	if err != nil {
+		return err
+	}
+	limit := debug.SetMemoryLimit(-1) // garbage must not make it more than what was found to be free
+	debug.SetMemoryLimit(min(limit, memory/4*5+1<<29))
+	defer debug.SetMemoryLimit(limit)
+	all := 0
+	for _, w := range plan {
+		all += w.passes(len(dirs))
+	}
+	bar := newProgress(c.ErrOrStderr(), all)
+	for i, name := range names {
+		if err := cmp.compare(c.Context(), folders, name, plan[i], bar.run("metrics")); err != nil {
 			return err
 		}
-		pictures, err := interruptible(c.Context(), func() ([]picture.Image, error) { return openTogether(folders, name) })
-		if err != nil {
-			return err
-		}
-		if err := cmp.add(name, pictures); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		bar.run("metrics")(1)
 	}
 	bar.finish()
 	report, own, err := cmp.finish(f.seed)
@@ -264,19 +269,94 @@ func besideResults(folder map[string]string, name string) bool {
 	return false
 }
 
-// openTogether opens a picture of each folder, on [0, 1] and of equal size.
-func openTogether(folders []map[string]string, name string) ([]picture.Image, error) {
-	var all []picture.Image
-	for _, folder := range folders {
-		p, err := picture.Open(folder[name])
-		if err != nil {
-			return nil, err
+// work is the comparison of pictures in units of the network's tiles, for progress: opening one
+// and PSNR with SSIM are as much as an eighth of the tiles of one.
+type work struct{ tiles, open int }
+
+// passes returns all units where so many pictures are compared: of three, each pair in the network.
+func (w work) passes(pictures int) int {
+	pairs := pictures * (pictures - 1) / 2
+	return w.tiles*pairs + w.open*(pictures+1)
+}
+
+// work reads the headers of all pictures. It refuses those of a pair that are unequal, and what
+// memory can't hold; most is what the largest pair takes.
+func (c *comparer) work(ctx context.Context, folders []map[string]string, names []string) (all []work, most int64, err error) {
+	all = make([]work, len(names))
+	for i, name := range names {
+		if err := ctx.Err(); err != nil {
+			return nil, 0, err
 		}
-		if len(all) > 0 && (p.H != all[0].H || p.W != all[0].W) {
-			return nil, fmt.Errorf("%s is %d×%d and %s is %d×%d (W×H): pictures of a pair have one size", all[0].Name, all[0].W, all[0].H, p.Name, p.W, p.H)
+		all[i].tiles = 1
+		var first picture.Header
+		var memory, held int64
+		for k, folder := range folders {
+			path := folder[name]
+			if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+				continue // a pipe is read once
+			}
+			h, err := picture.OpenHeader(path)
+			if err != nil {
+				return nil, 0, err
+			}
+			if k == 0 {
+				first = h
+			} else if first.H > 0 && (h.H != first.H || h.W != first.W) {
+				return nil, 0, unequal(folders[0][name], first.H, first.W, path, h.H, h.W)
+			}
+			memory = max(memory, held+h.Memory)
+			held += 3 * 4 * int64(h.H*h.W)
+			all[i].tiles = lpips.Tiles(h.H, h.W)
 		}
-		p.Pix = metric.Unit(p.Pix)
-		all = append(all, p)
+		memory = max(memory, held+c.perceptual.Memory(first.H, first.W))
+		if free := compute.HostMemory(); free > 0 && memory > free {
+			return nil, 0, fmt.Errorf("%s: comparing pictures of %d×%d takes %d MiB of memory, %d MiB are free: make them smaller first", name, first.W, first.H, memory>>20, free>>20)
+		}
+		all[i].open = all[i].tiles / 8
+		most = max(most, memory)
 	}
-	return all, nil
+	return all, most, nil
+}
+
+// compare opens and measures the pictures of a name. done is told of the units of work.
+func (c *comparer) compare(ctx context.Context, folders []map[string]string, name string, w work, done func(passes int)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	passes := 0
+	count := func(n int) {
+		passes += n
+		done(passes)
+	}
+	var pictures []picture.Image
+	for _, folder := range folders {
+		p, err := interruptible(ctx, func() (picture.Image, error) { return openUnit(folder[name]) })
+		if err != nil {
+			return err
+		}
+		if len(pictures) > 0 && (p.H != pictures[0].H || p.W != pictures[0].W) {
+			return unequal(pictures[0].Name, pictures[0].H, pictures[0].W, p.Name, p.H, p.W)
+		}
+		pictures = append(pictures, p)
+		count(w.open)
+	}
+	c.perceptual.Watch(ctx.Err, func() { count(1) })
+	defer c.perceptual.Watch(nil, nil)
+	if err := c.add(ctx, name, pictures, func() { count(w.open) }); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+func unequal(a string, ah, aw int, b string, bh, bw int) error {
+	return fmt.Errorf("%s is %d×%d and %s is %d×%d (W×H): pictures of a pair have one size", a, aw, ah, b, bw, bh)
+}
+
+// openUnit opens a picture on [0, 1].
+func openUnit(path string) (picture.Image, error) {
+	p, err := picture.Open(path)
+	for i := 0; i < len(p.Pix); i += p.W { // in place, but for a row
+		copy(p.Pix[i:], metric.Unit(p.Pix[i:i+p.W]))
+	}
+	return p, err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -38,57 +39,54 @@ type pair struct {
 	Perceptual float64  `json:"perceptual"`
 }
 
-// distances for the exchangeability ratio, by name.
-func (c *comparer) distances() [2]struct {
-	name string
-	of   metric.Distance
-} {
-	return [2]struct {
-		name string
-		of   metric.Distance
-	}{{"squared error", metric.SquaredError[float32]}, {c.perceptual.Name(), c.perceptual.Distance}}
-}
+// distances names those of the exchangeability ratio.
+func (c *comparer) distances() [2]string { return [2]string{"squared error", c.perceptual.Name()} }
 
-// add measures the pictures restored, true and, if there, a second sample.
-func (c *comparer) add(name string, p []picture.Image) error {
+// add measures the pictures restored, true and, if there, a second sample. scored is called
+// before the networks' work.
+func (c *comparer) add(ctx context.Context, name string, p []picture.Image, scored func()) error {
 	n, ch, h, w := 1, p[0].C, p[0].H, p[0].W
-	psnr, err := metric.PSNR(p[0].Pix, p[1].Pix, n, ch, h, w)
+	q, err := interruptible(ctx, func() (scores, error) { return scoreUnit(p[0], p[1]) })
 	if err != nil {
 		return err
 	}
-	ssim, err := metric.SSIM(p[0].Pix, p[1].Pix, n, ch, h, w)
+	scored()
+	distance, features, err := c.perceptual.DistanceAndFeatures(p[0].Pix, p[1].Pix, n, ch, h, w)
 	if err != nil {
 		return err
 	}
-	distance, err := c.perceptual.Distance(p[0].Pix, p[1].Pix, n, ch, h, w)
-	if err != nil {
-		return err
-	}
-	c.pairs = append(c.pairs, pair{name, finite(psnr[0]), ssim[0], distance[0]})
+	c.pairs = append(c.pairs, pair{name, finite(q.psnr), q.ssim, distance[0]})
 	for k := range c.sets {
 		if k == 1 && c.reference != nil {
 			break
 		}
-		one, dim, err := c.features.Features(p[k].Pix, n, ch, h, w)
-		if err != nil {
+		if c.features == fid.Features(c.perceptual) {
+			c.dim = len(features[k])
+		} else if features[k], c.dim, err = c.features.Features(p[k].Pix, n, ch, h, w); err != nil {
 			return err
 		}
-		if c.reference != nil && c.reference.Dim() != dim {
-			return fmt.Errorf("--statistics are of %d features, %s has %d: was another network meant?", c.reference.Dim(), c.features.Backbone(), dim)
+		if c.reference != nil && c.reference.Dim() != c.dim {
+			return fmt.Errorf("--statistics are of %d features, %s has %d: was another network meant?", c.reference.Dim(), c.features.Backbone(), c.dim)
 		}
-		c.sets[k], c.dim = append(c.sets[k], one...), dim
+		c.sets[k] = append(c.sets[k], features[k]...)
 	}
 	if len(p) < 3 {
 		return nil
 	}
-	for k, d := range c.distances() {
-		for j, two := range [3][2]int{{0, 2}, {0, 1}, {2, 1}} {
-			one, err := d.of(p[two[0]].Pix, p[two[1]].Pix, n, ch, h, w)
-			if err != nil {
+	for j, two := range [3][2]int{{0, 2}, {0, 1}, {2, 1}} {
+		x, y := p[two[0]].Pix, p[two[1]].Pix
+		squared, err := metric.SquaredError(x, y, n, ch, h, w)
+		if err != nil {
+			return err
+		}
+		perceptual := distance
+		if two != [2]int{0, 1} {
+			if perceptual, err = c.perceptual.Distance(x, y, n, ch, h, w); err != nil {
 				return err
 			}
-			c.apart[k][j] = append(c.apart[k][j], one...)
 		}
+		c.apart[0][j] = append(c.apart[0][j], squared...)
+		c.apart[1][j] = append(c.apart[1][j], perceptual...)
 	}
 	return nil
 }
@@ -157,7 +155,7 @@ func (c *comparer) finish(seed uint64) (r *report, own *fid.Statistics, err erro
 		if err != nil {
 			return nil, nil, err
 		}
-		one := exchange{Distance: d.name, Ratio: ratio}
+		one := exchange{Distance: d, Ratio: ratio}
 		if !math.IsNaN(lo) {
 			one.Interval = &[2]float64{lo, hi}
 		}

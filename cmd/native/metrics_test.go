@@ -1,9 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"encoding/binary"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
+	"image"
+	"image/png"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -13,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/cmi-diffusion/cmi/examples/faces"
+	"github.com/cmi-diffusion/cmi/sdk/compute/cpu"
 )
 
 // noisyFaces writes n example faces with noise and returns their folder.
@@ -139,4 +146,66 @@ func TestMetricsOfResults(t *testing.T) {
 	code, stdout, stderr := tool(t.Context(), "metrics", out, truth, "--csv")
 	require.Zero(t, code, stderr)
 	require.Equal(t, 2, strings.Count(stdout, "\n"), stdout)
+}
+
+// bareHeader is a PNG of that size without its pixels.
+func bareHeader(t *testing.T, path string, w, h int) {
+	t.Helper()
+	ihdr := binary.BigEndian.AppendUint32([]byte("IHDR"), uint32(w))
+	ihdr = append(binary.BigEndian.AppendUint32(ihdr, uint32(h)), 8, 2, 0, 0, 0)
+	file := binary.BigEndian.AppendUint32([]byte("\x89PNG\r\n\x1a\n"), uint32(len(ihdr)-4))
+	file = binary.BigEndian.AppendUint32(append(file, ihdr...), crc32.ChecksumIEEE(ihdr))
+	require.NoError(t, os.WriteFile(path, file, 0o644))
+}
+
+// A large pair falls into parts, which are all told of; between two of them and before every
+// convolution the comparison can be stopped.
+func TestMetricsOfLargePictures(t *testing.T) {
+	dir := t.TempDir()
+	rng := rand.New(rand.NewPCG(1, 2))
+	noise := image.NewGray(image.Rect(0, 0, 11000, 40)) // 18 tiles
+	for i := range noise.Pix {
+		noise.Pix[i] = byte(rng.IntN(256))
+	}
+	var file bytes.Buffer
+	require.NoError(t, png.Encode(&file, noise))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "x.png"), file.Bytes(), 0o644))
+	folders := []map[string]string{{"x": filepath.Join(dir, "x.png")}, {"x": filepath.Join(dir, "x.png")}, {"x": filepath.Join(dir, "x.png")}}
+	dev := cpu.New(0)
+	defer func() { require.NoError(t, dev.Close()) }()
+	c, closeNetworks, err := (&metricsFlags{}).load(dev)
+	require.NoError(t, err)
+	defer closeNetworks()
+	plan, memory, err := c.work(t.Context(), folders, []string{"x"})
+	require.NoError(t, err)
+	require.Equal(t, []work{{tiles: 18, open: 2}}, plan)
+	require.Greater(t, memory, int64(3*12*11000*40))
+	for _, pictures := range []int{2, 3} {
+		last := 0
+		require.NoError(t, c.compare(t.Context(), folders[:pictures], "x", plan[0], func(passes int) {
+			require.GreaterOrEqual(t, passes, last)
+			last = passes
+		}))
+		require.Equal(t, plan[0].passes(pictures), last)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	last, reached := 0, plan[0].open*3+2
+	err = c.compare(ctx, folders[:2], "x", plan[0], func(passes int) {
+		if last = passes; passes == reached {
+			cancel()
+		}
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, reached, last, "nothing is done after the stop")
+}
+
+// Pictures of unequal size are found before any is compared.
+func TestMetricsLooksAtAllHeaders(t *testing.T) {
+	a, b := noisyFaces(t, 2, 0, 0), noisyFaces(t, 2, 0, 0)
+	bareHeader(t, filepath.Join(a, "z.png"), 70, 80)
+	bareHeader(t, filepath.Join(b, "z.png"), 80, 70)
+	code, out, errs := tool(t.Context(), "metrics", a, b)
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, "is 70×80 and")
+	require.Empty(t, out)
 }

@@ -18,14 +18,20 @@ import (
 type scores struct{ psnr, ssim float64 }
 
 func score(restored, truth picture.Image) (scores, error) {
-	x, y := metric.Unit(restored.Pix), metric.Unit(truth.Pix)
-	p, err := metric.PSNR(x, y, 1, truth.C, truth.H, truth.W)
+	restored.Pix, truth.Pix = metric.Unit(restored.Pix), metric.Unit(truth.Pix)
+	s, err := scoreUnit(restored, truth)
+	return s, failed(err)
+}
+
+// scoreUnit is score of images on [0, 1].
+func scoreUnit(restored, truth picture.Image) (scores, error) {
+	p, err := metric.PSNR(restored.Pix, truth.Pix, 1, truth.C, truth.H, truth.W)
 	if err != nil {
-		return scores{}, failed(err)
+		return scores{}, err
 	}
-	s, err := metric.SSIM(x, y, 1, truth.C, truth.H, truth.W)
+	s, err := metric.SSIM(restored.Pix, truth.Pix, 1, truth.C, truth.H, truth.W)
 	if err != nil {
-		return scores{}, failed(err)
+		return scores{}, err
 	}
 	return scores{p[0], s[0]}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -99,7 +100,7 @@ func slowSSIM(x, y []float64, h, w int) float64 {
 
 func TestSSIMIsItsDefinition(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	for _, size := range [][2]int{{11, 11}, {13, 20}, {20, 13}} {
+	for _, size := range [][2]int{{11, 11}, {13, 20}, {20, 13}, {290, 12}} {
 		h, w := size[0], size[1]
 		x, y := noise(rng, 2*h*w), noise(rng, 2*h*w)
 		for i := range y {
@@ -113,6 +114,18 @@ func TestSSIMIsItsDefinition(t *testing.T) {
 		require.NoError(t, err)
 		require.InDelta(t, got[0], swapped[0], 1e-12, "symmetric in its arguments")
 	}
+}
+
+// Strips of rows are added in their order, whoever computed them.
+func TestSSIMOnOneProcessor(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	x, y := noise(rng, 700*40), noise(rng, 700*40)
+	many, err := metric.SSIM(x, y, 1, 1, 700, 40)
+	require.NoError(t, err)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	one, err := metric.SSIM(x, y, 1, 1, 700, 40)
+	require.NoError(t, err)
+	require.Equal(t, one, many)
 }
 
 // Each image of a batch is measured alone, in either precision.

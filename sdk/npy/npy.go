@@ -121,23 +121,29 @@ func readHeader(r io.Reader) (h header, err error) {
 // or 64 bits, integers or booleans in either byte order, in C or Fortran order. The
 // values are row-major. An array has at most [MaxValues] of them.
 func Read(r io.Reader) (values []float64, shape []int, err error) {
+	return ReadAs(r, func(v float64) (float64, error) { return v, nil })
+}
+
+// ReadAs is [Read] with every value mapped by f as it is read, in the file's order. An error of f
+// ends it.
+func ReadAs[F float32 | float64](r io.Reader, f func(float64) (F, error)) (values []F, shape []int, err error) {
 	h, err := readHeader(r)
 	if err != nil {
 		return nil, nil, err
 	}
-	values, err = readValues(r, h.kind, h.count)
+	values, err = readValues(r, h.kind, h.count, f)
 	if err == nil && h.fortran && len(h.shape) > 1 {
 		reversed := slices.Clone(h.shape)
 		slices.Reverse(reversed)
 		turned := tensor.New(tensor.WithShape(reversed...), tensor.WithBacking(values))
 		if err = errors.Join(turned.T(), turned.Transpose()); err == nil {
-			values = turned.Data().([]float64)
+			values = turned.Data().([]F)
 		}
 	}
 	return values, h.shape, err
 }
 
-func readValues(r io.Reader, kind string, count int) (values []float64, err error) {
+func readValues[F float32 | float64](r io.Reader, kind string, count int, f func(float64) (F, error)) (values []F, err error) {
 	one, known := numbers[strings.TrimLeft(kind, "<>|")]
 	if !known {
 		return nil, fmt.Errorf("numbers of type %q, want floats, integers or booleans: save them with astype('float32')", kind)
@@ -147,13 +153,31 @@ func readValues(r io.Reader, kind string, count int) (values []float64, err erro
 		order = binary.BigEndian
 	}
 	p := make([]byte, one.size)
-	for range count { // grows with what is there, whatever the header claims
+	for range count {
 		if _, err := io.ReadFull(r, p); err != nil {
 			return nil, fmt.Errorf("value %d of %d: %w", len(values), count, err)
 		}
-		values = append(values, one.of(p, order))
+		v, err := f(one.of(p, order))
+		if err != nil {
+			return nil, fmt.Errorf("value %d of %d: %w", len(values), count, err)
+		}
+		if len(values) == cap(values) {
+			values = append(make([]F, 0, nextCap(len(values), count)), values...)
+		}
+		values = append(values, v)
 	}
 	return values, nil
+}
+
+// nextCap returns for how many of count values to have memory when so many are there: a part of
+// count by a power of 4, so that a header that claims too much costs little, and that the last but
+// one, which is copied, is a quarter of the last.
+func nextCap(have, count int) int {
+	for part := count; ; part = (part + 3) / 4 {
+		if next := (part + 3) / 4; next <= have || part <= 1024 {
+			return part
+		}
+	}
 }
 
 // Write writes an array of float32 or float64, row-major, little-endian.

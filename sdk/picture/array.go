@@ -20,7 +20,13 @@ func OpenArray(path string, black, white float64) (Image, error) {
 		return m, err
 	}
 	defer f.Close()
-	values, shape, err := npy.Read(bufio.NewReaderSize(f, 1<<16))
+	scale := 2 / (white - black) // 1 for −1 and 1, so that values stay what they are
+	values, shape, err := npy.ReadAs(bufio.NewReaderSize(f, 1<<16), func(v float64) (float32, error) {
+		if v-v != 0 || math.Abs(v) > math.MaxFloat32/2 {
+			return 0, fmt.Errorf("%v: only finite values make an image", v)
+		}
+		return float32(v*scale - (1 + black*scale)), nil
+	})
 	if err != nil {
 		return m, fmt.Errorf("%s: %w", path, err)
 	}
@@ -37,18 +43,12 @@ func OpenArray(path string, black, white float64) (Image, error) {
 	default:
 		return m, fmt.Errorf("%s has shape %v, an image has one to three dimensions: save it as [C, H, W]", path, shape)
 	}
-	m.Pix = make([]float32, len(values))
-	plane := m.H * m.W
-	scale := 2 / (white - black) // 1 for −1 and 1, so that values stay what they are
-	for i, v := range values {
-		if v-v != 0 || math.Abs(v) > math.MaxFloat32/2 {
-			return m, fmt.Errorf("%s: value %d is %v: only finite values make an image", path, i, v)
+	if m.Pix = values; interleaved {
+		m.Pix = make([]float32, len(values))
+		plane := m.H * m.W
+		for i, v := range values {
+			m.Pix[i%3*plane+i/3] = v
 		}
-		to := i
-		if interleaved {
-			to = i%3*plane + i/3
-		}
-		m.Pix[to] = float32(v*scale - (1 + black*scale))
 	}
 	return m, nil
 }

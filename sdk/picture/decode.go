@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
 	"image/draw"
 	_ "image/gif" // the formats that Decode reads
 	_ "image/jpeg"
@@ -16,6 +17,8 @@ import (
 	_ "golang.org/x/image/bmp"
 	_ "golang.org/x/image/tiff"
 	_ "golang.org/x/image/webp"
+
+	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
 
 // MaxPixels is the largest picture that Decode reads, width times height, and MaxSide its
@@ -42,7 +45,7 @@ func Open(path string) (Image, error) {
 //
 // More than MaxPixels or MaxSide are refused by the header, before memory is taken for them.
 func Decode(r io.Reader, name string) (Image, error) {
-	src, err := decode(r, name)
+	src, err := decode(r, name, floatBytes)
 	if err != nil {
 		return Image{}, err
 	}
@@ -53,7 +56,7 @@ func Decode(r io.Reader, name string) (Image, error) {
 
 // DecodeFit is [Decode] and [Fit] in one, without the picture's values at its own size.
 func DecodeFit(r io.Reader, name string, h, w int, mode Mode) (Image, error) {
-	src, err := decode(r, name)
+	src, err := decode(r, name, 0)
 	if err != nil {
 		return Image{}, err
 	}
@@ -68,50 +71,139 @@ func OpenSource(path string) (image.Image, error) {
 		return nil, err
 	}
 	defer f.Close()
-	u, err := decode(f, path)
+	u, err := decode(f, path, 0)
 	return u.src, err
 }
 
 // mostBytes bounds a picture that does not come from a file.
 const mostBytes = 1 << 28
 
-// decode reads a picture and its EXIF orientation.
-func decode(from io.Reader, name string) (u upright, err error) {
-	r, ok := from.(interface {
-		io.ReadSeeker
-		io.ReaderAt
-	})
-	if ok { // a pipe has a file's methods, too
-		_, err := r.Seek(0, io.SeekStart)
-		ok = err == nil
-	}
-	if !ok {
-		data, err := io.ReadAll(io.LimitReader(from, mostBytes+1))
-		if err != nil {
-			return u, fmt.Errorf("%s: %w", name, err)
+// source is a picture's file, or its bytes.
+type source interface {
+	io.ReadSeeker
+	io.ReaderAt
+}
+
+// seekable returns what a picture can be read from more than once.
+func seekable(from io.Reader, name string) (source, error) {
+	if r, ok := from.(source); ok { // a pipe has a file's methods, too
+		if _, err := r.Seek(0, io.SeekStart); err == nil {
+			return r, nil
 		}
-		if len(data) > mostBytes {
-			return u, fmt.Errorf("%s has more than %d MiB: give it as a file", name, mostBytes>>20)
-		}
-		r = bytes.NewReader(data)
 	}
-	header, format, err := image.DecodeConfig(r)
+	data, err := io.ReadAll(io.LimitReader(from, mostBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(data) > mostBytes {
+		return nil, fmt.Errorf("%s has more than %d MiB: give it as a file", name, mostBytes>>20)
+	}
+	return bytes.NewReader(data), nil
+}
+
+// Header is what is known of a picture before its pixels are read.
+type Header struct {
+	H, W   int   // as it is shown, turned by its EXIF orientation
+	Memory int64 // bytes that Open takes at most
+}
+
+// OpenHeader reads a picture's header from a file. It refuses what Open refuses by the header.
+func OpenHeader(path string) (Header, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Header{}, err
+	}
+	defer f.Close()
+	config, format, err := readHeader(f, path)
+	if err != nil {
+		return Header{}, err
+	}
+	h := Header{config.Height, config.Width, memory(f, config, format) + floatBytes*int64(config.Height*config.Width)}
+	if orientation(f, format) >= 5 { // mirrored on the diagonal
+		h.H, h.W = h.W, h.H
+	}
+	return h, nil
+}
+
+// readHeader refuses pictures that are too large.
+func readHeader(r source, name string) (header image.Config, format string, err error) {
+	header, format, err = image.DecodeConfig(r)
 	var first [1]byte
 	_, empty := r.ReadAt(first[:], 0)
 	switch {
 	case errors.Is(err, image.ErrFormat) && empty != nil:
-		return u, fmt.Errorf("%s: empty, want a picture (PNG, JPEG, GIF, BMP, TIFF or WebP)", name)
+		err = fmt.Errorf("%s: empty, want a picture (PNG, JPEG, GIF, BMP, TIFF or WebP)", name)
 	case errors.Is(err, image.ErrFormat):
-		return u, fmt.Errorf("%s: not a picture (PNG, JPEG, GIF, BMP, TIFF or WebP expected)", name)
+		err = fmt.Errorf("%s: not a picture (PNG, JPEG, GIF, BMP, TIFF or WebP expected): save it as PNG with a program that shows it", name)
 	case err != nil:
-		return u, unreadable(name, format, err)
+		err = unreadable(name, format, err)
 	case header.Width < 1 || header.Height < 1:
-		return u, fmt.Errorf("%s: %s picture of %d×%d pixels, want at least one", name, strings.ToUpper(format), header.Width, header.Height)
+		err = fmt.Errorf("%s: %s picture of %d×%d pixels, want at least one", name, strings.ToUpper(format), header.Width, header.Height)
 	case header.Width > MaxPixels/header.Height:
-		return u, fmt.Errorf("%s is %d×%d, more than %d megapixels: make it smaller first", name, header.Width, header.Height, MaxPixels/1_000_000)
+		err = fmt.Errorf("%s is %d×%d, more than %d megapixels: make it smaller first", name, header.Width, header.Height, MaxPixels/1_000_000)
+	case header.Width > MaxSide || header.Height > MaxSide:
+		err = fmt.Errorf("%s is %d×%d, a side of more than %d pixels: cut it first", name, header.Width, header.Height, MaxSide)
 	}
-	if header.Width > MaxSide || header.Height > MaxSide {
-		return u, fmt.Errorf("%s is %d×%d, a side of more than %d pixels: cut it first", name, header.Width, header.Height, MaxSide)
+	return header, format, err
+}
+
+// floatBytes are those of an Image's pixel.
+const floatBytes = 3 * 4
+
+// memory returns how many bytes the decoding of a picture takes at most: the decoded picture and
+// what its decoder keeps beside it.
+func memory(r io.ReaderAt, header image.Config, format string) int64 {
+	model, perPixel := header.ColorModel, 0
+	deep := model == color.Gray16Model || model == color.RGBA64Model || model == color.NRGBA64Model
+	switch format {
+	case "jpeg":
+		channels := 3
+		if model == color.GrayModel {
+			channels = 1
+		} else if model == color.CMYKModel {
+			channels = 4
+		}
+		perPixel = channels + 1
+		if model != color.GrayModel && model != color.YCbCrModel {
+			perPixel += 4 // converted
+		}
+		if progressive(r) {
+			perPixel += 4 * channels // coefficients
+		}
+	case "png": // an interlaced one, with a pass of it
+		perPixel = 6
+		if deep {
+			perPixel = 12
+		}
+	case "tiff": // unpacked into memory that grows
+		perPixel = 18
+		if deep {
+			perPixel = 36
+		}
+	default:
+		perPixel = 8
+	}
+	return int64(perPixel) * int64(header.Width) * int64(header.Height)
+}
+
+// alwaysFits is what is decoded without a look at the machine's memory.
+const alwaysFits = 1 << 26
+
+// decode reads a picture and its EXIF orientation. Where memory can't hold it, and so many bytes
+// for each pixel of what it is made into, it is refused.
+func decode(from io.Reader, name string, perPixel int64) (u upright, err error) {
+	r, err := seekable(from, name)
+	if err != nil {
+		return u, err
+	}
+	header, format, err := readHeader(r, name)
+	if err != nil {
+		return u, err
+	}
+	if need := memory(r, header, format) + perPixel*int64(header.Width*header.Height); need > alwaysFits {
+		if free := compute.HostMemory(); free > 0 && need > free {
+			return u, fmt.Errorf("%s is %d×%d, which takes %d MiB of memory to read, %d MiB are free: make it smaller first", name, header.Width, header.Height, need>>20, free>>20)
+		}
 	}
 	var src image.Image
 	if _, err = r.Seek(0, io.SeekStart); err == nil {
@@ -135,10 +227,10 @@ func decode(from io.Reader, name string) (u upright, err error) {
 // unreadable returns the error for a picture with a known format and a fault within.
 func unreadable(name, format string, err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		err = errors.New("cut short")
+		return fmt.Errorf("%s: damaged picture: cut short: copy it again", name)
 	}
 	if format == "" {
 		return fmt.Errorf("%s: damaged picture: %w", name, err)
 	}
-	return fmt.Errorf("%s: damaged or unsupported %s picture: %w", name, strings.ToUpper(format), err)
+	return fmt.Errorf("%s: damaged or unsupported %s picture: %w; save it as PNG with a program that shows it", name, strings.ToUpper(format), err)
 }

@@ -145,7 +145,7 @@ func TestOrientation(t *testing.T) {
 
 func TestNotAPicture(t *testing.T) {
 	_, err := picture.Decode(strings.NewReader("Dear diary"), "notes.txt")
-	require.EqualError(t, err, "notes.txt: not a picture (PNG, JPEG, GIF, BMP, TIFF or WebP expected)")
+	require.EqualError(t, err, "notes.txt: not a picture (PNG, JPEG, GIF, BMP, TIFF or WebP expected): save it as PNG with a program that shows it")
 	_, err = picture.Decode(strings.NewReader(""), "none.png")
 	require.ErrorContains(t, err, "none.png: empty")
 	_, err = picture.Open(filepath.Join(t.TempDir(), "gone.png"))
@@ -176,7 +176,7 @@ func TestDamagedFiles(t *testing.T) {
 		require.ErrorContains(t, err, name)
 	}
 	_, err := picture.Decode(bytes.NewReader(files(t)["a.png"][:36]), "half.png")
-	require.EqualError(t, err, "half.png: damaged or unsupported PNG picture: cut short")
+	require.EqualError(t, err, "half.png: damaged picture: cut short: copy it again")
 	file := exif(files(t)["a.jpg"], binary.LittleEndian, "II", 6)
 	for n := range 40 { // within the EXIF segment
 		bad := bytes.Clone(file)

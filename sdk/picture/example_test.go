@@ -23,7 +23,7 @@ func ExampleOpen() {
 func ExampleDecode() {
 	_, err := picture.Decode(strings.NewReader("Dear diary"), "notes.txt")
 	fmt.Println(err)
-	// Output: notes.txt: not a picture (PNG, JPEG, GIF, BMP, TIFF or WebP expected)
+	// Output: notes.txt: not a picture (PNG, JPEG, GIF, BMP, TIFF or WebP expected): save it as PNG with a program that shows it
 }
 
 func ExampleFit() {

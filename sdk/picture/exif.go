@@ -32,9 +32,10 @@ func orientation(r io.ReaderAt, format string) int {
 // mostSegments bounds the segments or chunks that are looked at.
 const mostSegments = 100_000
 
-// jpegOrientation walks a JPEG's segments up to the first scan.
-func jpegOrientation(r io.ReaderAt) int {
-	const app1, startOfScan, fill = 0xe1, 0xda, 0xff
+// jpegSegments calls f with the marker and the place of each of a JPEG's segments up to the
+// first scan, until f returns true.
+func jpegSegments(r io.ReaderAt, f func(marker byte, at, size int64) bool) {
+	const startOfScan, fill = 0xda, 0xff
 	var head [4]byte
 	at := int64(2)
 	for range mostSegments {
@@ -46,14 +47,34 @@ func jpegOrientation(r io.ReaderAt) int {
 			continue
 		}
 		size := int64(binary.BigEndian.Uint16(head[2:])) // includes its own two bytes
-		if head[1] == app1 {
-			if o := exifOrientation(io.NewSectionReader(r, at+4, size-2)); o != 0 {
-				return o
-			}
+		if f(head[1], at+4, size-2) {
+			break
 		}
 		at += 2 + size
 	}
-	return 1
+}
+
+// jpegOrientation reads the EXIF block of a JPEG.
+func jpegOrientation(r io.ReaderAt) int {
+	const app1 = 0xe1
+	o := 0
+	jpegSegments(r, func(marker byte, at, size int64) bool {
+		if marker == app1 {
+			o = exifOrientation(io.NewSectionReader(r, at, size))
+		}
+		return o != 0
+	})
+	return max(o, 1)
+}
+
+// progressive says whether a JPEG comes in several scans.
+func progressive(r io.ReaderAt) (found bool) {
+	const startOfProgressiveFrame = 0xc2
+	jpegSegments(r, func(marker byte, _, _ int64) bool {
+		found = marker == startOfProgressiveFrame
+		return found
+	})
+	return found
 }
 
 // chunkOrientation walks the chunks of a file from byte at on, each with a head of 8 bytes.

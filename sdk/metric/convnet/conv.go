@@ -3,6 +3,7 @@ package convnet
 import (
 	"fmt"
 
+	"github.com/cmi-diffusion/cmi/internal/parallel"
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 )
@@ -66,9 +67,12 @@ func (c Conv) build(net *Net, weights checkpoint.Source, in int) (layer, int, er
 		if norm != nil {
 			norm.ofBatch(y)
 		}
-		for i, v := range y.Values {
-			y.Values[i] = max(v, 0)
-		}
+		parallel.For(y.N*y.C, func(i int) {
+			plane := y.Values[i*y.H*y.W : (i+1)*y.H*y.W]
+			for j, v := range plane {
+				plane[j] = max(v, 0)
+			}
+		})
 		return y, nil
 	}, c.Out, nil
 }

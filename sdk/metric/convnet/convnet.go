@@ -58,6 +58,9 @@ type layer func(x Maps) (Maps, error)
 
 // Net is a network with its weights on a device. One goroutine uses it at a time.
 type Net struct {
+	// Check, unless nil, is called before every convolution; its error ends the run.
+	Check func() error
+
 	dev      compute.Device
 	in       int
 	training bool
@@ -128,6 +131,11 @@ func (n *Net) buffer(i, floats int) (compute.Buffer, error) {
 
 // apply computes dst = w·x + bias on the device.
 func (n *Net) apply(dst, x Maps, w compute.Weights) error {
+	if n.Check != nil {
+		if err := n.Check(); err != nil {
+			return err
+		}
+	}
 	from, err := n.buffer(0, len(x.Values))
 	if err != nil {
 		return err

@@ -1,6 +1,9 @@
 package convnet
 
-import "github.com/cmi-diffusion/cmi/sdk/checkpoint"
+import (
+	"github.com/cmi-diffusion/cmi/internal/parallel"
+	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
+)
 
 // MaxPool is the largest value of square windows.
 type MaxPool struct {
@@ -11,17 +14,7 @@ type MaxPool struct {
 }
 
 func (p MaxPool) build(_ *Net, _ checkpoint.Source, in int) (layer, int, error) {
-	return func(x Maps) (Maps, error) {
-		return pool("max pool", x, p, func(plane []float32, width, y0, y1, x0, x1 int) float32 {
-			top := plane[y0*width+x0]
-			for y := y0; y < y1; y++ {
-				for _, v := range plane[y*width+x0 : y*width+x1] {
-					top = max(top, v)
-				}
-			}
-			return top
-		})
-	}, in, nil
+	return func(x Maps) (Maps, error) { return pool("max pool", x, p, false) }, in, nil
 }
 
 // AvgPool is the mean of square windows over the pixels inside the image: padding
@@ -29,39 +22,50 @@ func (p MaxPool) build(_ *Net, _ checkpoint.Source, in int) (layer, int, error) 
 type AvgPool struct{ Kernel, Stride, Pad int }
 
 func (p AvgPool) build(_ *Net, _ checkpoint.Source, in int) (layer, int, error) {
-	return func(x Maps) (Maps, error) {
-		windows := MaxPool{Kernel: p.Kernel, Stride: p.Stride, Pad: p.Pad}
-		return pool("average pool", x, windows, func(plane []float32, width, y0, y1, x0, x1 int) float32 {
-			sum := float32(0)
-			for y := y0; y < y1; y++ {
-				for _, v := range plane[y*width+x0 : y*width+x1] {
-					sum += v
-				}
-			}
-			return sum / float32((y1-y0)*(x1-x0))
-		})
-	}, in, nil
+	windows := MaxPool{Kernel: p.Kernel, Stride: p.Stride, Pad: p.Pad}
+	return func(x Maps) (Maps, error) { return pool("average pool", x, windows, true) }, in, nil
 }
 
-// pool reduces the windows of every channel, cut off at the image's edge.
-func pool(name string, x Maps, p MaxPool, reduce func(plane []float32, width, y0, y1, x0, x1 int) float32) (Maps, error) {
+// pool takes the mean or else the largest value of every channel's windows, cut off at the
+// image's edge: along columns first, then along rows.
+func pool(name string, x Maps, p MaxPool, mean bool) (Maps, error) {
 	h, w := p.windows(x.H), p.windows(x.W)
 	if h < 1 || w < 1 {
 		return x, tooSmall(name, x, [2]int{p.Kernel, p.Kernel})
 	}
 	out := New(x.N, x.C, h, w)
-	at := 0
-	for i := range x.N * x.C {
+	parallel.For(x.N*x.C, func(i int) {
 		plane := x.Values[i*x.H*x.W : (i+1)*x.H*x.W]
+		line := make([]float32, x.W)
 		for y := range h {
 			y0, y1 := max(0, y*p.Stride-p.Pad), min(x.H, y*p.Stride-p.Pad+p.Kernel)
+			copy(line, plane[y0*x.W:])
+			for r := y0 + 1; r < y1; r++ {
+				for j, v := range plane[r*x.W : (r+1)*x.W] {
+					if mean {
+						line[j] += v
+					} else {
+						line[j] = max(line[j], v)
+					}
+				}
+			}
 			for j := range w {
 				x0, x1 := max(0, j*p.Stride-p.Pad), min(x.W, j*p.Stride-p.Pad+p.Kernel)
-				out.Values[at] = reduce(plane, x.W, y0, y1, x0, x1)
-				at++
+				value := line[x0]
+				for _, v := range line[x0+1 : x1] {
+					if mean {
+						value += v
+					} else {
+						value = max(value, v)
+					}
+				}
+				if mean {
+					value /= float32((y1 - y0) * (x1 - x0))
+				}
+				out.Values[(i*h+y)*w+j] = value
 			}
 		}
-	}
+	})
 	return out, nil
 }
 

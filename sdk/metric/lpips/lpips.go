@@ -29,6 +29,8 @@ type Metric struct {
 	net            *convnet.Net
 	input          input
 	lin            [][]float32 // the weight of each channel of each tap
+	strides        []int       // of each tap
+	tileDone       func()      // unless nil, called after each tile
 }
 
 // input maps RGB on [0, 1] to what a network was trained on: channel c of the
@@ -60,7 +62,7 @@ func Load(dev compute.Device, network string, backbone checkpoint.Source) (*Metr
 	if !ok {
 		return nil, fmt.Errorf("LPIPS: unknown network %q: known are %s", network, strings.Join(Names(), ", "))
 	}
-	m := &Metric{name: "LPIPS (" + n.title + ")", backbone: n.title, input: torchvisionInput}
+	m := &Metric{name: "LPIPS (" + n.title + ")", backbone: n.title, input: torchvisionInput, strides: n.strides}
 	var err error
 	if m.lin, err = linear(network); err != nil {
 		return nil, fmt.Errorf("LPIPS: %w", err)
@@ -83,7 +85,7 @@ func Like(dev compute.Device) (*Metric, error) {
 		return nil, err
 	}
 	defer backbone.Close()
-	m := &Metric{name: "lpips-like (SqueezeNet v1.1)", backbone: "SqueezeNet v1.1", input: caffeInput}
+	m := &Metric{name: "lpips-like (SqueezeNet v1.1)", backbone: "SqueezeNet v1.1", input: caffeInput, strides: networks["squeeze"].strides}
 	if m.lin, err = linear("squeeze"); err != nil {
 		return nil, fmt.Errorf("%s: %w", m.name, err)
 	}
@@ -131,9 +133,9 @@ func (m *Metric) Backbone() string { return m.backbone }
 // Close releases the network's memory on the device, not the device.
 func (m *Metric) Close() { m.net.Close() }
 
-// chunkPixels bounds the pixels that pass through the network together: small
-// images go faster in company, large ones would only take memory.
-const chunkPixels = 1 << 16
+// Watch has check called before every convolution, whose error ends the work and is
+// returned, and tile after each of an image's [Tiles]. Either may be nil.
+func (m *Metric) Watch(check func() error, tile func()) { m.net.Check, m.tileDone = check, tile }
 
 // Distance returns the distance between each image of x and of y, both [N,3,H,W], RGB on
 // [0, 1] (as floats that [metric.Unit] makes of the solver's). It is 0 for equal
@@ -143,55 +145,119 @@ const chunkPixels = 1 << 16
 // difference, weighted by channel, is averaged over pixels and summed over taps
 // (eq. 1 of the paper). Images too small for the network's poolings are an error.
 func (m *Metric) Distance(x, y []float32, n, c, h, w int) ([]float64, error) {
-	if err := m.check(n, c, h, w, x, y); err != nil {
-		return nil, err
-	}
-	out := make([]float64, n)
-	size := c * h * w
-	chunk := max(1, chunkPixels/(2*h*w))
-	for from := 0; from < n; from += chunk {
-		count := min(chunk, n-from)
-		both := convnet.New(2*count, 3, h, w)
-		m.input.prepare(both.Values[:count*size], x[from*size:], h*w)
-		m.input.prepare(both.Values[count*size:], y[from*size:], h*w)
-		layer := 0
-		_, err := m.net.Run(both, func(f convnet.Maps) {
-			for i := range count {
-				out[from+i] += difference(f.Image(i), f.Image(count+i), m.lin[layer])
-			}
-			layer++
-		})
-		if err != nil {
-			return nil, fmt.Errorf("%s of %d×%d pixels (H×W): %w", m.name, h, w, err)
-		}
-	}
-	for i, d := range out {
-		if d-d != 0 {
-			return nil, fmt.Errorf("%s: image %d: the network's values overflow", m.name, i)
-		}
-	}
-	return out, nil
+	distance, _, err := m.measure(n, c, h, w, x, y)
+	return distance, err
 }
 
 // Features returns the last tap's maps averaged over the pixels, dim values an image:
 // what the Fréchet distance needs where no Inception network is there. Images are
 // as for [Metric.Distance].
 func (m *Metric) Features(x []float32, n, c, h, w int) (features []float32, dim int, err error) {
-	if err := m.check(n, c, h, w, x); err != nil {
-		return nil, 0, err
+	_, of, err := m.measure(n, c, h, w, x)
+	return of[0], len(m.lin[len(m.lin)-1]), err
+}
+
+// DistanceAndFeatures is [Metric.Distance] and the [Metric.Features] of x and of y in one pass of the network.
+func (m *Metric) DistanceAndFeatures(x, y []float32, n, c, h, w int) (distance []float64, features [2][]float32, err error) {
+	distance, features, err = m.measure(n, c, h, w, x, y)
+	return distance, features, err
+}
+
+// chunkPixels bounds the pixels of small images that pass through the network together,
+// which go faster in company.
+const chunkPixels = 1 << 16
+
+// measure passes one or two batches of images through the network: the distances between
+// two, and the features of each.
+func (m *Metric) measure(n, c, h, w int, batches ...[]float32) (distance []float64, features [2][]float32, err error) {
+	if err := m.check(n, c, h, w, batches...); err != nil {
+		return nil, features, err
 	}
 	size := c * h * w
-	chunk := max(1, chunkPixels/(h*w))
+	chunk := max(1, chunkPixels/(len(batches)*h*w))
 	for from := 0; from < n; from += chunk {
-		in := convnet.New(min(chunk, n-from), 3, h, w)
-		m.input.prepare(in.Values, x[from*size:], h*w)
-		last, err := m.net.Run(in, nil)
-		if err != nil {
-			return nil, 0, fmt.Errorf("%s of %d×%d pixels (H×W): %w", m.backbone, h, w, err)
+		count := min(chunk, n-from)
+		part := make([][]float32, len(batches))
+		for k, x := range batches {
+			part[k] = x[from*size : (from+count)*size]
 		}
-		features, dim = append(features, last.Mean()...), last.C
+		d, f, err := m.tiled(count, h, w, spans(h), spans(w), part)
+		if err != nil {
+			return nil, features, fmt.Errorf("%s of %d×%d pixels (H×W): %w", m.name, h, w, err)
+		}
+		distance = append(distance, d...)
+		for k := range batches {
+			features[k] = append(features[k], f[k]...)
+		}
 	}
-	return features, dim, nil
+	for i, d := range distance {
+		if d-d != 0 {
+			return nil, features, fmt.Errorf("%s: image %d: the network's values overflow", m.name, i)
+		}
+	}
+	return distance, features, nil
+}
+
+// tiled is measure of n images, a tile of all of them at a time.
+func (m *Metric) tiled(n, h, w int, down, across []span, batches [][]float32) (distance []float64, features [2][]float32, err error) {
+	sums := make([][]float64, len(m.lin)) // of each tap and image
+	pixels := make([]int, len(m.lin))     // of each tap
+	for layer := range sums {
+		sums[layer] = make([]float64, n)
+	}
+	last := len(m.lin) - 1
+	channels := len(m.lin[last])
+	var means [2][]float64 // of the last tap's channels
+	for k := range batches {
+		means[k] = make([]float64, n*channels)
+	}
+	for _, rows := range down {
+		for _, columns := range across {
+			in := convnet.New(len(batches)*n, 3, rows.to-rows.from, columns.to-columns.from)
+			for k, x := range batches {
+				for i := range n {
+					m.input.prepare(in.Image(k*n+i), x[3*i*h*w:3*(i+1)*h*w], w, rows, columns)
+				}
+			}
+			layer := 0
+			_, err := m.net.Run(in, func(f convnet.Maps) {
+				r, c := rows.at(m.strides[layer], f.H), columns.at(m.strides[layer], f.W)
+				pixels[layer] += (r.last - r.first) * (c.last - c.first)
+				for i := range n {
+					if len(batches) == 2 {
+						sums[layer][i] += difference(f.Image(i), f.Image(n+i), m.lin[layer], f.H, f.W, r, c)
+					}
+				}
+				if layer == last {
+					for k := range batches {
+						addSums(means[k], f, k*n, n, r, c)
+					}
+				}
+				layer++
+			})
+			if err != nil {
+				return nil, features, err
+			}
+			if m.tileDone != nil {
+				m.tileDone()
+			}
+		}
+	}
+	if len(batches) == 2 {
+		distance = make([]float64, n)
+	}
+	for layer := range sums {
+		for i := range distance {
+			distance[i] += sums[layer][i] / float64(pixels[layer])
+		}
+	}
+	for k := range batches {
+		features[k] = make([]float32, n*channels)
+		for i, sum := range means[k] {
+			features[k][i] = float32(sum / float64(pixels[last]))
+		}
+	}
+	return distance, features, nil
 }
 
 // check refuses batches of other shapes and values that are not finite.
@@ -210,29 +276,32 @@ func (m *Metric) check(n, c, h, w int, batches ...[]float32) error {
 	return nil
 }
 
-// prepare maps whole images x on [0, 1] to the network's input, as many as dst holds.
-func (in input) prepare(dst, x []float32, pixels int) {
-	for plane := range len(dst) / pixels {
-		c := plane % 3
-		from := plane
+// prepare maps a tile of an image x [3,H,W] on [0, 1] to the network's input.
+func (in input) prepare(dst, x []float32, w int, rows, columns span) {
+	plane := len(x) / 3
+	for c := range 3 {
+		from := c
 		if in.bgr {
-			from += 2 - 2*c
+			from = 2 - c
 		}
 		scale, shift := in.scale[c], in.shift[c]
-		for i, v := range x[from*pixels : (from+1)*pixels] {
-			dst[plane*pixels+i] = float32(float64(v)*scale + shift)
+		for r := rows.from; r < rows.to; r++ {
+			line := x[from*plane+r*w:][columns.from:columns.to]
+			for j, v := range line {
+				dst[j] = float32(float64(v)*scale + shift)
+			}
+			dst = dst[len(line):]
 		}
 	}
 }
 
-// difference returns one tap's part of the distance: Σ_c w_c (f̂_c − ĝ_c)² averaged over
-// pixels, f̂ = f/(‖f‖ + 10⁻¹⁰) along the channels.
-func difference(f, g, lin []float32) float64 {
-	pixels := len(f) / len(lin)
+// difference returns one tap's part of the distance: Σ_c w_c (f̂_c − ĝ_c)² summed over the
+// pixels that count, f̂ = f/(‖f‖ + 10⁻¹⁰) along the channels.
+func difference(f, g, lin []float32, h, w int, rows, columns span) float64 {
 	inverse := func(f []float32) []float64 {
-		sum := make([]float64, pixels)
+		sum := make([]float64, h*w)
 		for c := range lin {
-			for i, v := range f[c*pixels : (c+1)*pixels] {
+			for i, v := range f[c*h*w : (c+1)*h*w] {
 				sum[i] += float64(v) * float64(v)
 			}
 		}
@@ -245,11 +314,25 @@ func difference(f, g, lin []float32) float64 {
 	total := 0.0
 	for c, weight := range lin {
 		sum := 0.0
-		for i := range pixels {
-			d := float64(f[c*pixels+i])*a[i] - float64(g[c*pixels+i])*b[i]
-			sum += d * d
+		for r := rows.first; r < rows.last; r++ {
+			for i := r*w + columns.first; i < r*w+columns.last; i++ {
+				d := float64(f[c*h*w+i])*a[i] - float64(g[c*h*w+i])*b[i]
+				sum += d * d
+			}
 		}
 		total += float64(weight) * sum
 	}
-	return total / float64(pixels)
+	return total
+}
+
+// addSums adds to each of n images' channels the sum of its pixels that count.
+func addSums(sums []float64, f convnet.Maps, from, n int, rows, columns span) {
+	for i := range n * f.C {
+		plane := f.Values[(from*f.C+i)*f.H*f.W:]
+		for r := rows.first; r < rows.last; r++ {
+			for _, v := range plane[r*f.W+columns.first : r*f.W+columns.last] {
+				sums[i] += float64(v)
+			}
+		}
+	}
 }

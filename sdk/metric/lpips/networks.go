@@ -8,16 +8,17 @@ import (
 
 // network is a backbone: torchvision's “features”, cut off after the last tap.
 type network struct {
-	title string // for people
-	table convnet.Seq
-	taps  []int // channels of each tap
+	title   string // for people
+	table   convnet.Seq
+	taps    []int // channels of each tap
+	strides []int // pixels of the image from one value of each tap to the next
 }
 
 // networks by the names of Zhang et al.'s code.
 var networks = map[string]network{
-	"alex":    {"AlexNet", alex, []int{64, 192, 384, 256, 256}},
-	"vgg":     {"VGG-16", vgg, []int{64, 128, 256, 512, 512}},
-	"squeeze": {"SqueezeNet 1.1", squeeze, []int{64, 128, 256, 384, 384, 512, 512}},
+	"alex":    {"AlexNet", alex, []int{64, 192, 384, 256, 256}, []int{4, 8, 16, 16, 16}},
+	"vgg":     {"VGG-16", vgg, []int{64, 128, 256, 512, 512}, []int{1, 2, 4, 8, 16}},
+	"squeeze": {"SqueezeNet 1.1", squeeze, []int{64, 128, 256, 384, 384, 512, 512}, []int{2, 4, 8, 16, 16, 16, 16}},
 }
 
 // alex is AlexNet (Krizhevsky 2014, the one-column variant).
