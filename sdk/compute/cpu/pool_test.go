@@ -34,9 +34,8 @@ func TestParallelRunsEveryTaskOnce(t *testing.T) {
 
 // An idle device takes no processor: its helpers sleep soon after the last job.
 func TestHelpersSleepWhenIdle(t *testing.T) {
-	d := newDevice(4, generic)
+	d := newDevice(0, generic) // a thread for each processor: they poll for work before they sleep
 	defer d.Close()
-	d.pool.eager = true // whatever the machine has
 	d.parallel(100, func(*Device, *worker, int) {})
 	for _, w := range d.pool.workers[1:] {
 		require.Eventually(t, w.asleep.Load, 10*time.Second, time.Millisecond)
