@@ -159,7 +159,7 @@ func (f *File) parse() error {
 		f.format = PyTorchLegacy
 		return f.parseLegacy()
 	}
-	return fmt.Errorf("neither safetensors nor a PyTorch file: it holds %d bytes and starts with %q", f.size, head)
+	return fmt.Errorf("neither safetensors nor a PyTorch file: it holds %d bytes and starts with %q: download it again", f.size, head)
 }
 
 // add enters a tensor.

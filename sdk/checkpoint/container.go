@@ -13,7 +13,7 @@ import (
 func (f *File) parseZip() error {
 	archive, err := zip.NewReader(f.r, f.size)
 	if err != nil {
-		return fmt.Errorf("PyTorch zip, perhaps cut off: %w", err)
+		return fmt.Errorf("PyTorch zip, perhaps cut off: %w: download it again", err)
 	}
 	records := make(map[string]*zip.File, len(archive.File))
 	top := ""
