@@ -117,8 +117,8 @@ func metrics(c *cobra.Command, restored, truth string, f *metricsFlags) (err err
 	if err != nil {
 		return err
 	}
-	limit := debug.SetMemoryLimit(-1) // garbage must not make it more than what was found to be free
-	debug.SetMemoryLimit(min(limit, memory/4*5+1<<29))
+	limit := debug.SetMemoryLimit(-1) // garbage must not take more than was found to be free
+	debug.SetMemoryLimit(min(limit, memory+1<<29))
 	defer debug.SetMemoryLimit(limit)
 	all := 0
 	for _, w := range plan {

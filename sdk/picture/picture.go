@@ -7,6 +7,8 @@ import (
 	"image"
 	"image/color"
 	"math"
+
+	"github.com/cmi-diffusion/cmi/internal/parallel"
 )
 
 // Image is one image tensor on the host: planar C×H×W, row-major, on [−1, 1]. A
@@ -26,10 +28,13 @@ func from(src image.RGBA64Image) Image {
 	b := src.Bounds()
 	m := Image{C: 3, H: b.Dy(), W: b.Dx(), Pix: make([]float32, 3*b.Dx()*b.Dy())}
 	plane := m.H * m.W
-	for i := range plane {
-		c := src.RGBA64At(b.Min.X+i%m.W, b.Min.Y+i/m.W)
-		m.Pix[i], m.Pix[i+plane], m.Pix[i+2*plane] = signed(c.R), signed(c.G), signed(c.B)
-	}
+	parallel.For(m.H, func(y int) {
+		for x := range m.W {
+			i := y*m.W + x
+			c := src.RGBA64At(b.Min.X+x, b.Min.Y+y)
+			m.Pix[i], m.Pix[i+plane], m.Pix[i+2*plane] = signed(c.R), signed(c.G), signed(c.B)
+		}
+	})
 	return m
 }
 
