@@ -159,7 +159,7 @@ func evalKilled(t *testing.T, want map[string]string, more ...string) {
 			if bytes.Count(data, []byte("\n")) >= lines {
 				break
 			}
-			require.True(t, time.Now().Before(deadline), "no result: %s", stderr.String())
+			require.True(t, time.Now().Before(deadline), "no result: %s", &stderr) // which is read where there is none only
 			time.Sleep(time.Millisecond)
 		}
 		require.NoError(t, c.Process.Kill())

@@ -20,8 +20,7 @@ type Shapes interface {
 func Infer(s Shapes) (Config, error) {
 	first, ok := s.Shape("input_blocks.0.0.weight")
 	if !ok || len(first) != 4 || first[0] <= 0 {
-		like := append(s.Names(), "")[0]
-		return Config{}, fmt.Errorf("not a guided-diffusion UNet: there is no tensor input_blocks.0.0.weight of four dimensions, but %.40q: convert it to that layout, or give another checkpoint", like)
+		return Config{}, fmt.Errorf("not a guided-diffusion UNet: there is no tensor input_blocks.0.0.weight of four dimensions")
 	}
 	last, ok := s.Shape("out.2.weight")
 	if !ok || len(last) != 4 {
