@@ -1,11 +1,13 @@
 // Command photos measures what the prior of photographs restores by tiles, beside the same
-// prior on cut windows that know nothing of each other and beside plain interpolation. It
-// writes the rows of docs/results-photos.md and the pictures.
+// prior on cut windows that know nothing of each other, beside plain interpolation and beside
+// what is classical for the task. It writes the rows of docs/results-photos.md and the
+// pictures.
 //
 //	go run ./tools/photos -prior photos64 -height 192 -width 256 -out out/photos PICTURE…
 //
-// Each picture's centre is cut to the size, a multiple of 64. Each window is measured and
-// restored alone where windows are cut; kernels and masks are the whole picture's in both.
+// Each picture is cut to the shape of the wanted size, a multiple of 64, and scaled to it.
+// Each window is measured and restored alone where windows are cut; kernels and masks are
+// the whole picture's in both.
 package main
 
 import (
@@ -42,9 +44,10 @@ func main() {
 	flag.IntVar(&b.spec.Steps, "steps", 40, "reverse steps")
 	flag.StringVar(&b.spec.Method, "method", "diffpir", "sampling method")
 	tasks := flag.String("tasks", "blur,sr2,sr4,inpaint50,denoise", "tasks")
+	ways := flag.String("ways", "interpolated,classical,cut windows,tiles,truth", "ways to restore them")
 	flag.StringVar(&b.out, "out", "out/photos", "folder for the pictures")
 	flag.Parse()
-	if err := b.run(*name, strings.Split(*tasks, ","), flag.Args()); err != nil {
+	if err := b.run(*name, strings.Split(*tasks, ","), strings.Split(*ways, ","), flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "photos:", err)
 		os.Exit(1)
 	}
@@ -64,7 +67,7 @@ type figures struct {
 	passes                            int
 }
 
-func (b *bench) run(name string, tasks, paths []string) error {
+func (b *bench) run(name string, tasks, ways, paths []string) error {
 	open := map[string]func() (*checkpoint.File, error){"photos64": photos64.Open, "faces64": faces64.Open}[name]
 	if open == nil {
 		open = func() (*checkpoint.File, error) { return checkpoint.Open(name) }
@@ -97,7 +100,6 @@ func (b *bench) run(name string, tasks, paths []string) error {
 	fmt.Println("|---|---|---:|---:|---:|---:|---:|---:|")
 	for _, task := range tasks {
 		sums := map[string]*figures{}
-		ways := []string{"interpolated", "cut windows", "tiles", "truth"}
 		for i, path := range paths {
 			truth, err := b.open(path, i)
 			if err != nil {
@@ -124,7 +126,7 @@ func (b *bench) run(name string, tasks, paths []string) error {
 	return nil
 }
 
-// open opens a picture and cuts its centre.
+// open opens a picture and brings it to the size.
 func (b *bench) open(path string, number int) (job.Image, error) {
 	p, err := picture.Open(path)
 	if err != nil {
@@ -133,9 +135,11 @@ func (b *bench) open(path string, number int) (job.Image, error) {
 	if p.H < b.h || p.W < b.w {
 		return job.Image{}, fmt.Errorf("%s is %d×%d, at least %d×%d is wanted", path, p.W, p.H, b.w, b.h)
 	}
+	if p, err = picture.Fit(p, b.h, b.w, picture.Crop); err != nil {
+		return job.Image{}, err
+	}
 	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
-	whole := job.Image{C: 3, H: p.H, W: p.W, Pix: p.Pix, Name: name, Number: uint64(number)}
-	return window(whole, (p.H-b.h)/2, (p.W-b.w)/2, b.h, b.w), nil
+	return job.Image{C: 3, H: b.h, W: b.w, Pix: p.Pix, Name: name, Number: uint64(number)}, nil
 }
 
 // window cuts a window out of an image and of its mask.
@@ -178,11 +182,16 @@ func (b *bench) add(to *figures, way, task string, truth job.Image) error {
 	var err error
 	switch way {
 	case "interpolated":
-		got, err = b.interpolate(spec, given)
+		got, err = b.measured(spec, given, func(j *job.Job) ([]float32, error) { return b.interpolate(j.Measurements[0]) })
+	case "classical":
+		got, err = b.measured(spec, given, b.classical)
 	case "cut windows":
 		got, passes, err = b.cut(spec, given)
 	case "tiles":
 		got, passes, err = b.tiles(spec, given)
+	case "truth":
+	default:
+		err = fmt.Errorf("there is no way %q: take interpolated, classical, cut windows, tiles or truth", way)
 	}
 	if err != nil {
 		return err
@@ -259,9 +268,8 @@ func (b *bench) restore(m prior.Model, spec job.Spec, given job.Image) (job.Imag
 	return restored[0], j.Plan.Passes(), nil
 }
 
-// interpolate scales a small measurement by the Catmull–Rom kernel, gives missing pixels the
-// mean of their known neighbours, each weighted by exp(−d²/2), and takes others as they are.
-func (b *bench) interpolate(spec job.Spec, given job.Image) (got job.Image, err error) {
+// measured measures an image and restores it from that in a way that needs no prior.
+func (b *bench) measured(spec job.Spec, given job.Image, way func(*job.Job) ([]float32, error)) (got job.Image, err error) {
 	m, err := b.tiled()
 	if err != nil {
 		return got, err
@@ -271,19 +279,24 @@ func (b *bench) interpolate(spec job.Spec, given job.Image) (got job.Image, err 
 	if err != nil {
 		return got, err
 	}
-	y := j.Measurements[0]
 	got = given
-	if got.Pix = y.Y; y.H != b.h || y.W != b.w {
+	got.Pix, err = way(j)
+	return got, err
+}
+
+// interpolate scales a small measurement by the Catmull–Rom kernel, gives missing pixels the
+// mean of their known neighbours, each weighted by exp(−d²/2), and takes others as they are.
+func (b *bench) interpolate(y job.Measurement) ([]float32, error) {
+	if y.H != b.h || y.W != b.w {
 		p, err := picture.Fit(picture.Image{C: 3, H: y.H, W: y.W, Pix: y.Y}, b.h, b.w, picture.Resize)
-		got.Pix = p.Pix
-		return got, err
+		return p.Pix, err
 	}
 	if y.Known == nil {
-		return got, nil
+		return y.Y, nil
 	}
-	got.Pix = make([]float32, len(y.Y))
+	pix := make([]float32, len(y.Y))
 	const reach = 4
-	for i := range got.Pix {
+	for i := range pix {
 		c, r, q := i/(b.h*b.w), i/b.w%b.h, i%b.w
 		sum, weight := 0.0, 0.0
 		for u := max(r-reach, 0); u <= min(r+reach, b.h-1); u++ {
@@ -293,12 +306,32 @@ func (b *bench) interpolate(spec job.Spec, given job.Image) (got job.Image, err 
 			}
 		}
 		if y.Known[i%(b.h*b.w)] != 0 {
-			got.Pix[i] = y.Y[i]
+			pix[i] = y.Y[i]
 		} else if weight > 0 {
-			got.Pix[i] = float32(sum / weight)
+			pix[i] = float32(sum / weight)
 		}
 	}
-	return got, nil
+	return pix, nil
+}
+
+// classical restores a measurement as its task is restored without a learned prior. What
+// interpolates the measurement's noise has it removed before or after, whichever serves.
+func (b *bench) classical(j *job.Job) ([]float32, error) {
+	y, sigma := j.Measurements[0], j.Spec.SigmaY
+	switch {
+	case j.Spec.Task == "kernel":
+		return wiener(y.Y, y.C, y.H, y.W, *y.Inputs.Kernel, sigma), nil
+	case y.Known != nil:
+		filled, err := biharmonic(y.Y, y.Known, y.C, y.H, y.W)
+		if err != nil {
+			return nil, err
+		}
+		return nonLocalMeans(filled, y.C, y.H, y.W, sigma), nil
+	case j.Spec.Task == "denoise":
+		return nonLocalMeans(y.Y, y.C, y.H, y.W, sigma), nil
+	}
+	y.Y = nonLocalMeans(y.Y, y.C, y.H, y.W, sigma)
+	return b.interpolate(y)
 }
 
 // seams is the mean |difference| of neighbours across the borders of the cut windows over
