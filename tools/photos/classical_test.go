@@ -3,11 +3,16 @@ package main
 import (
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 
+	"github.com/cmi-diffusion/cmi/sdk/checkpoint/photos64"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/compute/cpu"
+	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
+	"github.com/cmi-diffusion/cmi/sdk/metric/lpips"
+	"github.com/cmi-diffusion/cmi/sdk/prior/unet"
 )
 
 const testC, testH, testW = 2, 24, 32
@@ -114,5 +119,48 @@ func TestNonLocalMeans(t *testing.T) {
 	step := drawn(func(c, y, x float64) float64 { return math.Copysign(0.5, x-11.5) })
 	if e := rms(nonLocalMeans(noisy(step, 0.05), testC, testH, testW, 0.05), step); e > 0.02 {
 		t.Errorf("of noise of 0.05 on a step %.4f is left", e)
+	}
+}
+
+// Each task's classical restoration is nearer to a photograph than plain interpolation.
+func TestWays(t *testing.T) {
+	dev := cpu.New(1)
+	defer dev.Close()
+	file, err := photos64.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	b := bench{h: 64, w: 64, spec: job.Default(), out: t.TempDir()}
+	b.spec.Method, b.spec.Steps = "diffpir", 2
+	if b.base, err = unet.Load(dev, file, nil); err != nil {
+		t.Fatal(err)
+	}
+	defer b.base.Close()
+	if b.like, err = lpips.Like(dev); err != nil {
+		t.Fatal(err)
+	}
+	defer b.like.Close()
+	faces, err := filepath.Glob("../../testdata/faces/*.png")
+	if err != nil || len(faces) == 0 {
+		t.Fatalf("no picture in testdata/faces: %v", err)
+	}
+	truth, err := b.open(faces[0], 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range []string{"blur", "sr2", "sr4", "inpaint50", "denoise"} {
+		var plain, classical figures
+		for way, to := range map[string]*figures{"interpolated": &plain, "classical": &classical} {
+			if err := b.add(to, way, task, truth); err != nil {
+				t.Fatal(task, way, err)
+			}
+		}
+		if classical.psnr <= plain.psnr {
+			t.Errorf("%s: %.2f dB classical, %.2f dB interpolated", task, classical.psnr, plain.psnr)
+		}
+	}
+	if err := b.add(&figures{}, "tilse", "blur", truth); err == nil {
+		t.Error("a way that there is not is no error")
 	}
 }
