@@ -176,9 +176,9 @@ func memory(r io.ReaderAt, header image.Config, format string) int64 {
 			perPixel = 12
 		}
 	case "tiff": // unpacked into memory that grows
-		perPixel = 18
+		perPixel = 20
 		if deep {
-			perPixel = 36
+			perPixel = 40
 		}
 	default:
 		perPixel = 8
