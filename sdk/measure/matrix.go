@@ -160,7 +160,7 @@ func NewMatrix(dev compute.Device, c, h, w int, a *Matrix) (Linear, error) {
 		m.mask = m.ws.FromHost(values, 1, 1, 1, a.Rows)
 	}
 	if m.measured == 0 {
-		return ready[Linear](m, errors.New("A is zero: nothing would be measured"))
+		return ready[Linear](m, errors.New("the matrix A is zero: nothing would be measured"))
 	}
 	err := m.ws.Err()
 	if err == nil {
