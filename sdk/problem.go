@@ -141,15 +141,16 @@ func (p Problem) validateMeasurement(o Options) error {
 		}
 		guides, linear, spectral = guides || cost.Guides, linear || cost.Linear, spectral || cost.Spectral
 	}
-	_, particles := o.Method.(guide.FPS)
+	_, carries := o.Method.(guide.Carrier)
+	_, starts := o.Method.(guide.Starter)
 	var yc, yh, yw int
 	if p.Operator != nil {
 		name := p.Operator.Name()
 		a, isLinear := p.Operator.(measure.Linear)
 		_, hasGradient := p.Operator.(measure.Differentiable)
 		switch {
-		case o.FromMeasurement && particles:
-			return fmt.Errorf("the particles of the method %s have starts of their own: start at pure noise", o.Method.Name())
+		case o.FromMeasurement && carries && starts: // its start is of more than x_t
+			return fmt.Errorf("the method %s has a start of its own, of all that it carries: start at pure noise", o.Method.Name())
 		case o.FromMeasurement && !isLinear:
 			return fmt.Errorf("%s is not linear, a run can't start from its measurement: start it at pure noise", name)
 		case linear && !isLinear:

@@ -15,7 +15,6 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/metric/fid"
-	"github.com/cmi-diffusion/cmi/sdk/metric/lpips"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
@@ -82,8 +81,7 @@ read.`,
 	fl.StringVar(&f.cmi, "cmi", "both", "arms: off (without the information term), on (with it) or both")
 	fl.IntVar(&f.samples, "samples", 1, "samples for each measurement; 2 give the exchangeability ratio")
 	fl.IntVar(&f.batch, "batch", 1, "pictures sampled together, faster on a GPU; results do not depend on it; a run stopped in a batch samples its pictures after the first again")
-	fl.StringVar(&f.metrics.lpips, "lpips", "", "torchvision weights `FILE` of the network that LPIPS runs on; without, an LPIPS-like distance")
-	fl.StringVar(&f.metrics.network, "lpips-net", "alex", "network of --lpips: "+strings.Join(lpips.Names(), ", "))
+	f.metrics.addLPIPS(c)
 	fl.StringVar(&f.metrics.inception, "inception", "", "weights `FILE` of the FID's Inception v3; without, an FID-like distance")
 	fl.StringVar(&f.metrics.reference, "statistics", "", "npz `FILE` with mu and sigma: the FID is against it instead of the true pictures")
 	fl.StringVar(&f.out, "out", "out/eval", "`DIR` for the results")
@@ -132,8 +130,8 @@ func (f *evalFlags) check(c *cobra.Command) (err error) {
 	if f.Scale != 0 && len(f.methods) > 1 {
 		return fmt.Errorf("--scale %v means another thing in each method: name one with --methods", f.Scale)
 	}
-	if f.metrics.lpips == "" && given("lpips-net") {
-		return fmt.Errorf("--lpips-net %s needs --lpips FILE with its torchvision weights", f.metrics.network)
+	if err := f.metrics.checkLPIPS(c); err != nil {
+		return err
 	}
 	if p.Embedded != "" && !given("prior") {
 		f.prior = p.Embedded

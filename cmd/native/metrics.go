@@ -55,8 +55,7 @@ and above 1 for one that is too diffuse.`,
 		RunE: func(c *cobra.Command, args []string) error { return metrics(c, args[0], args[1], &f) },
 	}
 	fl := c.Flags()
-	fl.StringVar(&f.lpips, "lpips", "", "torchvision weights `FILE` of the network that LPIPS runs on")
-	fl.StringVar(&f.network, "lpips-net", "alex", "network of --lpips: "+strings.Join(lpips.Names(), ", "))
+	f.addLPIPS(c)
 	fl.StringVar(&f.inception, "inception", "", "weights `FILE` of the FID's Inception v3")
 	fl.StringVar(&f.reference, "statistics", "", "npz `FILE` with mu and sigma: the FID is against it instead of TRUTH")
 	fl.StringVar(&f.save, "save-statistics", "", "npz `FILE` for the mean and covariance of RESTORED's features")
@@ -69,9 +68,23 @@ and above 1 for one that is too diffuse.`,
 	return c
 }
 
-func metrics(c *cobra.Command, restored, truth string, f *metricsFlags) (err error) {
-	if c.Flags().Changed("lpips-net") && f.lpips == "" {
+// addLPIPS adds the flags of commands that take a perceptual distance.
+func (f *metricsFlags) addLPIPS(c *cobra.Command) {
+	c.Flags().StringVar(&f.lpips, "lpips", "", "torchvision weights `FILE` of the network that LPIPS runs on; without, an LPIPS-like distance")
+	c.Flags().StringVar(&f.network, "lpips-net", "alex", "network of --lpips: "+strings.Join(lpips.Names(), ", "))
+}
+
+// checkLPIPS refuses a network without weights.
+func (f *metricsFlags) checkLPIPS(c *cobra.Command) error {
+	if f.lpips == "" && c.Flags().Changed("lpips-net") {
 		return fmt.Errorf("--lpips-net %s needs --lpips FILE with its torchvision weights", f.network)
+	}
+	return nil
+}
+
+func metrics(c *cobra.Command, restored, truth string, f *metricsFlags) (err error) {
+	if err := f.checkLPIPS(c); err != nil {
+		return err
 	}
 	if f.json && f.csv {
 		return errors.New("--json and --csv: give one of them")

@@ -56,8 +56,7 @@ Ranges are 95 % bootstrap intervals over pictures. It writes ranks.svg and cover
 	fl.IntVar(&f.groups, "strata", 5, "groups of pixels by the widths of their intervals")
 	fl.Uint64Var(&f.seed, "seed", 0, "seed of the directions and the bootstrap")
 	fl.BoolVar(&f.json, "json", false, "print one JSON object")
-	fl.StringVar(&f.metrics.lpips, "lpips", "", "torchvision weights `FILE` of the network that LPIPS runs on; without, an LPIPS-like distance")
-	fl.StringVar(&f.metrics.network, "lpips-net", "alex", "network of --lpips")
+	f.metrics.addLPIPS(c)
 	return c
 }
 
@@ -127,8 +126,8 @@ func posterior(c *cobra.Command, folder string, f *posteriorFlags) (err error) {
 	if f.directions < 1 || f.directions > 10_000 || f.groups < 1 || f.groups > 100 {
 		return fmt.Errorf("--directions is %d and --strata %d, 1 to 10000 and 1 to 100 are possible", f.directions, f.groups)
 	}
-	if f.metrics.lpips == "" && c.Flags().Changed("lpips-net") {
-		return fmt.Errorf("--lpips-net %s needs --lpips FILE with its torchvision weights", f.metrics.network)
+	if err := f.metrics.checkLPIPS(c); err != nil {
+		return err
 	}
 	names, err := sampledIn(folder)
 	if err != nil {

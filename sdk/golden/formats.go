@@ -1,7 +1,6 @@
 package golden
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -19,38 +18,18 @@ import (
 // formatCases checks formats/CASE: priors in the formats of other libraries, by the noise that
 // they predict, whatever the network predicts, and its derivatives.
 func formatCases(dir fs.FS, o Options) ([]computetest.Case, error) {
-	var cases []computetest.Case
-	for i, name := range folders(dir, "formats") {
-		if o.Quick && i > 0 {
-			break
-		}
-		path := "formats/" + name
-		io, ok, err := open(dir, path+"/io.safetensors")
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			cases = append(cases, unjudged("format", name, path+"/io.safetensors is missing"))
-			continue
-		}
-		before := len(cases)
-		for _, q := range formatQuantities {
-			if io.has(q.name) {
-				cases = append(cases, check("format", name+" "+q.name, q.bound, func(_ context.Context, dev compute.Device) (float64, error) {
-					p, err := formatPoint(dir, path, io, dev)
-					if err != nil {
-						return 0, err
-					}
-					defer p.close()
-					return q.error(p)
-				}))
-			}
-		}
-		if len(cases) == before {
-			cases = append(cases, unjudged("format", name, path+"/io.safetensors holds none of eps, x0, vjp, jvp, d2_vv, d2_vw"))
-		}
+	var bounds []bound
+	for _, q := range formatQuantities {
+		bounds = append(bounds, bound{q.name, q.bound})
 	}
-	return cases, nil
+	return folderCases(dir, o, "formats", "format", bounds, func(path string, io *vectors, k int, dev compute.Device) (float64, error) {
+		p, err := formatPoint(dir, path, io, dev)
+		if err != nil {
+			return 0, err
+		}
+		defer p.close()
+		return formatQuantities[k].error(p)
+	})
 }
 
 // noisePoint is the predicted noise of a model at a point.
@@ -132,22 +111,18 @@ func formatPoint(dir fs.FS, path string, io *vectors, dev compute.Device) (p *no
 	if err != nil {
 		return nil, err
 	}
-	p = &noisePoint{model: m, want: io, in: map[string]compute.Tensor{}, ws: compute.NewWorkspace(dev)}
+	p = &noisePoint{model: m, want: io, ws: compute.NewWorkspace(dev)}
 	defer func() {
 		if err != nil {
 			p.close()
 		}
 	}()
-	for _, name := range []string{"x", "u", "v", "w"} {
-		if io.has(name) {
-			if p.in[name], err = io.load(p.ws, name); err != nil {
-				return nil, err
-			}
-		}
+	var steps []int
+	if p.in, steps, err = io.inputs(p.ws); err != nil {
+		return nil, err
 	}
-	images := p.in["x"].N
 	if io.has("label") {
-		labels, err := io.Ints("label", images)
+		labels, err := io.Ints("label", len(steps))
 		if err != nil {
 			return nil, err
 		}
@@ -155,19 +130,15 @@ func formatPoint(dir fs.FS, path string, io *vectors, dev compute.Device) (p *no
 			return nil, err
 		}
 	}
-	steps, err := io.Ints("t", images)
-	if err != nil {
-		return nil, err
-	}
 	_, betas := m.NoiseSchedule()
 	all := diffusion.AlphaBars(betas)
 	for _, t := range steps {
-		if t < 0 || int(t) >= len(all) {
+		if t < 0 || t >= len(all) {
 			return nil, fmt.Errorf("%s: timestep %d of a schedule of %d", path, t, len(all))
 		}
 		p.alphaBar = append(p.alphaBar, all[t])
 	}
-	p.Point, err = m.At(p.in["x"], ints(steps))
+	p.Point, err = m.At(p.in["x"], steps)
 	return p, err
 }
 

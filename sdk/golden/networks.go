@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"strings"
 
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
@@ -33,61 +34,86 @@ var quantities = []struct {
 
 // networkCases checks unet/CASE: the network's value and derivatives.
 func networkCases(dir fs.FS, o Options) ([]computetest.Case, error) {
+	var bounds []bound
+	for _, q := range quantities {
+		bounds = append(bounds, bound{q.name, q.bound})
+	}
+	return folderCases(dir, o, "unet", "unet", bounds, func(path string, io *vectors, k int, dev compute.Device) (float64, error) {
+		m, err := loadNetwork(dir, path, dev)
+		if err != nil {
+			return 0, err
+		}
+		defer m.Close()
+		ws := compute.NewWorkspace(dev)
+		defer ws.Free()
+		in, steps, err := io.inputs(ws)
+		if err != nil {
+			return 0, err
+		}
+		p, err := m.At(in["x"], steps)
+		if err != nil {
+			return 0, err
+		}
+		got, err := quantities[k].of(p, in)
+		if err != nil {
+			return 0, err
+		}
+		return io.compare(dev, got, quantities[k].name)
+	})
+}
+
+// bound is the largest relative error of a named tensor.
+type bound struct {
+	name string
+	most float64
+}
+
+// folderCases returns a case for each of the tensors that FOLDER/CASE/io.safetensors holds. judge
+// returns the error of tensor number k on a device.
+func folderCases(dir fs.FS, o Options, folder, group string, tensors []bound, judge func(path string, io *vectors, k int, dev compute.Device) (float64, error)) ([]computetest.Case, error) {
 	var cases []computetest.Case
-	for i, name := range folders(dir, "unet") {
+	for i, name := range folders(dir, folder) {
 		if o.Quick && i > 0 {
 			break
 		}
-		path := "unet/" + name
+		path := folder + "/" + name
 		io, ok, err := open(dir, path+"/io.safetensors")
 		if err != nil {
 			return nil, err
 		}
 		if !ok {
-			cases = append(cases, unjudged("unet", name, path+"/io.safetensors is missing"))
+			cases = append(cases, unjudged(group, name, path+"/io.safetensors is missing"))
 			continue
 		}
 		before := len(cases)
-		for _, q := range quantities {
-			if !io.has(q.name) {
-				continue
+		var wanted []string
+		for k, t := range tensors {
+			wanted = append(wanted, t.name)
+			if io.has(t.name) {
+				cases = append(cases, check(group, name+" "+t.name, t.most, func(_ context.Context, dev compute.Device) (float64, error) {
+					return judge(path, io, k, dev)
+				}))
 			}
-			cases = append(cases, check("unet", name+" "+q.name, q.bound, func(ctx context.Context, dev compute.Device) (float64, error) {
-				m, err := loadNetwork(dir, path, dev)
-				if err != nil {
-					return 0, err
-				}
-				defer m.Close()
-				ws := compute.NewWorkspace(dev)
-				defer ws.Free()
-				in := map[string]compute.Tensor{}
-				for _, t := range []string{"x", "u", "v", "w"} {
-					if io.has(t) {
-						if in[t], err = io.load(ws, t); err != nil {
-							return 0, err
-						}
-					}
-				}
-				steps, err := io.Ints("t", in["x"].N)
-				if err != nil {
-					return 0, err
-				}
-				p, err := m.At(in["x"], ints(steps))
-				if err != nil {
-					return 0, err
-				}
-				got, err := q.of(p, in)
-				if err != nil {
-					return 0, err
-				}
-				return io.compare(dev, got, q.name)
-			}))
 		}
 		if len(cases) == before {
-			cases = append(cases, unjudged("unet", name, path+"/io.safetensors holds none of y, vjp, jvp, d2_vv, d2_vw"))
+			cases = append(cases, unjudged(group, name, path+"/io.safetensors holds none of "+strings.Join(wanted, ", ")))
 		}
 	}
 	return cases, nil
+}
+
+// inputs returns the tensors x, u, v and w, those that are there, and the timestep of each image.
+func (v *vectors) inputs(ws *compute.Workspace) (in map[string]compute.Tensor, steps []int, err error) {
+	in = map[string]compute.Tensor{}
+	for _, name := range []string{"x", "u", "v", "w"} {
+		if v.has(name) {
+			if in[name], err = v.load(ws, name); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	t, err := v.Ints("t", in["x"].N)
+	return in, ints(t), err
 }
 
 func ints(v []int64) []int {

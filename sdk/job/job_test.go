@@ -227,7 +227,7 @@ func TestNewErrors(t *testing.T) {
 		"start is 1000, the model knows":                                       func(s *job.Spec, _ *job.Image) { s.Start = 1000 },
 		"start is 5, but nothing is measured":                                  func(s *job.Spec, _ *job.Image) { s.Task, s.Method, s.Start = "", "unconditional", 5 },
 		"only 2 training steps are left from a start":                          func(s *job.Spec, _ *job.Image) { s.Start = 1 },
-		"the particles of the method fps have starts":                          func(s *job.Spec, _ *job.Image) { s.Method, s.Start = "fps", 400 },
+		"the method fps has a start of its own":                                func(s *job.Spec, _ *job.Image) { s.Method, s.Start = "fps", 400 },
 		"can't start from its measurement":                                     func(s *job.Spec, _ *job.Image) { s.Task, s.Start = "phase", 400 },
 		"0 sampling steps":                                                     func(s *job.Spec, _ *job.Image) { s.Steps = 0 },
 		"ddim is 1.5, 0 to 1 is wanted":                                        func(s *job.Spec, _ *job.Image) { v := 1.5; s.DDIM = &v },

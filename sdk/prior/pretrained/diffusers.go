@@ -21,39 +21,37 @@ const (
 
 // diffusersUNet is the configuration of a UNet2DModel. Pointers are what older versions lack.
 type diffusersUNet struct {
-	Class            string          `json:"_class_name"`
-	SampleSize       any             `json:"sample_size"`
-	InChannels       int             `json:"in_channels"`
-	OutChannels      int             `json:"out_channels"`
-	Center           bool            `json:"center_input_sample"`
-	TimeEmbedding    string          `json:"time_embedding_type"`
-	TimeDim          *int            `json:"time_embedding_dim"`
-	FreqShift        float64         `json:"freq_shift"`
-	FlipSinToCos     *bool           `json:"flip_sin_to_cos"`
-	Down             []string        `json:"down_block_types"`
-	Up               []string        `json:"up_block_types"`
-	Middle           string          `json:"mid_block_type"`
-	Widths           []int           `json:"block_out_channels"`
-	Layers           int             `json:"layers_per_block"`
-	MiddleScale      float64         `json:"mid_block_scale_factor"`
-	Padding          *int            `json:"downsample_padding"`
-	DownType         string          `json:"downsample_type"`
-	UpType           string          `json:"upsample_type"`
-	Activation       string          `json:"act_fn"`
-	HeadDim          json.RawMessage `json:"attention_head_dim"`
-	Groups           int             `json:"norm_num_groups"`
-	MiddleGroups     *int            `json:"attn_norm_num_groups"`
-	Eps              float64         `json:"norm_eps"`
-	ScaleShift       string          `json:"resnet_time_scale_shift"`
-	AddAttention     *bool           `json:"add_attention"`
-	ClassEmbedding   string          `json:"class_embed_type"`
-	Classes          *int            `json:"num_class_embeds"`
-	TrainedTimesteps *int            `json:"num_train_timesteps"`
+	Class          string          `json:"_class_name"`
+	SampleSize     any             `json:"sample_size"`
+	InChannels     int             `json:"in_channels"`
+	OutChannels    int             `json:"out_channels"`
+	Center         bool            `json:"center_input_sample"`
+	TimeEmbedding  string          `json:"time_embedding_type"`
+	TimeDim        *int            `json:"time_embedding_dim"`
+	FreqShift      float64         `json:"freq_shift"`
+	FlipSinToCos   *bool           `json:"flip_sin_to_cos"`
+	Down           []string        `json:"down_block_types"`
+	Up             []string        `json:"up_block_types"`
+	Middle         string          `json:"mid_block_type"`
+	Widths         []int           `json:"block_out_channels"`
+	Layers         int             `json:"layers_per_block"`
+	MiddleScale    float64         `json:"mid_block_scale_factor"`
+	Padding        *int            `json:"downsample_padding"`
+	DownType       string          `json:"downsample_type"`
+	UpType         string          `json:"upsample_type"`
+	Activation     string          `json:"act_fn"`
+	HeadDim        json.RawMessage `json:"attention_head_dim"`
+	Groups         int             `json:"norm_num_groups"`
+	MiddleGroups   *int            `json:"attn_norm_num_groups"`
+	Eps            float64         `json:"norm_eps"`
+	ScaleShift     string          `json:"resnet_time_scale_shift"`
+	AddAttention   *bool           `json:"add_attention"`
+	ClassEmbedding string          `json:"class_embed_type"`
+	Classes        *int            `json:"num_class_embeds"`
 }
 
 // diffusersScheduler is the configuration of a scheduler.
 type diffusersScheduler struct {
-	Class      string    `json:"_class_name"`
 	Steps      int       `json:"num_train_timesteps"`
 	First      float64   `json:"beta_start"`
 	Last       float64   `json:"beta_end"`
@@ -61,7 +59,6 @@ type diffusersScheduler struct {
 	Trained    []float64 `json:"trained_betas"`
 	Prediction string    `json:"prediction_type"`
 	Rescaled   bool      `json:"rescale_betas_zero_snr"`
-	Variance   string    `json:"variance_type"`
 	Clip       *bool     `json:"clip_sample"`
 	ClipRange  *float64  `json:"clip_sample_range"`
 	Threshold  bool      `json:"thresholding"`

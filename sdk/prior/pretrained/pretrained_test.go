@@ -143,6 +143,46 @@ func TestClasses(t *testing.T) {
 	}
 }
 
+// At its own size a resized network is the network; at others its sides are multiples of what
+// its levels need.
+func TestResized(t *testing.T) {
+	for _, name := range []string{"diffusers-grey/model", "edm-skips/model.pkl"} {
+		dev := device(t)
+		m, err := Load(dev, opened(t, golden+name), nil)
+		require.NoError(t, err)
+		defer m.Close()
+		if m.Classes() > 0 {
+			require.NoError(t, m.SetClass(1))
+		}
+		_, err = m.Resized(18, 16)
+		require.ErrorContains(t, err, "multiples of 4")
+		noise := func(h, w int) []float32 {
+			r, err := m.Resized(h, w)
+			require.NoError(t, err)
+			defer r.Close()
+			c, _, _ := r.Image()
+			x, err := compute.FromHost(dev, slices.Repeat([]float32{0.25, -0.5}, c*h*w/2), 1, c, h, w)
+			require.NoError(t, err)
+			defer dev.Free(x.Buf)
+			p, err := r.At(x, []int{100})
+			require.NoError(t, err)
+			out, err := compute.ToHost(dev, p.Out())
+			require.NoError(t, err)
+			return out
+		}
+		c, h, w := m.Image()
+		require.Len(t, noise(h+8, w+4), c*(h+8)*(w+4))
+		x, err := compute.FromHost(dev, slices.Repeat([]float32{0.25, -0.5}, c*h*w/2), 1, c, h, w)
+		require.NoError(t, err)
+		defer dev.Free(x.Buf)
+		p, err := m.At(x, []int{100})
+		require.NoError(t, err)
+		want, err := compute.ToHost(dev, p.Out())
+		require.NoError(t, err)
+		require.Equal(t, want, noise(h, w), name)
+	}
+}
+
 // The schedule of a model is its own.
 func TestSchedules(t *testing.T) {
 	dev := device(t)
