@@ -310,7 +310,9 @@ func (f *restoreFlags) job(m prior.Model, batch []job.Image) (*job.Job, error) {
 		return job.New(m, f.Spec, batch...)
 	}
 	h, w := batch[0].H*f.reduced, batch[0].W*f.reduced
-	make := f.tilesFor(h, w, len(batch))
+	make := func(base prior.Model) (prior.Model, error) {
+		return f.Tiles(base, h, w, len(batch), job.Windows{AtOnce: f.windows})
+	}
 	if f.whole {
 		make = func(base prior.Model) (prior.Model, error) { return base.(*network.Model).Resized(h, w) }
 	}

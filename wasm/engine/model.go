@@ -10,6 +10,7 @@ import (
 	"github.com/cmi-diffusion/cmi/gpu/wgsl/webgpu/browser"
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
+	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 	"github.com/cmi-diffusion/cmi/sdk/prior/pretrained"
 )
@@ -21,6 +22,8 @@ type model struct {
 	config     []byte   // JSON or empty
 	parameters int
 	place      *sdk.Place
+	timed      compute.Device // on which a pass takes
+	seconds    float64        // of one
 }
 
 // loadModel(read, config) puts a checkpoint on the device in place of the one before.

@@ -21,11 +21,17 @@ type request struct {
 	Kernel       struct{ Height, Width int }
 	Seed         string `json:"seed"` // JavaScript's numbers are too short
 	PreviewEvery int
+	Tiles        bool    // keep the picture's size: the model covers it by windows
+	Memory       float64 // bytes that a run by windows may take; 0: what the device has
+	Samples      int     // of the posterior, each with noise of its own
 }
+
+// mostSamples bounds a request's samples: they are held together.
+const mostSamples = 64
 
 // readRequest reads the JSON of a request over the defaults.
 func readRequest(text string) (r request, err error) {
-	r.Spec, r.Seed = job.Default(), "1"
+	r.Spec, r.Seed, r.Samples = job.Default(), "1", 1
 	r.Method = ""
 	if err := job.Decode([]byte(text), &r); err != nil {
 		return r, err
@@ -39,17 +45,29 @@ func readRequest(text string) (r request, err error) {
 	if r.PreviewEvery < 0 {
 		return r, fmt.Errorf("previewEvery is %d, a number from 0 is wanted", r.PreviewEvery)
 	}
+	if r.Samples < 1 || r.Samples > mostSamples {
+		return r, fmt.Errorf("samples is %d, a number from 1 to %d is wanted", r.Samples, mostSamples)
+	}
+	if !(r.Memory >= 0) {
+		return r, fmt.Errorf("memory is %v, a number of bytes from 0 is wanted", r.Memory)
+	}
 	return r, nil
 }
 
-// image is the request's pixels, with its mask or kernel.
-func (r *request) image(m prior.Model, pixels, mask, kernel js.Value) (i job.Image, err error) {
+// image is the request's pixels, with its mask or kernel, extended to its frame.
+func (r *request) image(m prior.Model, f frame, pixels, mask, kernel js.Value) (i job.Image, err error) {
 	if r.Task == "mask" {
 		if !mask.Truthy() {
 			return i, errors.New(`task "mask" needs a mask`)
 		}
 		for _, v := range bytesOf(mask) {
 			i.Mask = append(i.Mask, float32(min(v, 1)))
+		}
+		if r.Tiles {
+			if len(i.Mask) != f.h*f.w {
+				return i, fmt.Errorf("%d mask values, %d×%d are wanted", len(i.Mask), f.h, f.w)
+			}
+			i.Mask = job.Reflect(i.Mask, 1, f.h, f.w, f.paddedH, f.paddedW)
 		}
 	}
 	if r.Task == "kernel" {
@@ -66,12 +84,28 @@ func (r *request) image(m prior.Model, pixels, mask, kernel js.Value) (i job.Ima
 		}
 		i.Kernel = &k
 	}
+	if task, err := measure.FindTask(r.Task); err == nil && task.NoPicture && r.Measured && !isFloats(pixels) {
+		return i, fmt.Errorf("a measurement of task %s is no picture: give its values as a Float32Array", r.Task)
+	}
+	if r.Tiles {
+		_, c, err := r.Reduction(m)
+		if err != nil {
+			return i, err
+		}
+		h, w := f.paddedH, f.paddedW
+		if r.Measured {
+			h, w = h/f.factor, w/f.factor
+		}
+		own, err := planes(pixels, c, r.Pixels.Height*r.Pixels.Width)
+		if err != nil {
+			return i, err
+		}
+		i.C, i.H, i.W, i.Pix = c, h, w, job.Reflect(own, c, r.Pixels.Height, r.Pixels.Width, h, w)
+		return i, nil
+	}
 	c, h, w, err := r.Shape(m, i)
 	if err != nil {
 		return i, err
-	}
-	if task, err := measure.FindTask(r.Task); err == nil && task.NoPicture && r.Measured && !isFloats(pixels) {
-		return i, fmt.Errorf("a measurement of task %s is no picture: give its values as a Float32Array", r.Task)
 	}
 	i.C, i.H, i.W = c, r.Pixels.Height, r.Pixels.Width
 	if i.H == h && i.W == w { // else the job refuses it

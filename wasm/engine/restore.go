@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/certainty"
 	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
@@ -23,32 +24,38 @@ func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	all := make([][]float32, r.Samples) // each c·h·w
+	passes, onStep := 0, args[4]
 	var j *job.Job
-	if err := place.Do(ctx, func(m prior.Model) error {
-		image, err := r.image(m, args[1], args[2], args[3])
-		if err == nil {
-			j, err = job.New(m, r.Spec, image)
+	var cut frame
+	for k := range all {
+		if err := place.Do(ctx, func(m prior.Model) (err error) {
+			j, cut, err = r.job(m, k, args[1], args[2], args[3])
+			return err
+		}); err != nil {
+			return nil, e.refused(err)
 		}
-		return err
-	}); err != nil {
-		return nil, e.refused(err)
-	}
-	passes := 0
-	j.Options.Preview = r.PreviewEvery > 0
-	j.Options.OnStep = func(p sdk.Progress) {
-		passes = p.Passes
-		if onStep := args[4]; onStep.Type() == js.TypeFunction {
-			onStep.Invoke(step(p, j.Plan.Passes(), r.PreviewEvery))
+		before := passes
+		j.Options.Preview = r.PreviewEvery > 0
+		j.Options.OnStep = func(p sdk.Progress) {
+			passes = before + p.Passes
+			if onStep.Type() == js.TypeFunction {
+				one := step(p, r.PreviewEvery, cut)
+				one["sample"], one["samples"] = k+1, r.Samples
+				one["passes"], one["totalPasses"] = passes, max(before+(r.Samples-k)*j.Plan.Passes(), passes)
+				onStep.Invoke(one)
+			}
+			e.host.breathe()
 		}
-		e.host.breathe()
+		restored, err := j.Run(ctx, place)
+		if err != nil {
+			return nil, e.refused(err)
+		}
+		all[k] = cut.image(restored[0].C, restored[0].Pix)
 	}
-	restored, err := j.Run(ctx, place)
-	if err != nil {
-		return nil, e.refused(err)
-	}
-	x, y := restored[0], j.Measurements[0]
+	y := cut.measurement(j.Measurements[0])
 	result := map[string]any{
-		"image": float32Array(x.Pix), "channels": x.C, "height": x.H, "width": x.W,
+		"image": float32Array(all[0]), "channels": len(all[0]) / (cut.h * cut.w), "height": cut.h, "width": cut.w,
 		"measurement": map[string]any{"data": float32Array(y.Y), "channels": y.C, "height": y.H, "width": y.W},
 		"passes":      passes, "seconds": time.Since(start).Seconds(),
 	}
@@ -59,20 +66,28 @@ func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
 		}
 		result["measuredPixels"] = uint8Array(known)
 	}
+	if r.Samples > 1 {
+		estimate, err := certainty.Of(all)
+		if err != nil {
+			return nil, err
+		}
+		samples := make([]any, r.Samples)
+		for k, x := range all {
+			samples[k] = float32Array(x)
+		}
+		result["samples"], result["mean"], result["std"] = samples, float32Array(estimate.Mean), float32Array(estimate.Std)
+	}
 	return result, nil
 }
 
 // step returns a step's report for JavaScript.
-func step(p sdk.Progress, total, previewEvery int) map[string]any {
-	out := map[string]any{
-		"step": p.Step, "steps": p.Steps, "passes": p.Passes, "totalPasses": max(total, p.Passes),
-		"residual": p.Residual[0], "limited": p.Limited != nil && p.Limited[0],
-	}
+func step(p sdk.Progress, previewEvery int, cut frame) map[string]any {
+	out := map[string]any{"step": p.Step, "steps": p.Steps, "residual": p.Residual[0], "limited": p.Limited != nil && p.Limited[0]}
 	if p.Information != nil {
 		out["information"], out["gradient"], out["applied"] = p.Information[0], p.Gradient[0], p.Applied[0]
 	}
 	if p.Preview != nil && (p.Step%previewEvery == 0 || p.Step == p.Steps) {
-		out["preview"] = float32Array(p.Preview)
+		out["preview"] = float32Array(cut.image(len(p.Preview)/(cut.paddedH*cut.paddedW), p.Preview))
 	}
 	return out
 }

@@ -32,7 +32,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   }
   rmSync(join(dist, "types"), { recursive: true, force: true });
   execFileSync(join(here, "node_modules", ".bin", "tsc"), ["-p", here], { stdio: "inherit" });
-  copyFileSync(join(root, "sdk", "checkpoint", "faces64", "faces64.safetensors"), join(dist, "faces64.safetensors"));
+  for (const prior of ["faces64", "photos64"]) copyFileSync(join(root, "sdk", "checkpoint", prior, prior + ".safetensors"), join(dist, prior + ".safetensors"));
   copyFileSync(join(root, "LICENSE"), join(here, "LICENSE"));
   writeFileSync(join(here, "NOTICE"), execFileSync("go", ["run", "./tools/notices", "./wasm/engine"], { cwd: root }));
 }

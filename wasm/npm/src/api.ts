@@ -1,4 +1,4 @@
-import type { CMIOptions, EngineInfo, Method, ModelInfo, RestoreStep, Task } from "./engine.js";
+import type { CMIOptions, EngineInfo, EnginePlan, Method, ModelInfo, RestoreStep, Task } from "./engine.js";
 import type { Fit } from "./fit.js";
 import type { PictureSource } from "./pictures.js";
 
@@ -22,7 +22,12 @@ export interface SolverOptions {
   workerURL?: string | URL;
   /** Where the WebAssembly files are: a folder, ending in a slash, or each one. */
   wasmPaths?: string | URL | Partial<WasmPaths>;
-  /** A checkpoint, .safetensors or .pt; the face model of the package if left out. */
+  /**
+   * A model of the package: "faces64" (usual), faces of 64 × 64 pixels, or "photos64", which restores photographs at their
+   * own size by windows of 64 × 64.
+   */
+  prior?: Prior;
+  /** Another checkpoint, .safetensors or .pt, in place of a model of the package. */
   modelURL?: string | URL;
   /** A checkpoint that the user chose, instead of modelURL: of guided-diffusion, of DDPM's PyTorch port, or a pickle of EDM. */
   modelFile?: Blob;
@@ -36,6 +41,10 @@ export interface SolverOptions {
   /** Stops loading. */
   signal?: AbortSignal;
 }
+
+/** The models that the package has. */
+export const priors = ["faces64", "photos64"] as const;
+export type Prior = (typeof priors)[number];
 
 export interface WasmPaths {
   program: string | URL; // cmi.wasm
@@ -77,8 +86,21 @@ export interface RestoreOptions {
   kernel?: Kernel | PictureSource;
   /** For task "kernel": how the image goes on beyond its edge; "reflect" if left out. */
   border?: "reflect" | "circular";
-  /** How a picture of another size is brought to the model's; "crop" if left out. */
+  /**
+   * How a picture of another size is brought to the model's; "crop" if left out. "own" keeps the picture's size, and the model
+   * covers it by overlapping windows; it is usual for the prior "photos64".
+   */
   fit?: Fit;
+  /** With fit "own": a picture with a longer side is scaled down, so that the restored one has a side of at most so many pixels. */
+  maxSide?: number;
+  /** With fit "own", what becomes of a picture that does not fit into memory: "scale" (usual) scales it down, and the plan says so; "refuse" is a MemoryError. */
+  tooLarge?: "scale" | "refuse";
+  /** With fit "own": bytes that a run may take; a quarter of what the browser says the machine has if left out, 1 GiB where it does not say. */
+  memory?: number;
+  /** Samples of what the picture may have been, 1 to 64; 1 if left out. More than one also give their mean and how far they differ. */
+  samples?: number;
+  /** With task "mask": also give the picture at its own resolution, with what is restored in the hole alone. */
+  paste?: boolean;
   /** Reverse steps, 2 to the model's `steps`; 100 if left out. */
   steps?: number;
   /** The training step to start at, from the measurement, in place of pure noise at the last one; all `steps` are below it. */
@@ -101,6 +123,8 @@ export interface RestoreOptions {
   /** A preview in every k-th progress; 1 if left out, 0 for none. */
   previewEvery?: number;
   onProgress?: (progress: RestoreProgress) => void;
+  /** Called once before the work starts, with what it takes. */
+  onPlan?: (plan: RunPlan) => void;
   /** Stops within one step; the call rejects with the signal's reason. */
   signal?: AbortSignal;
 }
@@ -110,6 +134,14 @@ export interface RestoreProgress extends Omit<RestoreStep, "preview"> {
   secondsLeft?: number;
   /** The picture as the model sees it now. Close it when it is drawn. */
   preview?: ImageBitmap;
+}
+
+/** What a restoration takes, known before it runs. */
+export interface RunPlan extends Omit<EnginePlan, "fits"> {
+  /** The size of the picture that was given. */
+  picture: { width: number; height: number };
+  /** Where the picture is restored at another size than its own: that, and why. */
+  note?: string;
 }
 
 /** What a picture is restored from. */
@@ -125,6 +157,14 @@ export interface Restoration extends Measurement {
   image: ImageData;
   /** The restored values, channels × height × width in about [−1, 1], not rounded to 8 bits. */
   values: Float32Array;
+  /** With `samples` above 1: all of them, the first of which is `image`. */
+  samples?: ImageData[];
+  /** The mean of the samples. */
+  mean?: ImageData;
+  /** The standard deviation of each of `values` over the samples: how unsure it is. */
+  std?: Float32Array;
+  /** With `paste`: the picture at its own resolution. Pixels outside the hole are those of the picture, to the bit. */
+  pasted?: ImageData;
   /** Network passes, in units of one forward. */
   passes: number;
   seconds: number;
@@ -137,6 +177,8 @@ export interface Solver {
   readonly info: SolverInfo;
   /** Restores one picture. Calls wait for one another. */
   restore(picture: PictureSource, options?: RestoreOptions): Promise<Restoration>;
+  /** Says what restore with the same options takes: size, windows, memory, passes and about how many seconds. It takes about as long as three passes, once. */
+  plan(picture: PictureSource, options?: RestoreOptions): Promise<RunPlan>;
   /** Only degrades a picture, as restore with the same options does. It takes about as long as one step. */
   measure(picture: PictureSource, options?: RestoreOptions): Promise<Measurement>;
   /** Frees everything. Calls that have not ended reject with a ClosedError. */

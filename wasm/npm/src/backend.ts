@@ -1,4 +1,4 @@
-import type { Kernel, LoadProgress, RestoreOptions, RestoreProgress, SolverInfo, WasmPaths } from "./api.js";
+import type { Kernel, LoadProgress, RestoreOptions, RestoreProgress, RunPlan, SolverInfo, WasmPaths } from "./api.js";
 import type { Portable } from "./pictures.js";
 
 /** What a backend needs to open: options of a solver as they travel to a worker, addresses absolute. */
@@ -9,12 +9,14 @@ export interface OpenOptions {
   threads: number;
   wasm: { [K in keyof WasmPaths]: string };
   model: string | Blob;
+  /** The model is one of photographs, whose pictures keep their size unless a call says otherwise. */
+  ownSize: boolean;
   modelConfig?: Record<string, unknown> | undefined;
   cache: boolean;
 }
 
 /** One restoration as it travels to a worker. */
-export interface Job extends Omit<RestoreOptions, "mask" | "kernel" | "onProgress" | "signal"> {
+export interface Job extends Omit<RestoreOptions, "mask" | "kernel" | "onProgress" | "onPlan" | "signal"> {
   picture: Portable;
   mask?: Portable | undefined;
   kernel?: Kernel | Portable | undefined;
@@ -27,6 +29,10 @@ export interface Outcome {
   measurement: ImageData;
   truth?: ImageData;
   values: Float32Array;
+  samples?: ImageData[];
+  mean?: ImageData;
+  std?: Float32Array;
+  pasted?: ImageData;
   passes: number;
   seconds: number;
 }
@@ -35,6 +41,7 @@ export interface Outcome {
 export interface Backend {
   /** Loads program and model, if they are not; every other call does so too. */
   open(signal?: AbortSignal, onProgress?: (p: LoadProgress) => void): Promise<SolverInfo>;
-  restore(job: Job, signal?: AbortSignal, onProgress?: (p: RestoreProgress) => void): Promise<Outcome>;
+  plan(job: Job, signal?: AbortSignal): Promise<RunPlan>;
+  restore(job: Job, signal?: AbortSignal, onProgress?: (p: RestoreProgress) => void, onPlan?: (p: RunPlan) => void): Promise<Outcome>;
   close(): Promise<void>;
 }

@@ -1,5 +1,5 @@
 // Drives a backend in a worker. A worker that stops is replaced by the next call.
-import type { LoadProgress, RestoreProgress, SolverInfo } from "./api.js";
+import type { LoadProgress, RestoreProgress, RunPlan, SolverInfo } from "./api.js";
 import type { Backend, OpenOptions, Outcome } from "./backend.js";
 import { ClosedError, errorOf, InputError, WorkerError, type SolverError } from "./errors.js";
 import type { Reply, Request } from "./messages.js";
@@ -8,9 +8,10 @@ import { reason } from "./pictures.js";
 type Call = Request extends infer R ? (R extends { id: number } ? Omit<R, "id"> : never) : never;
 
 interface Pending {
-  resolve(value: SolverInfo | Outcome | undefined): void;
+  resolve(value: SolverInfo | Outcome | RunPlan | undefined): void;
   reject(e: unknown): void;
   onProgress?: ((p: LoadProgress & RestoreProgress) => void) | undefined;
+  onPlan?: ((p: RunPlan) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -71,12 +72,16 @@ export function workerBackend(options: OpenOptions, make: () => Worker, moved: (
       else if (reply.kind === "progress") reply.progress.preview?.close();
       return;
     }
+    if (reply.kind === "planned") {
+      if (!call?.signal?.aborted) call?.onPlan?.(reply.plan);
+      return;
+    }
     pending.delete(reply.id);
     if (reply.kind === "done") call?.resolve(reply.value);
     else call?.reject(reply.code === "ABORTED" ? call.signal?.reason : errorOf(reply.code, reply.message));
   };
 
-  const call = <T>(request: Call, signal?: AbortSignal, onProgress?: Pending["onProgress"]): Promise<T> =>
+  const call = <T>(request: Call, signal?: AbortSignal, onProgress?: Pending["onProgress"], onPlan?: Pending["onPlan"]): Promise<T> =>
     new Promise<T>((resolve, reject) => {
       if (closed) throw new ClosedError();
       signal?.throwIfAborted();
@@ -88,7 +93,7 @@ export function workerBackend(options: OpenOptions, make: () => Worker, moved: (
       pending.set(id, {
         resolve: (v) => { done(); resolve(v as T); },
         reject: (e) => { done(); reject(e); },
-        onProgress, signal,
+        onProgress, onPlan, signal,
       });
       try {
         post(to, { ...request, id } as Request);
@@ -101,7 +106,8 @@ export function workerBackend(options: OpenOptions, make: () => Worker, moved: (
 
   return {
     open: (signal, onProgress) => call<SolverInfo>({ kind: "open" }, signal, onProgress),
-    restore: (job, signal, onProgress) => call<Outcome>({ kind: "restore", job, reports: onProgress !== undefined }, signal, onProgress),
+    plan: (job, signal) => call<RunPlan>({ kind: "plan", job }, signal),
+    restore: (job, signal, onProgress, onPlan) => call<Outcome>({ kind: "restore", job, reports: onProgress !== undefined, plans: onPlan !== undefined }, signal, onProgress, onPlan),
     async close() {
       closed = true;
       stop(new ClosedError());

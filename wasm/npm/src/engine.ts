@@ -126,11 +126,37 @@ export interface RestoreRequest {
   sigmaY?: number;
   /** A preview of x̂0 with every k-th step; none if left out or 0. */
   previewEvery?: number;
+  /** Keep the picture's own size, whatever the model's: it is covered by overlapping windows of the model's size. */
+  tiles?: boolean;
+  /** Bytes of device memory that a run with tiles may take; what the device has if left out or 0. */
+  memory?: number;
+  /** Samples of the posterior, 1 to 64, which differ in the sampler's noise alone; 1 if left out. */
+  samples?: number;
+}
+
+/** What a run takes, known before it runs. */
+export interface EnginePlan {
+  /** Of the restored picture. */
+  height: number;
+  width: number;
+  /** Windows of the model's size that cover the picture; 1 without tiles. */
+  windows: number;
+  /** Network passes of all samples, in units of one forward of one window. */
+  passes: number;
+  /** About how long they take, from the time of a forward, measured on this device. */
+  seconds: number;
+  /** About how many bytes the run takes, and how many it may. free is 0 where that is not known. */
+  memory: number;
+  free: number;
+  fits: boolean;
 }
 
 export interface RestoreStep {
   step: number; // from 1
   steps: number;
+  /** Of how many samples this is the which, from 1. */
+  sample: number;
+  samples: number;
   /** Network passes so far and of the whole run, in units of one forward: what an ETA is made of. */
   passes: number;
   totalPasses: number;
@@ -156,6 +182,10 @@ export interface RestoreResult {
   measurement: { data: Float32Array; channels: number; height: number; width: number };
   /** Where pixels are measured, 0 or 1, if the operator leaves some out. */
   measuredPixels?: Uint8Array;
+  /** With more than one sample: all, the first of which is the image; their mean; and each value's standard deviation. */
+  samples?: Float32Array[];
+  mean?: Float32Array;
+  std?: Float32Array;
   passes: number;
   seconds: number;
 }
@@ -201,6 +231,8 @@ export interface Engine {
    * shapes can't tell, see the Go package unet.
    */
   loadModel(read: () => Promise<Uint8Array>, config?: Record<string, unknown>): Promise<ModelInfo>;
+  /** Says what a run takes, without doing it. The data of the request's pixels, mask and kernel are not read. */
+  plan(request: RestoreRequest): Promise<EnginePlan>;
   /** Stops within one step when the signal says so. */
   restore(request: RestoreRequest, callbacks?: RestoreCallbacks): Promise<RestoreResult>;
   /** Runs the conformance suite and golden vectors on the device. */
@@ -306,6 +338,7 @@ async function start(program: WebAssembly.Module, device: Device, options: Engin
     get info() { return info; },
     gone,
     loadModel: (read, config) => call("loadModel", [read, config ? JSON.stringify(config) : ""]),
+    plan: async (request) => call("plan", plain(request).slice(0, 1)),
     restore: async (request, { signal, onStep } = {}) => call("restore", [...plain(request), onStep ?? null], signal),
     verify: ({ golden, quick }, { signal, onCase } = {}) =>
       go.verifies

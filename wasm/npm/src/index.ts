@@ -1,4 +1,4 @@
-import type { Restoration, RestoreOptions, Solver, SolverInfo, SolverOptions, WasmPaths } from "./api.js";
+import { priors, type Prior, type Restoration, type RestoreOptions, type Solver, type SolverInfo, type SolverOptions, type WasmPaths } from "./api.js";
 import type { Backend, Job, OpenOptions, Outcome } from "./backend.js";
 import { workerBackend } from "./client.js";
 import { ClosedError, InputError } from "./errors.js";
@@ -8,6 +8,7 @@ export type * from "./api.js";
 export type { CMIOptions, EngineInfo, Method, ModelInfo, RestoreStep, Task } from "./engine.js";
 export type { Fit } from "./fit.js";
 export type { PictureSource } from "./pictures.js";
+export { priors } from "./api.js";
 export { tasks, methods } from "./engine.js";
 export * from "./errors.js";
 export { version } from "./version.js";
@@ -26,11 +27,13 @@ export async function createSolver(options: SolverOptions = {}): Promise<Solver>
   if (!["cpu", "none"].includes(fallback)) throw new InputError(`fallback is ${describe(fallback)}: "cpu" or "none" is wanted`);
   if (!["f32", "f16"].includes(precision)) throw new InputError(`precision is ${describe(precision)}: "f32" or "f16" is wanted`);
   if (!Number.isInteger(threads) || threads < 0) throw new InputError(`threads is ${describe(threads)}: a whole number is wanted, 0 for as many as the machine has`);
+  if (options.prior !== undefined && !priors.includes(options.prior)) throw new InputError(`prior is ${describe(options.prior)}: ${priors.map((p) => `"${p}"`).join(" or ")} is wanted`);
+  if (options.prior !== undefined && (modelURL ?? modelFile) !== undefined) throw new InputError("prior is given beside modelURL or modelFile: one model is wanted");
   if (modelURL !== undefined && modelFile !== undefined) throw new InputError("modelURL and modelFile are both given: one model is wanted");
   if (modelFile !== undefined && !(modelFile instanceof Blob)) throw new InputError(`modelFile is ${describe(modelFile)}: a File or Blob is wanted`);
   const open: OpenOptions = {
     device, fallback, precision, threads, cache, wasm: wasmURLs(options.wasmPaths), modelConfig,
-    model: modelFile ?? absolute(modelURL ?? new URL("./faces64.safetensors", import.meta.url)),
+    model: modelFile ?? absolute(modelURL ?? priorURL(options.prior)), ownSize: options.prior === "photos64",
   };
   const now = {} as { info: SolverInfo };
   const onMove = (info: SolverInfo) => {
@@ -49,22 +52,25 @@ export async function createSolver(options: SolverOptions = {}): Promise<Solver>
 
 function solver(backend: Backend, now: { info: SolverInfo }): Solver {
   let closed = false;
-  const run = async (picture: PictureSource, options: RestoreOptions): Promise<Outcome> => {
-    const { onProgress, signal, mask, kernel, previewEvery = onProgress ? 1 : 0, ...rest } = options;
+  const prepare = async (picture: PictureSource, options: RestoreOptions): Promise<Job> => {
+    const { onProgress, onPlan: _, signal, mask, kernel, previewEvery = onProgress ? 1 : 0, ...rest } = options;
     if (closed) throw new ClosedError();
     signal?.throwIfAborted();
     const job: Job = { ...rest, previewEvery, picture: await portable(picture) };
     if (mask !== undefined) job.mask = await portable(mask);
     if (kernel !== undefined) job.kernel = isKernel(kernel) ? { data: Float32Array.from(kernel.data), width: kernel.width, height: kernel.height } : await portable(kernel);
     now.info = await backend.open(signal);
-    return backend.restore(job, signal, onProgress);
+    return job;
   };
+  const run = async (picture: PictureSource, options: RestoreOptions): Promise<Outcome> =>
+    backend.restore(await prepare(picture, options), options.signal, options.onProgress, options.onPlan);
   return {
     get info() { return now.info; },
     restore: async (picture, options = {}) => restoration(await run(picture, options)),
-    async measure(picture, { task, measured, mask, kernel, border, fit, seed, sigmaY, signal } = {}) {
+    plan: async (picture, options = {}) => backend.plan(await prepare(picture, options), options.signal),
+    async measure(picture, { task, measured, mask, kernel, border, fit, maxSide, tooLarge, memory, seed, sigmaY, signal } = {}) {
       // One step of the prior alone: the measurement does not depend on what is made of it.
-      const given = Object.entries({ task, measured, mask, kernel, border, fit, seed, sigmaY, signal }).filter(([, v]) => v !== undefined);
+      const given = Object.entries({ task, measured, mask, kernel, border, fit, maxSide, tooLarge, memory, seed, sigmaY, signal }).filter(([, v]) => v !== undefined);
       const { measurement, truth } = await run(picture, { ...Object.fromEntries(given), steps: 2, method: "unconditional" });
       return { measurement, ...(truth && { truth }) };
     },
@@ -84,6 +90,11 @@ function restoration(o: Outcome): Restoration {
       return canvas.convertToBlob({ type, ...(quality !== undefined && { quality }) });
     },
   };
+}
+
+/** The literal forms are what bundlers look for. */
+function priorURL(prior: Prior = "faces64"): URL {
+  return prior === "photos64" ? new URL("./photos64.safetensors", import.meta.url) : new URL("./faces64.safetensors", import.meta.url);
 }
 
 /** The literal form is what bundlers look for. */

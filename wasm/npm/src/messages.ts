@@ -1,5 +1,5 @@
 // What page and worker say to one another.
-import type { LoadProgress, RestoreProgress, SolverInfo } from "./api.js";
+import type { LoadProgress, RestoreProgress, RunPlan, SolverInfo } from "./api.js";
 import type { Job, OpenOptions, Outcome } from "./backend.js";
 import type { ErrorCode } from "./errors.js";
 
@@ -7,7 +7,8 @@ import type { ErrorCode } from "./errors.js";
 export type Request =
   | { kind: "start"; options: OpenOptions; lock: string }
   | { kind: "open"; id: number }
-  | { kind: "restore"; id: number; job: Job; reports: boolean }
+  | { kind: "plan"; id: number; job: Job }
+  | { kind: "restore"; id: number; job: Job; reports: boolean; plans: boolean }
   | { kind: "abort"; id: number }
   | { kind: "close"; id: number };
 
@@ -16,6 +17,7 @@ export type Reply =
   | { kind: "started"; locked: boolean }
   | { kind: "loading"; id: number; progress: LoadProgress }
   | { kind: "moved"; info: SolverInfo }
+  | { kind: "planned"; id: number; plan: RunPlan }
   | { kind: "progress"; id: number; progress: RestoreProgress }
-  | { kind: "done"; id: number; value: SolverInfo | Outcome | undefined }
+  | { kind: "done"; id: number; value: SolverInfo | Outcome | RunPlan | undefined }
   | { kind: "failed"; id: number; code: ErrorCode | "ABORTED"; message: string };

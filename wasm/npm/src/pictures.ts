@@ -7,8 +7,16 @@ export type PictureSource = Blob | ImageData | ImageBitmap | HTMLCanvasElement |
 /** A picture as it can travel to a worker. */
 export type Portable = Blob | ImageData | ImageBitmap | { url: string };
 
-/** Sides of at most so many pixels are decoded: 256 megapixels would be a gigabyte. */
-const largest = 16384;
+/** Pictures of at most so many pixels are decoded: a browser holds four bytes of each. */
+const mostPixels = 1 << 27;
+
+/** A picture whose pixels, 8-bit RGBA, are read in parts, so that a large one needs no canvas of its size. */
+export interface Pixels {
+  readonly width: number;
+  readonly height: number;
+  read(x: number, y: number, width: number, height: number): ImageData;
+  close(): void;
+}
 
 /**
  * portable makes a picture ready for a worker: elements of the page are drawn into a bitmap and
@@ -29,10 +37,10 @@ export async function portable(source: PictureSource): Promise<Portable> {
   throw new InputError(`${describe(source)} is no picture: give a File, Blob, ImageData, ImageBitmap, canvas, image element or URL`);
 }
 
-/** decode gives a picture's pixels, 8-bit RGBA, turned as its EXIF orientation says. */
-export async function decode(source: Portable, signal?: AbortSignal): Promise<ImageData> {
-  if (source instanceof ImageData) return source;
-  if (source instanceof ImageBitmap) return pixels(source);
+/** openPicture decodes a picture, turned as its EXIF orientation says. Close it. */
+export async function openPicture(source: Portable, signal?: AbortSignal): Promise<Pixels> {
+  if (source instanceof ImageData) return pixelsOf(source);
+  if (source instanceof ImageBitmap) return pixels(source, () => {});
   const blob = source instanceof Blob ? source : await download(source.url, signal);
   let bitmap: ImageBitmap;
   try {
@@ -42,23 +50,47 @@ export async function decode(source: Portable, signal?: AbortSignal): Promise<Im
     throw new InputError(`${name} (${blob.size} bytes, type ${blob.type || "unknown"}) is no picture that this browser can read: try PNG or JPEG`, { cause: e });
   }
   try {
-    return pixels(bitmap);
-  } finally {
+    return pixels(bitmap, () => bitmap.close());
+  } catch (e) {
     bitmap.close();
+    throw e;
   }
 }
 
 /** No conversion of colours: the same numbers as the native tool reads. */
 const plainColours: ImageBitmapOptions = { colorSpaceConversion: "none", premultiplyAlpha: "none", imageOrientation: "from-image" };
 
-function pixels(bitmap: ImageBitmap): ImageData {
+function pixelsOf(picture: ImageData): Pixels {
+  return {
+    width: picture.width, height: picture.height, close() {},
+    read(x, y, width, height) {
+      const out = new ImageData(width, height);
+      for (let k = 0; k < height; k++) {
+        const from = 4 * ((y + k) * picture.width + x);
+        out.data.set(picture.data.subarray(from, from + 4 * width), 4 * k * width);
+      }
+      return out;
+    },
+  };
+}
+
+/** pixels reads a bitmap through a canvas of the size of what is read: canvases of more than 16.7 megapixels stay empty in some browsers. */
+function pixels(bitmap: ImageBitmap, close: () => void): Pixels {
   const { width, height } = bitmap;
   if (width === 0 || height === 0) throw new InputError("the picture is empty (an ImageBitmap that was closed or transferred has no pixels)");
-  if (width > largest || height > largest) throw new InputError(`the picture has ${width} × ${height} pixels: at most ${largest} on a side are read`);
-  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  if (!context) throw new InputError(`no canvas of ${width} × ${height} pixels can be made: try a smaller picture`);
-  context.drawImage(bitmap, 0, 0);
-  return context.getImageData(0, 0, width, height);
+  if (width * height > mostPixels) throw new InputError(`the picture has ${width} × ${height} pixels: at most ${mostPixels} are read`);
+  const canvas = new OffscreenCanvas(1, 1);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  if (!context) throw new InputError("this browser gives no canvas to read the picture with");
+  return {
+    width, height, close,
+    read(x, y, w, h) {
+      canvas.width = w; // also clears it
+      canvas.height = h;
+      context.drawImage(bitmap, x, y, w, h, 0, 0, w, h);
+      return context.getImageData(0, 0, w, h);
+    },
+  };
 }
 
 async function download(url: string, signal?: AbortSignal): Promise<Blob> {

@@ -38,10 +38,12 @@ function answer(request: Exclude<Request, { kind: "start" | "abort" }>, signal: 
   switch (request.kind) {
     case "open":
       return backend.open(signal, (progress) => postMessage({ kind: "loading", id, progress }));
+    case "plan":
+      return backend.plan(request.job, signal);
     case "restore":
       return backend.restore(request.job, signal, request.reports
         ? (progress) => postMessage({ kind: "progress", id, progress }, progress.preview ? [progress.preview] : [])
-        : undefined);
+        : undefined, request.plans ? (plan) => postMessage({ kind: "planned", id, plan }) : undefined);
     case "close":
       return backend.close().then(() => undefined);
   }
