@@ -42,6 +42,10 @@ over the faces and the paired difference with its 95 % bootstrap interval.`,
 			if err := effective(c, sampling.needs(true, "dps")); err != nil {
 				return err
 			}
+			sampling.CMI.On = true
+			if err := sampling.chooseTerm(c, "dps"); err != nil {
+				return err
+			}
 			truths, err := interruptible(c.Context(), func() ([]picture.Image, error) { return demoFaces(dir, count) })
 			if err != nil {
 				return err
@@ -124,7 +128,7 @@ func demo(c *cobra.Command, place *sdk.Place, truths []picture.Image, f specFlag
 	grid := picture.Grid{
 		Title:   "Restored by diffusion posterior sampling, without and with mutual-information guidance",
 		Columns: []string{"truth", "measurement", "DPS", "CMI+DPS"}, Smooth: true, CellSize: 144,
-		Note: fmt.Sprintf("PSNR and SSIM under each picture. σ_y = %g, %d steps, seed %d, η = %g, K = %d.", f.SigmaY, f.Steps, f.Seed, f.CMI.Eta, f.CMI.Lanczos),
+		Note: fmt.Sprintf("PSNR and SSIM under each picture. σ_y = %g, %d steps, seed %d. The term: %s, η = %g, K = %d.", f.SigmaY, f.Steps, f.Seed, f.CMI.Choice, f.CMI.Eta, f.CMI.Lanczos),
 	}
 	results := make([]comparison, len(demoTasks))
 	bar := newProgress(c.ErrOrStderr(), total)

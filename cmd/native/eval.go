@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
 	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
@@ -23,13 +24,13 @@ type evalFlags struct {
 	specFlags
 	metrics metricsFlags
 
-	preset, images, out, cmi string
-	tasks, methods           []string
-	samples, limit, batch    int
-	estimate, reportOnly     bool
+	preset, images, out   string
+	tasks, methods, cmi   []string
+	samples, limit, batch int
+	estimate, reportOnly  bool
 
 	experiment experiment.Preset // of that name
-	arms       []bool            // without and with the information term
+	arms       []experiment.Term // without and with the information term
 }
 
 func evalCommand() *cobra.Command {
@@ -49,7 +50,7 @@ values:
 
 Nothing is downloaded. The results go to --out: report.html, table.md, table.csv, results.jsonl (a
 line for each picture and cell, with the residual and the information step by step), timings.jsonl,
-runs.jsonl (the version, the device and the flags of each run) and images/TASK/METHOD[+cmi]/NAME.png.
+runs.jsonl (the version, the device and the flags of each run) and images/TASK/METHOD[+cmi[-CHOICE]]/NAME.png.
 
 Ctrl-C stops within one step; the same command goes on where it stopped, and ends with the same
 bytes as a run that was not stopped. Pictures of another size are cut to the centre square and
@@ -58,6 +59,7 @@ and pictures that were damaged since are made again; results.jsonl.damaged keeps
 read.`,
 		Example: `  cmi-native eval --out results                          # faces64: the whole grid on 8 faces
   cmi-native eval --tasks sr4,box --methods dps,pigdm --steps 50 --samples 2 --out results
+  cmi-native eval --cmi off,paper,fidelity,spread --tasks box --methods pigdm --out choices
   cmi-native eval --preset paper-ffhq --estimate           # how long it would take here
   cmi-native eval --preset paper-ffhq --prior ffhq_10m.pt --images ffhq256 --lpips vgg16.pth --lpips-net vgg \
     --inception pt_inception.pth --out table1`,
@@ -78,7 +80,7 @@ read.`,
 	fl.IntVar(&f.limit, "limit", 0, "take only this many pictures, the first; 0 takes all")
 	fl.StringSliceVar(&f.tasks, "tasks", []string{"all"}, "tasks: all (the paper's: "+strings.Join(experiment.Tasks, ", ")+"), or a list")
 	fl.StringSliceVar(&f.methods, "methods", experiment.Methods, "methods, of "+strings.Join(job.Methods(), ", "))
-	fl.StringVar(&f.cmi, "cmi", "both", "arms: off (without the information term), on (with it) or both")
+	fl.StringSliceVar(&f.cmi, "cmi", []string{"both"}, "arms: off (without the information term), on (with it, as restore --cmi takes it), both, or a list of off and the choices "+cmi.ChoiceNames())
 	fl.IntVar(&f.samples, "samples", 1, "samples for each measurement; 2 give the exchangeability ratio")
 	fl.IntVar(&f.batch, "batch", 1, "pictures sampled together, faster on a GPU; results do not depend on it; a run stopped in a batch samples its pictures after the first again")
 	f.metrics.addLPIPS(c)
@@ -115,10 +117,10 @@ func (f *evalFlags) check(c *cobra.Command) (err error) {
 			return fmt.Errorf("unknown method %q: known are %s", method, strings.Join(job.Methods(), ", "))
 		}
 	}
-	if f.arms = map[string][]bool{"off": {false}, "on": {true}, "both": {false, true}}[f.cmi]; f.arms == nil {
-		return fmt.Errorf("--cmi is %q: on, off or both are wanted", f.cmi)
+	if err := f.chooseArms(c); err != nil {
+		return err
 	}
-	if err := effective(c, f.needs(slices.Contains(f.arms, true), f.methods...)); err != nil {
+	if err := effective(c, f.needs(!slices.Equal(f.arms, []experiment.Term{experiment.Without}), f.methods...)); err != nil {
 		return err
 	}
 	if f.limit < 0 {
@@ -142,6 +144,37 @@ func (f *evalFlags) check(c *cobra.Command) (err error) {
 		return fmt.Errorf("the preset %s needs --prior FILE, the checkpoint %s of the paper's experiment; nothing is downloaded", p.Name, p.Prior)
 	case !p.Pictures && f.images == "":
 		return fmt.Errorf("the preset %s needs --images DIR, pictures of %d×%d", p.Name, p.Side, p.Side)
+	}
+	return nil
+}
+
+// chooseArms reads --cmi.
+func (f *evalFlags) chooseArms(c *cobra.Command) error {
+	f.arms = nil
+	for _, name := range f.cmi {
+		switch choice := cmi.Choice(name); {
+		case name == "both":
+			f.arms = append(f.arms, experiment.Without, experiment.With)
+		case name == "on":
+			f.arms = append(f.arms, experiment.With)
+		case choice == cmi.Off:
+			f.arms = append(f.arms, experiment.Without)
+		case slices.Contains(cmi.Choices, choice):
+			f.arms = append(f.arms, experiment.Term(name))
+		default:
+			return fmt.Errorf("--cmi is %q: on, off, both, or a list of off, %s are wanted", name, cmi.ChoiceNames())
+		}
+	}
+	for _, flag := range []string{"eta", "trust-guidance"} {
+		if !c.Flags().Changed(flag) {
+			continue
+		}
+		f.CMI.Choice = cmi.Custom
+		for _, arm := range f.arms {
+			if arm != experiment.Without && arm != experiment.With {
+				return fmt.Errorf("--%s and --cmi=%s: the choice sets it; leave out one of them", flag, arm)
+			}
+		}
 	}
 	return nil
 }
@@ -324,6 +357,32 @@ func (f *evalFlags) report(c *cobra.Command, folder *experiment.Folder, judges *
 	return err
 }
 
+// choices says what the information term is in each arm.
+func (f *evalFlags) choices() (said []string) {
+	for _, arm := range f.arms {
+		for _, method := range f.methods {
+			term, err := experiment.Cell{Method: method, CMI: arm}.Spec(f.Spec).CMI.For(method)
+			if err != nil || !term.On {
+				continue // the plans have been made with it: it is known
+			}
+			text := fmt.Sprintf("%s, η = %g", term.Choice, term.Eta)
+			if term.TrustGuidance > 0 {
+				text += fmt.Sprintf(", at most %g of the data guidance", term.TrustGuidance)
+			}
+			if arm == experiment.With {
+				text = method + ": " + text
+			}
+			if !slices.Contains(said, text) {
+				said = append(said, text)
+			}
+		}
+	}
+	if said == nil {
+		said = []string{"off"}
+	}
+	return said
+}
+
 // facts returns what the tables say of the run.
 func (f *evalFlags) facts() [][2]string {
 	sampler := fmt.Sprintf("%d steps, %s schedule, seed %d", f.Steps, f.Schedule, f.Seed)
@@ -335,10 +394,7 @@ func (f *evalFlags) facts() [][2]string {
 	} else if f.DDIM != nil {
 		sampler += ", DDPM"
 	}
-	term := fmt.Sprintf("weight η = %g (%s), K = %d, %d probe(s), ᾱ %g to %g", f.CMI.Eta, f.CMI.Weighting, f.CMI.Lanczos, f.CMI.Probes, f.CMI.MinAlphaBar, f.CMI.MaxAlphaBar)
-	if f.CMI.TrustGuidance > 0 {
-		term += fmt.Sprintf(", at most %g of the data guidance", f.CMI.TrustGuidance)
-	}
+	term := fmt.Sprintf("%s; %s weighting, K = %d, %d probe(s), ᾱ %g to %g", strings.Join(f.choices(), "; "), f.CMI.Weighting, f.CMI.Lanczos, f.CMI.Probes, f.CMI.MinAlphaBar, f.CMI.MaxAlphaBar)
 	if f.CMI.TrustStd > 0 {
 		term += fmt.Sprintf(", at most %g of the step's standard deviation", f.CMI.TrustStd)
 	}

@@ -89,6 +89,7 @@ func (f *evalFlags) settings(c *cobra.Command, pictures *trueImages) (experiment
 	for _, name := range []string{"images", "limit", "out", "estimate", "report-only", "inception", "statistics", "gpus", "batch", "fallback", "help", "quiet", "log"} {
 		delete(s, "--"+name) // the pictures stand above; the rest doesn't change a result
 	}
+	s["--cmi"], s["choices"] = strings.Join(f.cmi, ","), strings.Join(f.choices(), "; ")
 	s["--tasks"], s["--methods"] = strings.Join(f.tasks, ","), strings.Join(f.methods, ",")
 	for _, file := range []struct{ flag, path string }{{"--prior", f.prior}, {"--prior-config", f.config}, {"--lpips", f.metrics.lpips}} {
 		if file.path == "" || file.flag == "--prior" && builtIn[file.path] != nil {

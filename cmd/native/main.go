@@ -39,7 +39,7 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	out, told := &output{to: stdout}, &messages{to: stderr}
 	root := rootCommand()
-	root.SetArgs(args)
+	root.SetArgs(joinChoice(args))
 	root.SetOut(out)
 	root.SetErr(told)
 	command, err := root.ExecuteContextC(ctx)
@@ -147,6 +147,6 @@ A small model of faces, 64×64 pixels, is built in. Start with
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(demoCommand(), restoreCommand(), sampleCommand(), infoCommand(), verifyCommand(), mixtureCommand(), metricsCommand(), benchCommand(), evalCommand(), calibrateCommand(), posteriorCommand(), rerunCommand(), webgpuDriverCommand())
+	root.AddCommand(demoCommand(), restoreCommand(), sampleCommand(), infoCommand(), verifyCommand(), mixtureCommand(), metricsCommand(), benchCommand(), evalCommand(), studyCommand(), calibrateCommand(), posteriorCommand(), rerunCommand(), webgpuDriverCommand())
 	return root
 }

@@ -72,6 +72,7 @@ Masks, kernels and noise that are drawn depend on the seed and on the picture's 
 from --first-image on: restore b.png --first-image 2 is what restore a.png b.png makes of b.png.`,
 		Example: `  cmi-native restore face.png --task sr4                  # DPS
   cmi-native restore face.png --task sr4 --cmi            # with mutual-information guidance
+  cmi-native restore face.png --task box --cmi spread     # by another choice of it
   cmi-native restore *.jpg --crop --task inpaint --steps 200 --out results
   cmi-native restore small.png --task sr4 --measured --sigma-y 0.02
   cmi-native restore hole.png --task mask --mask keep.png --measured
@@ -92,7 +93,7 @@ from --first-image on: restore b.png --first-image 2 is what restore a.png b.png
 	fl := c.Flags()
 	fl.StringVar(&f.Task, "task", f.Task, "what to restore from: "+strings.Join(measure.TaskNames(), ", "))
 	fl.StringVar(&f.Method, "method", f.Method, "sampling method: "+strings.Join(job.Methods(), ", ")+"; for colourise pathwise-mean if left out")
-	fl.BoolVar(&f.CMI.On, "cmi", false, "add the gradient of the conditional mutual information")
+	f.addTerm(c)
 	f.outputFlags.add(c, "the results")
 	fl.StringVar(&f.mask, "mask", "", "for --task mask, inpaint and box: a `FILE`, white where the image is known and black or transparent where it is missing, or an array (.npy) of 1 and 0; or a folder with a file of the same name for each picture")
 	fl.BoolVar(&f.invertMask, "invert-mask", false, "--mask is white where the image is missing")
@@ -176,6 +177,9 @@ func (f *restoreFlags) check(c *cobra.Command, inputs []string) error {
 	}
 	if r := f.valueRange; len(r) != 0 && (len(r) != 2 || !(math.Abs(r[1]-r[0]) > 0) || math.IsInf(r[0], 0) || math.IsInf(r[1], 0)) {
 		return fmt.Errorf("--range is %v, two different numbers are wanted, as 0,255", r)
+	}
+	if err := f.chooseTerm(c, f.Method); err != nil {
+		return err
 	}
 	return effective(c, append(f.needs(f.CMI.On, f.Method),
 		need{f.samples > 1, "--samples of at least 2", []string{"calibration"}},

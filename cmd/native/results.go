@@ -127,10 +127,11 @@ func saveGrid(out, messages io.Writer, path string, draw func() (*image.RGBA, er
 	fmt.Fprintln(out, "picture:", path)
 }
 
-// armName returns the method of a spec, and whether the information term is on.
+// armName returns the method of a spec, and what the information term is taken for where it is on:
+// "dps", "dps+cmi (fidelity)".
 func armName(s job.Spec) string {
-	if s.CMI.On {
-		return s.Method + "+cmi"
+	if term, err := s.CMI.For(s.Method); err == nil && term.On {
+		return fmt.Sprintf("%s+cmi (%s)", s.Method, term.Choice)
 	}
 	return s.Method
 }

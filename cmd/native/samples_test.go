@@ -200,7 +200,7 @@ func TestCalibrationFile(t *testing.T) {
 		{[]string{"--calibration", path, "--sigma-y", "0.1"}, "has no factor for sr4, dps, 2 steps, σ_y 0.1 with this prior; it has: blur, dps, 2 steps, σ_y 0.05; sr4, dps, 2 steps, σ_y 0.05."},
 		{[]string{"--calibration", path, "--dps-limit", "1"}, "has no factor for sr4, dps, 2 steps, σ_y 0.05, --dps-limit 1 with"},
 		{[]string{"--calibration", path, "--noise", "poisson"}, "--noise poisson with"},
-		{[]string{"--calibration", path, "--cmi"}, "--cmi true with"},
+		{[]string{"--calibration", path, "--cmi"}, "--cmi fidelity with"},
 		{[]string{"--calibration", path, "--prior", "photos64"}, "of another prior, faces64"},
 		{[]string{"--calibration", face}, "is no calibration"},
 		{[]string{"--calibration", writeFile(t, "c.json", []byte(`[{"factor": -1, "alpha": 0.1}]`))}, "is -1 for α = 0.1: a positive number"},

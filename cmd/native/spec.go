@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/sdk"
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -72,6 +73,77 @@ func (f *specFlags) addGuidance(c *cobra.Command) {
 	fl.IntVar(&t.Every, "every", t.Every, "CMI: act in every k-th step")
 	fl.Float64Var(&t.TrustStd, "trust-std", t.TrustStd, "CMI: limit the term to this multiple of the step's standard deviation; 0 is no limit")
 	fl.Float64Var(&t.TrustGuidance, "trust-guidance", t.TrustGuidance, "CMI: limit the term to this multiple of the data guidance; 0 is no limit")
+}
+
+// termFlag is the value of --cmi: false, or what the information term is taken for. true, which is --cmi
+// alone, takes what suits the method.
+type termFlag struct{ *job.Term }
+
+func (t termFlag) String() string {
+	switch {
+	case t.Term == nil || !t.On:
+		return "false"
+	case t.Choice == "":
+		return "true"
+	}
+	return string(t.Choice)
+}
+
+func (t termFlag) Set(text string) error {
+	t.On, t.Choice = true, ""
+	switch choice := cmi.Choice(text); {
+	case text == "true":
+	case text == "false" || choice == cmi.Off:
+		t.On = false
+	case choice == cmi.Custom || slices.Contains(cmi.Choices, choice):
+		t.Choice = choice
+	default:
+		return fmt.Errorf("%s or off is wanted", cmi.ChoiceNames())
+	}
+	return nil
+}
+
+func (termFlag) Type() string { return "choice" }
+
+// addTerm adds --cmi.
+func (f *specFlags) addTerm(c *cobra.Command) {
+	c.Flags().Var(termFlag{&f.CMI}, "cmi", "add the information term, the gradient ∇I of the conditional mutual information: paper (+∇I, as published), fidelity (-∇I: smoother, nearer to the truth on average), spread (+∇I with twice the limit: samples that differ more) or off; --cmi alone takes what was best at the method, see docs/cmi-study.md")
+	c.Flags().Lookup("cmi").NoOptDefVal = "true"
+}
+
+// joinChoice lets a choice stand behind --cmi as a word of its own.
+func joinChoice(args []string) []string {
+	var joined []string
+	for i := 0; i < len(args); i++ {
+		if args[i] == "--" {
+			return append(joined, args[i:]...)
+		}
+		if i+1 < len(args) && args[i] == "--cmi" {
+			if next := cmi.Choice(args[i+1]); next == cmi.Off || next == cmi.Custom || slices.Contains(cmi.Choices, next) {
+				joined = append(joined, "--cmi="+args[i+1])
+				i++
+				continue
+			}
+		}
+		joined = append(joined, args[i])
+	}
+	return joined
+}
+
+// chooseTerm decides the information term's choice at a method, so that every output can say which
+// it is. Flags that give its weight or its limit are a choice of their own.
+func (f *specFlags) chooseTerm(c *cobra.Command, method string) (err error) {
+	for _, flag := range []string{"eta", "trust-guidance"} {
+		if !f.CMI.On || !c.Flags().Changed(flag) {
+			continue
+		}
+		if f.CMI.Choice != "" && f.CMI.Choice != cmi.Custom {
+			return fmt.Errorf("--%s and --cmi=%s: the choice sets it; leave out one of them", flag, f.CMI.Choice)
+		}
+		f.CMI.Choice = cmi.Custom
+	}
+	f.CMI, err = f.CMI.For(method)
+	return err
 }
 
 // needs returns what the guidance's flags need of the methods and the information term.

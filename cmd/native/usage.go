@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/job"
 )
 
@@ -30,7 +31,7 @@ func arguments(least, most int) cobra.PositionalArgs {
 // flagValues are what flags want, by the type of their values.
 var flagValues = map[string]string{
 	"int": "a whole number, as 100,", "uint64": "a whole number from 0, as 1,", "float64": "a number, as 0.05,",
-	"bool": "true or false", "intSlice": "a list of whole numbers, as 0,1,",
+	"bool": "true or false", "choice": cmi.ChoiceNames() + " or off", "intSlice": "a list of whole numbers, as 0,1,",
 }
 
 // flagError says what a flag wants whose value can't be read.

@@ -30,7 +30,7 @@ func (s *Summary) csv(p Preset) (string, error) {
 		return strconv.FormatFloat(v, 'g', 6, 64)
 	}
 	for _, c := range s.Cells {
-		values := map[string]string{"source": "measured", "task": c.Task, "method": c.Method, "cmi": strconv.FormatBool(c.CMI),
+		values := map[string]string{"source": "measured", "task": c.Task, "method": c.Method, "cmi": c.CMI.text(),
 			"pictures": strconv.Itoa(c.Pictures), "lpips_name": s.LPIPSName, "frechet_name": s.Frechet, "passes": number(c.Passes)}
 		set := func(name string, i Interval) {
 			values[name], values[name+"_low"], values[name+"_high"] = number(i.Value), number(i.Low), number(i.High)
@@ -45,18 +45,18 @@ func (s *Summary) csv(p Preset) (string, error) {
 			set("exchangeability_mse", c.Exchangeability[0])
 			set("exchangeability_lpips", c.Exchangeability[1])
 		}
-		if c.CMI {
+		if c.CMI != Without {
 			values["limited"] = number(c.Limited)
 		}
 		if c.Frechet != nil {
 			values["frechet"] = number(*c.Frechet)
-			if base := s.cell(c.base()); c.CMI && base != nil && base.Frechet != nil {
+			if base := s.cell(c.base()); c.CMI != Without && base != nil && base.Frechet != nil {
 				values["difference_frechet"] = number(*c.Frechet - *base.Frechet)
 			}
 		}
 		rows = append(rows, pick(head, values))
-		if r, ok := p.Paper[c.Cell]; ok {
-			rows = append(rows, pick(head, map[string]string{"source": "arXiv 2501.02880", "task": c.Task, "method": c.Method, "cmi": strconv.FormatBool(c.CMI),
+		if r, ok := p.Paper[c.published()]; ok {
+			rows = append(rows, pick(head, map[string]string{"source": "arXiv 2501.02880", "task": c.Task, "method": c.Method, "cmi": c.CMI.text(),
 				"ssim": number(r.SSIM), "lpips": number(r.LPIPS), "lpips_name": "LPIPS", "frechet": number(r.FID), "frechet_name": "FID"}))
 		}
 	}

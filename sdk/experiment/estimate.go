@@ -32,20 +32,20 @@ func Estimate(ctx context.Context, m prior.Model, tasks, methods []string, spec 
 	var costs []Cost
 	for i, method := range methods {
 		var pass [2]time.Duration // of the method and of the term
-		for arm, withCMI := range []bool{false, true} {
-			cell := Cell{tasks[0], method, withCMI}
+		for arm, term := range []Term{Without, With} {
+			cell := Cell{tasks[0], method, term}
 			step, taken, base, err := timeStep(ctx, m, cell.Spec(spec))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", cell.Arm(), err)
 			}
-			if withCMI {
+			if term == With {
 				pass[1] = max(0, step-time.Duration(base)*pass[0]) / time.Duration(max(1, taken-base))
 			} else {
 				pass[0] = step / time.Duration(taken)
 			}
-			cost := Cost{Cell: Cell{Method: method, CMI: withCMI}}
+			cost := Cost{Cell: Cell{Method: method, CMI: term}}
 			for _, task := range tasks {
-				plan, err := Cell{task, method, withCMI}.Spec(spec).Plan(m, 1)
+				plan, err := Cell{task, method, term}.Spec(spec).Plan(m, 1)
 				if err != nil {
 					return nil, err
 				}

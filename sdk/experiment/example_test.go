@@ -36,7 +36,7 @@ func ExampleRunner() {
 	truths, err := faces.Load(2)
 	check(err)
 
-	grid := experiment.Grid{Tasks: []string{"sr4"}, Methods: []string{"dps"}, CMI: []bool{false, true}, Names: []string{"01", "02"}, Samples: 1}
+	grid := experiment.Grid{Tasks: []string{"sr4"}, Methods: []string{"dps"}, CMI: []experiment.Term{experiment.Without, experiment.With}, Names: []string{"01", "02"}, Samples: 1}
 	folder, err := experiment.Open(dir, experiment.Settings{"steps": "3", "seed": "1"}, grid)
 	check(err)
 	defer folder.Close()

@@ -11,10 +11,14 @@
 package experiment
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/job"
 )
 
@@ -22,15 +26,59 @@ import (
 type Cell struct {
 	Task   string `json:"task"`
 	Method string `json:"method"`
-	CMI    bool   `json:"cmi"` // with the information term
+	CMI    Term   `json:"cmi"`
 }
 
-// Arm returns the method with its information term: "dps", "dps+cmi".
+// Term names the information term of a cell: [Without], [With], a [cmi.Choice], or a name that
+// [Runner].SpecOf knows.
+type Term string
+
+const (
+	Without Term = ""   // the method alone
+	With    Term = "on" // the term of [Runner].Spec
+)
+
+// text is the term in tables for programs: false, true or the name.
+func (t Term) text() string {
+	switch t {
+	case Without:
+		return "false"
+	case With:
+		return "true"
+	}
+	return string(t)
+}
+
+// MarshalJSON implements [json.Marshaler]: false, true or the name.
+func (t Term) MarshalJSON() ([]byte, error) {
+	if t == Without || t == With {
+		return []byte(t.text()), nil
+	}
+	return json.Marshal(string(t))
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (t *Term) UnmarshalJSON(text []byte) error {
+	switch string(text) {
+	case "false":
+		*t = Without
+	case "true":
+		*t = With
+	default:
+		return json.Unmarshal(text, (*string)(t))
+	}
+	return nil
+}
+
+// Arm returns the method with its information term: "dps", "dps+cmi", "dps+cmi-fidelity".
 func (c Cell) Arm() string {
-	if c.CMI {
+	switch c.CMI {
+	case Without:
+		return c.Method
+	case With:
 		return c.Method + "+cmi"
 	}
-	return c.Method
+	return c.Method + "+cmi-" + string(c.CMI)
 }
 
 // methodTitles are the methods' names as the literature writes them.
@@ -45,16 +93,30 @@ func (c Cell) Title() string {
 	if !ok {
 		title = c.Method
 	}
-	if c.CMI {
+	switch c.CMI {
+	case Without:
+		return title
+	case With:
 		return "CMI+" + title
 	}
-	return title
+	return fmt.Sprintf("CMI+%s, %s", title, c.CMI)
 }
 
 // Spec returns how a job of the cell is restored, the rest being that of s.
 func (c Cell) Spec(s job.Spec) job.Spec {
-	s.Task, s.Method, s.CMI.On = c.Task, c.Method, c.CMI
+	s.Task, s.Method, s.CMI.On = c.Task, c.Method, c.CMI != Without
+	if s.CMI.On && c.CMI != With {
+		s.CMI.Choice = cmi.Choice(c.CMI)
+	}
 	return s
+}
+
+// published returns the cell of the paper's Table I that this one stands beside.
+func (c Cell) published() Cell {
+	if c.CMI == Term(cmi.Paper) {
+		c.CMI = With
+	}
+	return c
 }
 
 // base returns the cell that this one is compared with.
@@ -63,7 +125,7 @@ func (c Cell) base() Cell { return Cell{Task: c.Task, Method: c.Method} }
 // Grid is every cell on every picture.
 type Grid struct {
 	Tasks, Methods []string
-	CMI            []bool   // arms without (false) and with (true) the information term
+	CMI            []Term   // arms; each other one is compared with Without
 	Names          []string // of the pictures, in order: a picture's place keys its random numbers
 	Samples        int      // for each measurement: 1, or 2 for the exchangeability ratio
 }
@@ -142,8 +204,16 @@ func (g Grid) Validate() error {
 			seen[name] = true
 		}
 	}
-	if len(g.CMI) == 0 || len(g.CMI) > 2 || len(g.CMI) == 2 && g.CMI[0] == g.CMI[1] {
-		return fmt.Errorf("the arms are %v, without (false), with (true) the information term or both are wanted", g.CMI)
+	if len(g.CMI) == 0 {
+		return errors.New("no arm, without the information term or with it is wanted")
+	}
+	for i, term := range g.CMI {
+		if slices.Contains(g.CMI[:i], term) {
+			return fmt.Errorf("the arm %q is named twice", Cell{Method: "METHOD", CMI: term}.Arm())
+		}
+		if strings.ContainsAny(string(term), "/\\") {
+			return fmt.Errorf("the arm %q can't be a part of a file's name", term)
+		}
 	}
 	if g.Samples < 1 || g.Samples > 2 {
 		return fmt.Errorf("%d samples for each measurement, 1 or 2 are possible (2 for the exchangeability ratio)", g.Samples)

@@ -34,14 +34,14 @@ func TestJobsAreTheWholeGrid(t *testing.T) {
 func TestValidate(t *testing.T) {
 	require.NoError(t, small.Validate())
 	for want, change := range map[string]func(*Grid){
-		"no task":         func(g *Grid) { g.Tasks = nil },
-		`"dps" is named`:  func(g *Grid) { g.Methods = []string{"dps", "dps"} },
-		"no picture":      func(g *Grid) { g.Names = nil },
-		"the arms are":    func(g *Grid) { g.CMI = []bool{true, true} },
-		"3 samples":       func(g *Grid) { g.Samples = 3 },
-		"0 samples":       func(g *Grid) { g.Samples = 0 },
-		`"x" is named`:    func(g *Grid) { g.Names = []string{"x", "y", "x"} },
-		"the arms are []": func(g *Grid) { g.CMI = nil },
+		"no task":        func(g *Grid) { g.Tasks = nil },
+		`"dps" is named`: func(g *Grid) { g.Methods = []string{"dps", "dps"} },
+		"no picture":     func(g *Grid) { g.Names = nil },
+		"named twice":    func(g *Grid) { g.CMI = []Term{With, With} },
+		"3 samples":      func(g *Grid) { g.Samples = 3 },
+		"0 samples":      func(g *Grid) { g.Samples = 0 },
+		`"x" is named`:   func(g *Grid) { g.Names = []string{"x", "y", "x"} },
+		"no arm":         func(g *Grid) { g.CMI = nil },
 	} {
 		g := small
 		change(&g)

@@ -147,7 +147,7 @@ func (s *Summary) intervals(title string, reference float64, of func(c *CellSumm
 		}
 		marks.GlyphStyle = draw.GlyphStyle{Color: inks[arm.Method], Radius: 3, Shape: draw.CircleGlyph{}}
 		p.Add(bars, marks)
-		if !arm.CMI { // open: a white disc inside
+		if arm.CMI == Without { // open: a white disc inside
 			inner := *marks
 			inner.GlyphStyle.Color, inner.GlyphStyle.Radius = color.White, 1.8
 			p.Add(&inner)
@@ -189,7 +189,7 @@ func (s *Summary) curves(task, title string, of func(c *CellSummary) Curve) ([]b
 			return nil, err
 		}
 		line.LineStyle = draw.LineStyle{Color: inks[c.Method], Width: 1.4}
-		if !c.CMI {
+		if c.CMI == Without {
 			line.LineStyle.Dashes = []vg.Length{4, 3}
 		}
 		p.Add(line)

@@ -98,7 +98,10 @@ func paperRows(table string) map[Cell]PaperRow {
 	rows := map[Cell]PaperRow{}
 	for _, line := range strings.Split(strings.TrimSpace(table), "\n") {
 		arm, entries, _ := strings.Cut(line, " ")
-		method, withCMI := strings.CutSuffix(arm, "+cmi")
+		method, term := arm, Without
+		if base, with := strings.CutSuffix(arm, "+cmi"); with {
+			method, term = base, With
+		}
 		for i, entry := range strings.Split(entries, "|") {
 			fields := strings.Fields(entry)
 			if len(fields) != 3 {
@@ -108,7 +111,7 @@ func paperRows(table string) map[Cell]PaperRow {
 			for k := range v {
 				v[k], _ = strconv.ParseFloat(fields[k], 64) // the table is below, and tested
 			}
-			rows[Cell{Tasks[i], method, withCMI}] = PaperRow{v[0], v[1], v[2]}
+			rows[Cell{Tasks[i], method, term}] = PaperRow{v[0], v[1], v[2]}
 		}
 	}
 	return rows

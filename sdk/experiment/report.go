@@ -127,7 +127,7 @@ func (r Report) html(f *Folder, s *Summary, facts [][2]string, tables []table, n
 		Key      [][2]string // names and colours of the methods
 	}{Title: title, Facts: facts, Tables: tables, Notes: notes}
 	for _, c := range s.Cells {
-		if c.Task == tasks[0] && !c.CMI || len(f.grid.CMI) == 1 && c.Task == tasks[0] {
+		if c.Task == tasks[0] && c.CMI == f.grid.CMI[0] {
 			ink := inks[c.Method]
 			content.Key = append(content.Key, [2]string{c.base().Title(), fmt.Sprintf("#%02x%02x%02x", ink.R, ink.G, ink.B)})
 		}

@@ -25,10 +25,18 @@ type Runner struct {
 	More       []*sdk.Place                           // further places of the same prior that share the work; results don't depend on them
 	Truth      func(image int) (picture.Image, error) // of the prior's size
 	Spec       job.Spec                               // how to restore; Task, Method and CMI.On are the cells'
+	SpecOf     func(Cell) job.Spec                    // how to restore a cell; nil is [Cell.Spec] of Spec
 	Batch      int                                    // how many pictures are sampled together; below 2 each by itself. Results don't depend on it
 	Perceptual Perceptual
 	OnStep     func(Job, sdk.Progress) // may be nil; with More, called by several goroutines
 	OnDone     func(Job)               // may be nil
+}
+
+func (r *Runner) spec(c Cell) job.Spec {
+	if r.SpecOf != nil {
+		return r.SpecOf(c)
+	}
+	return c.Spec(r.Spec)
 }
 
 // Run runs what is not yet finished. When ctx ends it stops within one step, with
@@ -88,7 +96,7 @@ func (r *Runner) measure(ctx context.Context, f *Folder, s *sampled) (work *job.
 		images = append(images, job.Image{C: truth.C, H: truth.H, W: truth.W, Pix: truth.Pix, Number: uint64(j.Image), Sample: j.Sample - 1})
 	}
 	if err := r.Place.Do(ctx, func(m prior.Model) (err error) {
-		work, err = job.New(m, s.jobs[0].Spec(r.Spec), images...)
+		work, err = job.New(m, r.spec(s.jobs[0].Cell), images...)
 		return err
 	}); err != nil {
 		return nil, err
@@ -123,7 +131,7 @@ func (r *Runner) sample(ctx context.Context, f *Folder, jobs []Job) (s sampled) 
 	work.Options.OnStep = func(all sdk.Progress) {
 		for i, j := range jobs {
 			one := all.Of(i)
-			s.results[i].add(one, j.CMI)
+			s.results[i].add(one, j.CMI != Without)
 			if r.OnStep != nil {
 				r.OnStep(j, one)
 			}

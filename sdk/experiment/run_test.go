@@ -54,7 +54,7 @@ func TestRun(t *testing.T) {
 		assert.Equal(t, 2, steps[job])
 		assert.Equal(t, passes(t, r, one.Cell), one.Passes, "%v", job)
 		assert.Len(t, one.Residual, 2)
-		assert.Equal(t, one.CMI, len(one.Information) == 2)
+		assert.Equal(t, one.CMI == With, len(one.Information) == 2)
 		assert.Equal(t, one.Sample == 2, one.Apart != nil)
 		// Another program finds the same values in the pictures.
 		p, err := picture.Open(f.path(job.picturePath()))

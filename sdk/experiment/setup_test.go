@@ -19,7 +19,7 @@ import (
 )
 
 // small is a grid of 32 runs.
-var small = Grid{Tasks: []string{"box", "sr4"}, Methods: []string{"dps", "dsg"}, CMI: []bool{false, true}, Names: []string{"a", "b"}, Samples: 2}
+var small = Grid{Tasks: []string{"box", "sr4"}, Methods: []string{"dps", "dsg"}, CMI: []Term{Without, With}, Names: []string{"a", "b"}, Samples: 2}
 
 var settings = Settings{"--steps": "2", "--seed": "3"}
 

@@ -90,36 +90,15 @@ type gathered struct {
 // Summarise reads the results. Pictures that not all cells have finished are left
 // out. seed is that of the bootstraps.
 func (f *Folder) Summarise(seed uint64) (*Summary, error) {
-	g := f.grid
-	perPicture := g.Len() / len(g.Names)
-	pictures := f.done / perPicture
-	if pictures == 0 {
-		return nil, fmt.Errorf("%s: no picture is finished in all cells, of %d results for each %d are there", f.dir, perPicture, f.done)
-	}
-	s := &Summary{Done: f.done}
-	cells := map[Cell]*gathered{}
-	for _, c := range g.Cells() {
-		cells[c] = &gathered{}
-	}
-	k := 0
-	err := f.read(func(r *Result, _ int64) error {
-		if k++; k > pictures*perPicture {
-			return nil
-		}
-		if s.LPIPSName != "" && s.LPIPSName != r.LPIPSName {
-			return fmt.Errorf("perceptual distances of two kinds, %s and %s", s.LPIPSName, r.LPIPSName)
-		}
-		s.LPIPSName = r.LPIPSName
-		cells[r.Cell].add(r, g.Samples)
-		return nil
-	})
+	cells, pictures, name, err := f.gather()
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range g.Cells() {
+	s := &Summary{Done: f.done, LPIPSName: name}
+	for _, c := range f.grid.Cells() {
 		one, err := cells[c].summarise(seed)
 		if err == nil {
-			if base, ok := cells[c.base()]; ok && c.CMI {
+			if base, ok := cells[c.base()]; ok && c.CMI != Without {
 				one.Difference, err = difference(cells[c], base, seed)
 			}
 		}
@@ -130,6 +109,32 @@ func (f *Folder) Summarise(seed uint64) (*Summary, error) {
 		s.Cells = append(s.Cells, *one)
 	}
 	return s, nil
+}
+
+// gather reads the results of the pictures that are finished in all cells.
+func (f *Folder) gather() (cells map[Cell]*gathered, pictures int, lpipsName string, err error) {
+	g := f.grid
+	perPicture := g.Len() / len(g.Names)
+	if pictures = f.done / perPicture; pictures == 0 {
+		return nil, 0, "", fmt.Errorf("%s: no picture is finished in all cells, of %d results for each %d are there", f.dir, perPicture, f.done)
+	}
+	cells = map[Cell]*gathered{}
+	for _, c := range g.Cells() {
+		cells[c] = &gathered{}
+	}
+	k := 0
+	err = f.read(func(r *Result, _ int64) error {
+		if k++; k > pictures*perPicture {
+			return nil
+		}
+		if lpipsName != "" && lpipsName != r.LPIPSName {
+			return fmt.Errorf("perceptual distances of two kinds, %s and %s", lpipsName, r.LPIPSName)
+		}
+		lpipsName = r.LPIPSName
+		cells[r.Cell].add(r, g.Samples)
+		return nil
+	})
+	return cells, pictures, lpipsName, err
 }
 
 func (c *gathered) add(r *Result, samples int) {

@@ -14,7 +14,7 @@ import (
 // much as change says more with the information term.
 func made(t *testing.T, names []string, results int, change func(image int) float64) *Folder {
 	t.Helper()
-	g := Grid{Tasks: []string{"sr4"}, Methods: []string{"dps", "mcg"}, CMI: []bool{false, true}, Names: names, Samples: 2}
+	g := Grid{Tasks: []string{"sr4"}, Methods: []string{"dps", "mcg"}, CMI: []Term{Without, With}, Names: names, Samples: 2}
 	f, err := Open(t.TempDir(), settings, g)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, f.Close()) })
@@ -22,14 +22,14 @@ func made(t *testing.T, names []string, results int, change func(image int) floa
 		j := g.Job(k)
 		psnr := 20 + 2*float64(j.Image) + float64(2*j.Sample-3) // samples are 1 dB about their mean
 		r := &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, SSIM: 0.5, LPIPS: 0.2, LPIPSName: "made", MSE: 0.01, Passes: 7, Residual: Curve{1, float64(j.Image)}}
-		if j.CMI {
+		if j.CMI == With {
 			psnr += change(j.Image)
 			r.Information, r.Limited = Curve{math.NaN(), 3}, 1
 		}
 		if j.Sample == 2 {
 			r.Apart = &Apart{MSE: 0.008, LPIPS: 0.1}
 		}
-		if r.PSNR = &psnr; j.Method == "mcg" && j.Image == 1 && j.CMI {
+		if r.PSNR = &psnr; j.Method == "mcg" && j.Image == 1 && j.CMI == With {
 			r.PSNR = nil // equal to the truth
 		}
 		require.NoError(t, f.add(r))
@@ -43,7 +43,7 @@ func TestPairedDifferences(t *testing.T) {
 	s, err := f.Summarise(1)
 	require.NoError(t, err)
 
-	base, term := s.cell(Cell{"sr4", "dps", false}), s.cell(Cell{"sr4", "dps", true})
+	base, term := s.cell(Cell{"sr4", "dps", Without}), s.cell(Cell{"sr4", "dps", With})
 	assert.InDelta(t, 27, base.Mean[0].Value, 1e-9)
 	assert.InDelta(t, 27.55, term.Mean[0].Value, 1e-9)
 	assert.Nil(t, base.Difference)
@@ -63,7 +63,7 @@ func TestPairedDifferences(t *testing.T) {
 	assert.True(t, math.IsNaN(term.Information[0]) && term.Information[1] == 3 && base.Information == nil)
 
 	// Where PSNR is infinite, the picture is left out of that mean alone.
-	mcg := s.cell(Cell{"sr4", "mcg", true})
+	mcg := s.cell(Cell{"sr4", "mcg", With})
 	assert.InDelta(t, 27+0.55+(27-22+0.55-0.6)/7, mcg.Mean[0].Value, 1e-9)
 	assert.InDelta(t, (8*0.55-0.6)/7, mcg.Difference[0].Value, 1e-9)
 	assert.Equal(t, 0.5, mcg.Mean[1].Value)
@@ -100,12 +100,12 @@ func TestPaperRows(t *testing.T) {
 	require.NoError(t, err)
 	imagenet, err := FindPreset("paper-imagenet")
 	require.NoError(t, err)
-	assert.Equal(t, PaperRow{35.24, .209, .854}, ffhq.Paper[Cell{"sr4", "dps", true}])
-	assert.Equal(t, PaperRow{20.15, .207, .885}, ffhq.Paper[Cell{"inpaint", "dsg", false}])
-	assert.Equal(t, PaperRow{53.85, .366, .673}, imagenet.Paper[Cell{"motion", "pigdm", true}])
+	assert.Equal(t, PaperRow{35.24, .209, .854}, ffhq.Paper[Cell{"sr4", "dps", With}])
+	assert.Equal(t, PaperRow{20.15, .207, .885}, ffhq.Paper[Cell{"inpaint", "dsg", Without}])
+	assert.Equal(t, PaperRow{53.85, .366, .673}, imagenet.Paper[Cell{"motion", "pigdm", With}])
 	for _, p := range []Preset{ffhq, imagenet} {
 		assert.Len(t, p.Paper, 5*8-2, "MCG has no motion blur")
-		assert.NotContains(t, p.Paper, Cell{"motion", "mcg", true})
+		assert.NotContains(t, p.Paper, Cell{"motion", "mcg", With})
 		weights, config, err := p.Formula()
 		require.NoError(t, err)
 		assert.True(t, len(weights) > 200 && json.Valid(config))
@@ -146,7 +146,7 @@ func TestFewPictures(t *testing.T) {
 		f := made(t, strings.Split("abcdef", "")[:n], n*8, func(int) float64 { return 0.18 })
 		s, err := f.Summarise(1)
 		require.NoError(t, err)
-		d := s.cell(Cell{"sr4", "dps", true}).Difference[0]
+		d := s.cell(Cell{"sr4", "dps", With}).Difference[0]
 		assert.InDelta(t, 0.18, d.Value, 1e-9)
 		assert.Equal(t, n == 1, math.IsNaN(d.Low) && math.IsNaN(d.High))
 		assert.Equal(t, n == 6, d.Decided(), n)

@@ -137,12 +137,12 @@ func (s *Summary) overview(p Preset) table {
 			}
 			ours = append(ours, entry{Text: fmt.Sprintf("%s %s %s", distance, fixed(one.Mean[2].Value, 3), fixed(one.Mean[1].Value, 3))})
 			text := none
-			if r, ok := p.Paper[one.Cell]; ok {
+			if r, ok := p.Paper[one.published()]; ok {
 				text, published = fmt.Sprintf("%s %s %s", fixed(r.FID, 2), fixed(r.LPIPS, 3), fixed(r.SSIM, 3)), true
 			}
 			paper = append(paper, entry{Text: text})
 		}
-		t.Rows = append(t.Rows, row{Cells: ours, First: !c.CMI})
+		t.Rows = append(t.Rows, row{Cells: ours, First: c.CMI == Without})
 		if published {
 			t.Rows = append(t.Rows, row{Cells: paper, Paper: true})
 		}
@@ -169,7 +169,7 @@ func (s *Summary) quality(p Preset, task string) table {
 		for m := range measures {
 			ours = append(ours, entry{Text: fixed(c.Mean[m].Value, measures[m].digits)})
 		}
-		r, published := p.Paper[c.Cell]
+		r, published := p.Paper[c.published()]
 		paper = append(paper, plain(fixed(r.SSIM, 3), fixed(r.LPIPS, 3))...)
 		if s.Frechet != "" {
 			text := none
@@ -185,11 +185,11 @@ func (s *Summary) quality(p Preset, task string) table {
 			paper = append(paper, plain(none, none)...)
 		}
 		limited := none
-		if c.CMI {
+		if c.CMI != Without {
 			limited = fixed(100*c.Limited, 0) + " %"
 		}
 		ours, paper = append(ours, plain(fixed(c.Passes, 0), limited)...), append(paper, plain(none, none)...)
-		t.Rows = append(t.Rows, row{Cells: ours, First: !c.CMI})
+		t.Rows = append(t.Rows, row{Cells: ours, First: c.CMI == Without})
 		if published {
 			t.Rows = append(t.Rows, row{Cells: paper, Paper: true})
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/compute/cpu"
 	"github.com/cmi-diffusion/cmi/sdk/guide"
@@ -276,7 +277,7 @@ func TestDecode(t *testing.T) {
 	require.NoError(t, err)
 	want := job.Default()
 	want.Task, want.Steps, want.SigmaY, want.DDIM = "box", 20, 0.1, new(float64)
-	want.CMI.On, want.CMI.Eta, want.CMI.Lanczos = true, -2, 3
+	want.CMI.On, want.CMI.Choice, want.CMI.Eta, want.CMI.Lanczos = true, cmi.Custom, -2, 3
 	assert.Equal(t, want, s)
 	for text, on := range map[string]bool{`{"cmi": true}`: true, `{"cmi": false}`: false, `{"cmi": null}`: false, `{}`: false} {
 		s, err := read(text)
@@ -285,20 +286,60 @@ func TestDecode(t *testing.T) {
 		want.CMI.On = on
 		assert.Equal(t, want, s, text)
 	}
+	for text, choice := range map[string]cmi.Choice{
+		`{"cmi": true}`: "", `{"cmi": "spread"}`: cmi.Spread, `{"cmi": {"choice": "paper", "lanczos": 3}}`: cmi.Paper, `{"cmi": {"lanczos": 3}}`: "",
+		`{"cmi": {"choice": "custom", "TrustGuidance": 1}}`: cmi.Custom,
+	} {
+		s, err := read(text)
+		require.NoError(t, err, text)
+		assert.True(t, s.CMI.On, text)
+		assert.Equal(t, choice, s.CMI.Choice, text)
+	}
+	off, err := read(`{"cmi": "off"}`)
+	require.NoError(t, err)
+	assert.Equal(t, job.Default(), off)
 	for text, says := range map[string]string{
-		`{"steps": "many"}`:       "steps is string, a whole number is wanted",
-		`{"steps": 1.5}`:          "steps is 1.5, a whole number is wanted",
-		`{"task": 3}`:             "task is number, a name is wanted",
-		`{"measured": 1}`:         "measured is number, true or false is wanted",
-		`{"stpes": 3}`:            `unknown field "stpes"`,
-		`{"mask": [1]}`:           `unknown field "mask"`, // arrays stand beside the JSON
-		`{"cmi": {"eta": "big"}}`: "cmi: eta is string, a number is wanted",
-		`{"cmi": {"on": true}}`:   `cmi: unknown field "on"`,
-		`{`:                       "unexpected EOF",
+		`{"cmi": {"choice": "paper", "eta": 2}}`: "the choice paper sets eta and trustGuidance",
+		`{"steps": "many"}`:                      "steps is string, a whole number is wanted",
+		`{"steps": 1.5}`:                         "steps is 1.5, a whole number is wanted",
+		`{"task": 3}`:                            "task is number, a name is wanted",
+		`{"measured": 1}`:                        "measured is number, true or false is wanted",
+		`{"stpes": 3}`:                           `unknown field "stpes"`,
+		`{"mask": [1]}`:                          `unknown field "mask"`, // arrays stand beside the JSON
+		`{"cmi": {"eta": "big"}}`:                "cmi: eta is string, a number is wanted",
+		`{"cmi": {"on": true}}`:                  `cmi: unknown field "on"`,
+		`{`:                                      "unexpected EOF",
 	} {
 		_, err := read(text)
 		assert.ErrorContains(t, err, says, text)
 	}
+}
+
+// A choice's weights are those that it says; what was given by itself stays; what nobody has chosen is
+// what suits the method.
+func TestChoices(t *testing.T) {
+	m, _ := network(t)
+	s := short("sr4", "pigdm")
+	s.CMI.On = true
+	for _, choice := range cmi.Choices {
+		s.CMI.Choice = choice
+		o, err := s.Options(m)
+		require.NoError(t, err)
+		want, err := cmi.Defaults().Choose(choice)
+		require.NoError(t, err)
+		assert.Equal(t, want, *o.CMI)
+	}
+	s.CMI.Choice = ""
+	term, err := s.CMI.For("pigdm")
+	require.NoError(t, err)
+	assert.Equal(t, job.ChoiceFor("pigdm"), term.Choice)
+	s.CMI.Eta = 0.5
+	o, err := s.Options(m)
+	require.NoError(t, err)
+	assert.Equal(t, 0.5, o.CMI.Eta)
+	s.CMI.Choice = "sharp"
+	_, err = s.Options(m)
+	assert.ErrorContains(t, err, `cmi is "sharp", true, false, paper, fidelity, spread or custom is wanted`)
 }
 
 // The npm package's lists of tasks and methods are Go's.

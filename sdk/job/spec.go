@@ -51,27 +51,90 @@ type Spec struct {
 	Border string `json:"border"` // task kernel: how the image goes on beyond its edge, reflect or circular
 }
 
-// Term is the information term of a Spec. As JSON it is true, false, or an object with
-// those of the options' fields that differ from the defaults.
+// Term is the information term of a Spec. As JSON it is true, false, the name of a [cmi.Choice], or
+// an object with "choice" and those of the options' fields that differ from the defaults.
 type Term struct {
 	On bool
+	// Choice decides Eta and TrustGuidance of the options. "" is what suits the method, see [ChoiceFor],
+	// or cmi.Custom where one of the two is not the default.
+	Choice cmi.Choice
 	cmi.Options
 }
 
 // UnmarshalJSON implements [json.Unmarshaler].
 func (t *Term) UnmarshalJSON(text []byte) error {
 	*t = Term{Options: cmi.Defaults()}
-	switch string(text) {
-	case "null", "false":
+	switch {
+	case string(text) == "null" || string(text) == "false":
 		return nil
-	case "true":
-	default:
-		if err := Decode(text, &t.Options); err != nil {
+	case string(text) == "true":
+	case text[0] == '"':
+		if err := Decode(text, &t.Choice); err != nil {
 			return fmt.Errorf("cmi: %w", err)
+		}
+		if t.Choice == cmi.Off {
+			t.Choice = ""
+			return nil
+		}
+	default:
+		given := struct {
+			Choice cmi.Choice
+			*cmi.Options
+		}{Options: &t.Options}
+		if err := Decode(text, &given); err != nil {
+			return fmt.Errorf("cmi: %w", err)
+		}
+		weights, err := hasWeights(text)
+		if err != nil {
+			return err
+		}
+		switch t.Choice = given.Choice; {
+		case weights && t.Choice == "":
+			t.Choice = cmi.Custom
+		case weights && t.Choice != cmi.Custom:
+			return fmt.Errorf("cmi: the choice %s sets eta and trustGuidance: leave them out, or the choice", t.Choice)
 		}
 	}
 	t.On = true
 	return nil
+}
+
+// hasWeights says whether a JSON object has a key that a choice decides.
+func hasWeights(object []byte) (bool, error) {
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(object, &keys); err != nil {
+		return false, err
+	}
+	for key := range keys {
+		if strings.EqualFold(key, "eta") || strings.EqualFold(key, "trustGuidance") {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// ChoiceFor returns what the information term is taken for where nothing else is said: the choice
+// that betters most cells of the Fréchet distance, the perceptual distance and SSIM at that method
+// (docs/cmi-study.md).
+func ChoiceFor(method string) cmi.Choice {
+	return cmi.Fidelity
+}
+
+// For returns the term at a method: with its choice, and what that decides.
+func (t Term) For(method string) (Term, error) {
+	if !t.On {
+		return t, nil
+	}
+	if usual := cmi.Defaults(); t.Choice == "" && (t.Eta != usual.Eta || t.TrustGuidance != usual.TrustGuidance) {
+		t.Choice = cmi.Custom
+	} else if t.Choice == "" {
+		t.Choice = ChoiceFor(method)
+	}
+	var err error
+	if t.Options, err = t.Options.Choose(t.Choice); err != nil {
+		return t, wrong("cmi", "is %q, true, false, %s or %s is wanted", t.Choice, cmi.ChoiceNames(), cmi.Custom)
+	}
+	return t, nil
 }
 
 // Default is 4× super-resolution by DPS in 100 steps, without the information term.
@@ -89,7 +152,7 @@ func Decode(text []byte, to any) error {
 	err := d.Decode(to)
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
-		field := strings.TrimPrefix(wrong.Field, "Spec.") // where to embeds a Spec
+		field := strings.TrimPrefix(strings.TrimPrefix(wrong.Field, "Spec."), "Options.") // where to embeds one
 		return fmt.Errorf("%s is %s, %s is wanted", strings.ToLower(field), strings.TrimPrefix(wrong.Value, "number "), jsonKinds[wrong.Type.Kind().String()])
 	}
 	if err != nil {
@@ -156,7 +219,11 @@ func (s Spec) Options(m prior.Model) (o sdk.Options, err error) {
 		return o, err
 	}
 	if s.CMI.On {
-		term := s.CMI.Options
+		chosen, err := s.CMI.For(s.Method)
+		if err != nil {
+			return o, err
+		}
+		term := chosen.Options
 		o.CMI = &term
 		if err := guide.TakesTerm(o.Method, o.Schedule); err != nil {
 			return o, err

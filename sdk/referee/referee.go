@@ -45,15 +45,19 @@ type Verdict struct {
 	SquaredError []float64
 }
 
-// Judge runs every arm on the same problems with the same random numbers. The
-// sampler is DDPM with variance β̃ over 200 steps, β linear from 5e-4 to 0.1, x̂0
-// never clipped. done, if not nil, is called after each run.
-func Judge(ctx context.Context, dev compute.Device, s Setting, arms []Arm, done func(arm, problem int)) ([]Verdict, error) {
-	betas, err := diffusion.LinearBetas(200, 5e-4, 0.1)
-	if err != nil {
-		return nil, err
+// Schedule returns the β and the schedule of the judgement: 200 steps, β linear from 5e-4 to 0.1.
+func Schedule() (betas []float64, s *diffusion.Schedule, err error) {
+	if betas, err = diffusion.LinearBetas(200, 5e-4, 0.1); err != nil {
+		return nil, nil, err
 	}
-	schedule, err := diffusion.New(betas, len(betas))
+	s, err = diffusion.New(betas, len(betas))
+	return betas, s, err
+}
+
+// Judge runs every arm on the same problems with the same random numbers. The
+// sampler is DDPM with variance β̃ on [Schedule], x̂0 never clipped. done, if not nil, is called after each run.
+func Judge(ctx context.Context, dev compute.Device, s Setting, arms []Arm, done func(arm, problem int)) ([]Verdict, error) {
+	betas, schedule, err := Schedule()
 	if err != nil {
 		return nil, err
 	}

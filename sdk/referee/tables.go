@@ -74,6 +74,7 @@ func Curvature() Table {
 		t.Arms = append(t.Arms,
 			Arm{base.name, base.make(0), nil},
 			Arm{base.name + " + CMI η=1", base.make(0), trace(1)},
+			Arm{base.name + " + CMI η=−1", base.make(0), trace(-1)},
 			Arm{base.name + " + CMI η=1, one probe K=2", base.make(0), Term(1, cmi.Beta, cmi.Probe, 2)},
 			Arm{base.name + " + curvature", base.make(1), nil},
 			Arm{base.name + " + curvature + CMI η=1", base.make(1), trace(1)},
