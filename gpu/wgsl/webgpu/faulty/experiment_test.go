@@ -38,7 +38,7 @@ func (distance) Distance(x, y []float32, n, c, h, w int) ([]float64, error) {
 func (j *job) experimented(t *testing.T, f faulty.Fault, batch int) (files map[string]string, results []experiment.Result) {
 	t.Helper()
 	j.fault, j.devices = f, 0
-	grid := experiment.Grid{Tasks: []string{"sr4", "box"}, Methods: []string{"dps"}, CMI: []bool{false, true}, Names: []string{"a", "b"}, Samples: 1}
+	grid := experiment.Grid{Tasks: []string{"sr4", "box"}, Methods: []string{"dps"}, CMI: []experiment.Term{experiment.Without, experiment.With}, Names: []string{"a", "b"}, Samples: 1}
 	dir := t.TempDir()
 	folder, err := experiment.Open(dir, experiment.Settings{"steps": "2"}, grid)
 	require.NoError(t, err)
