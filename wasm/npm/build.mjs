@@ -19,9 +19,15 @@ export const goGlue = {
   },
 };
 
+/** The factors of intervals that the native tool has built in, for runs at their usual options. */
+const calibrations = JSON.parse(readFileSync(join(root, "cmd", "native", "calibrations.json"), "utf8")).filter((c) => !c.options)
+  .map(({ name, task, method, steps, sigmaY, factor }) => ({ prior: name, task, method, steps, sigmaY, factor: Number(factor.toPrecision(5)) }));
+
+const intervals = execFileSync("go", ["run", "./tools/intervals"], { cwd: root, encoding: "utf8" }).trim();
+
 export const options = {
   bundle: true, format: "esm", target: "es2022", platform: "browser", legalComments: "none",
-  define: { PACKAGE_VERSION: JSON.stringify(version) }, plugins: [goGlue],
+  define: { PACKAGE_VERSION: JSON.stringify(version), CALIBRATIONS: JSON.stringify(calibrations), INTERVALS: intervals }, plugins: [goGlue],
 };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

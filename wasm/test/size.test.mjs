@@ -204,3 +204,36 @@ test("a filled hole is pasted into the photo at its resolution, and every other 
 });
 
 cleanup(() => { photo = undefined; });
+
+test("samples, what they say together, and calibrated intervals", async () => {
+  const r = await page.evaluate(async () => {
+    const s = await solver();
+    const f = await face(1);
+    const o = { task: "box", method: "diffpir", steps: 6, seed: 4 };
+    const seen = [];
+    const four = await s.restore(f, { ...o, samples: 4, onProgress: ({ preview, ...p }) => { preview.close(); seen.push([p.sample, p.samples, p.step, p.passes, p.totalPasses]); } });
+    const one = await s.restore(f, o);
+    const { std, width90, factor, map, mapTop, mean } = four.certainty;
+    // The deviation of one value, from the samples as pictures of 8 bits.
+    const i = 40 * 64 + 32, levels = four.samples.map((x) => x.data[4 * i] / 127.5 - 1), m = levels.reduce((a, b) => a + b) / 4;
+    const byHand = Math.sqrt(levels.reduce((sum, v) => sum + (v - m) ** 2, 0) / 3);
+    const inside = [], outside = [];
+    for (let y = 0; y < 64; y++) for (let x = 0; x < 64; x++) (four.measurement.data[4 * (64 * y + x) + 3] ? outside : inside).push(map.data[4 * (64 * y + x) + 3]);
+    const average = (a) => a.reduce((x, y) => x + y, 0) / a.length;
+    const calibrated = await s.restore(f, { task: "sr4", method: "pathwise", steps: 25, samples: 2 });
+    return {
+      first: four.values.every((v, k) => v === one.values[k]), none: [one.samples, one.certainty], count: four.samples.length, different: four.samples[1].data.some((v, k) => v !== four.image.data[k]),
+      sizes: [std.length, width90.length, map.width, mean.width], deviation: [std[i], byHand, width90[i]], factor, seen, passes: four.passes, mapTop,
+      map: [average(inside), average(outside)], calibrated: [calibrated.certainty.factor, calibrated.certainty.width90[5] / calibrated.certainty.std[5]],
+      wrong: [await failure(s.restore(f, { samples: 0 })), await failure(s.restore(f, { samples: 65 }))],
+    };
+  });
+  assert.deepEqual([r.first, r.none, r.count, r.different, r.sizes, r.factor], [true, [undefined, undefined], 4, true, [12288, 12288, 64, 64], undefined]);
+  assert.ok(Math.abs(r.deviation[0] - r.deviation[1]) < 0.01 && r.deviation[0] > 0.01, `${r.deviation}`);
+  assert.ok(Math.abs(r.deviation[2] / r.deviation[0] - 2 * 2.3534 * Math.sqrt(1.25)) < 0.001, "Student's 95 % quantile for 3 degrees of freedom is 2.3534");
+  assert.deepEqual([r.seen.length, r.seen[0], r.seen.at(-1)], [24, [1, 4, 1, 1, 24], [4, 4, 6, 24, 24]]);
+  assert.ok(r.map[0] > 2 * r.map[1] && r.mapTop > 0, `opacity of the map inside and outside the box: ${r.map}`);
+  assert.ok(Math.abs(r.calibrated[0] - 1.057) < 0.001, `${r.calibrated}`);
+  assert.ok(Math.abs(r.calibrated[1] / (2 * 6.3138 * Math.sqrt(1.5) * r.calibrated[0]) - 1) < 0.001, `Student's quantile for 1 degree of freedom, times the factor: ${r.calibrated}`);
+  for (const e of r.wrong) assert.match(e?.message ?? "", /samples is \d+, a number from 1 to 64/);
+});

@@ -152,6 +152,28 @@ export interface Measurement {
   truth?: ImageData;
 }
 
+/** How sure a restoration is, from several samples of what the picture may have been. */
+export interface Certainty {
+  /** The mean of the samples. */
+  mean: ImageData;
+  /** The standard deviation of each value over the samples, as `values` lie, for values in [−1, 1]. */
+  std: Float32Array;
+  /** The width of each value's 90 % interval around the mean. */
+  width90: Float32Array;
+  /**
+   * By what the intervals are scaled so that they hold what they promise: found on held pictures for this prior, task and
+   * sampler. Absent where none is known; the intervals are then as the samples give them, and may hold less.
+   */
+  factor?: number;
+  /**
+   * Where the samples differ, drawn to lie over the picture: transparent where they agree, and the more opaque the larger a pixel's
+   * standard deviation, root mean square over the channels, is.
+   */
+  map: ImageData;
+  /** The standard deviation at which the map is opaque. */
+  mapTop: number;
+}
+
 export interface Restoration extends Measurement {
   /** The restored picture. */
   image: ImageData;
@@ -159,10 +181,8 @@ export interface Restoration extends Measurement {
   values: Float32Array;
   /** With `samples` above 1: all of them, the first of which is `image`. */
   samples?: ImageData[];
-  /** The mean of the samples. */
-  mean?: ImageData;
-  /** The standard deviation of each of `values` over the samples: how unsure it is. */
-  std?: Float32Array;
+  /** With `samples` above 1: what they say together. */
+  certainty?: Certainty;
   /** With `paste`: the picture at its own resolution. Pixels outside the hole are those of the picture, to the bit. */
   pasted?: ImageData;
   /** Network passes, in units of one forward. */

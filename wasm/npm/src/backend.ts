@@ -1,4 +1,4 @@
-import type { Kernel, LoadProgress, RestoreOptions, RestoreProgress, RunPlan, SolverInfo, WasmPaths } from "./api.js";
+import type { Certainty, Kernel, LoadProgress, Prior, RestoreOptions, RestoreProgress, RunPlan, SolverInfo, WasmPaths } from "./api.js";
 import type { Portable } from "./pictures.js";
 
 /** What a backend needs to open: options of a solver as they travel to a worker, addresses absolute. */
@@ -9,8 +9,8 @@ export interface OpenOptions {
   threads: number;
   wasm: { [K in keyof WasmPaths]: string };
   model: string | Blob;
-  /** The model is one of photographs, whose pictures keep their size unless a call says otherwise. */
-  ownSize: boolean;
+  /** Which model of the package it is; absent for others. */
+  prior?: Prior | undefined;
   modelConfig?: Record<string, unknown> | undefined;
   cache: boolean;
 }
@@ -30,8 +30,7 @@ export interface Outcome {
   truth?: ImageData;
   values: Float32Array;
   samples?: ImageData[];
-  mean?: ImageData;
-  std?: Float32Array;
+  certainty?: Certainty;
   pasted?: ImageData;
   passes: number;
   seconds: number;

@@ -33,7 +33,7 @@ export async function createSolver(options: SolverOptions = {}): Promise<Solver>
   if (modelFile !== undefined && !(modelFile instanceof Blob)) throw new InputError(`modelFile is ${describe(modelFile)}: a File or Blob is wanted`);
   const open: OpenOptions = {
     device, fallback, precision, threads, cache, wasm: wasmURLs(options.wasmPaths), modelConfig,
-    model: modelFile ?? absolute(modelURL ?? priorURL(options.prior)), ownSize: options.prior === "photos64",
+    model: modelFile ?? absolute(modelURL ?? priorURL(options.prior)), prior: modelURL === undefined && modelFile === undefined ? (options.prior ?? "faces64") : undefined,
   };
   const now = {} as { info: SolverInfo };
   const onMove = (info: SolverInfo) => {

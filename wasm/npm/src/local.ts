@@ -1,6 +1,7 @@
 // Solves in the thread it is made in: a worker's, or the page's.
 import type { Kernel, LoadProgress, RestoreProgress, RunPlan, SolverInfo } from "./api.js";
 import type { Backend, Job, OpenOptions, Outcome } from "./backend.js";
+import { certaintyOf } from "./certainty.js";
 import { createEngine, type Engine, type EngineInfo, type EnginePlan, type ModelInfo, type RestoreRequest, type RestoreStep, type Task } from "./engine.js";
 import { asSolverError, ClosedError, InputError, MemoryError, UnsupportedError } from "./errors.js";
 import { fetchFile, readBlob, type FileOptions } from "./files.js";
@@ -83,14 +84,14 @@ export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => 
     }),
     plan: (job, signal) => guarded(signal, async () => {
       const { engine, model } = await unlessAborted(open(), signal);
-      const { picture, mask, size } = await prepare(job, engine, model, options.ownSize, signal);
+      const { picture, mask, size } = await prepare(job, engine, model, options.prior === "photos64", signal);
       picture.close();
       mask?.close();
       return size.plan;
     }),
     restore: (job, signal, report, planned) => guarded(signal, async () => {
       const { engine, model } = await unlessAborted(open(), signal); // loading is everybody's: it goes on
-      const { picture, mask, size } = await prepare(job, engine, model, options.ownSize, signal);
+      const { picture, mask, size } = await prepare(job, engine, model, options.prior === "photos64", signal);
       try {
         planned?.(size.plan);
         const { request, truth } = await pixelsFor(job, picture, mask, size, signal);
@@ -106,7 +107,7 @@ export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => 
           image: image(result.image),
           measurement: toPicture(m.data, m.channels, m.width, m.height, known?.length === m.width * m.height ? known : undefined),
           ...(truth && { truth }),
-          ...(result.samples && { samples: result.samples.map(image), mean: image(result.mean!), std: result.std! }),
+          ...(result.samples && { samples: result.samples.map(image), certainty: certaintyOf(result, options.prior, job) }),
           ...(job.paste && { pasted: paste(picture, mask!, result.image, channels, width, height, size.fit) }),
           values: result.image, passes: result.passes, seconds: result.seconds,
         } satisfies Outcome;
