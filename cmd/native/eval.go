@@ -28,6 +28,7 @@ type evalFlags struct {
 	tasks, methods, cmi   []string
 	samples, limit, batch int
 	estimate, reportOnly  bool
+	shard                 shardFlags
 
 	experiment experiment.Preset // of that name
 	arms       []experiment.Term // without and with the information term
@@ -56,7 +57,11 @@ Ctrl-C stops within one step; the same command goes on where it stopped, and end
 bytes as a run that was not stopped. Pictures of another size are cut to the centre square and
 scaled. Pictures are the outermost loop, so --report-only makes the tables of what is finished. Results
 and pictures that were damaged since are made again; results.jsonl.damaged keeps lines that can't be
-read.`,
+read.
+
+With --shard I/N many processes, on one machine or on a cluster with a common file system, do the work
+together and may be killed at any moment; cmi-native merge then makes the same folder as one machine
+would. See docs/cluster.md.`,
 		Example: `  cmi-native eval --out results                          # faces64: the whole grid on 8 faces
   cmi-native eval --tasks sr4,box --methods dps,pigdm --steps 50 --samples 2 --out results
   cmi-native eval --cmi off,paper,fidelity,spread --tasks box --methods pigdm --out choices
@@ -88,6 +93,7 @@ read.`,
 	fl.StringVar(&f.metrics.reference, "statistics", "", "npz `FILE` with mu and sigma: the FID is against it instead of the true pictures")
 	fl.StringVar(&f.out, "out", "out/eval", "`DIR` for the results")
 	fl.BoolVar(&f.estimate, "estimate", false, "time a few steps and say how long the experiment would take; needs no pictures and no weights")
+	f.shard.add(fl)
 	fl.BoolVar(&f.reportOnly, "report-only", false, "restore nothing: make the tables and the report of what is finished")
 	return c
 }
@@ -133,6 +139,9 @@ func (f *evalFlags) check(c *cobra.Command) (err error) {
 		return fmt.Errorf("--scale %v means another thing in each method: name one with --methods", f.Scale)
 	}
 	if err := f.metrics.checkLPIPS(c); err != nil {
+		return err
+	}
+	if err := f.shard.check(c, f); err != nil {
 		return err
 	}
 	if p.Embedded != "" && !given("prior") {
@@ -254,6 +263,10 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	if f.shard.of != "" {
+		r := experiment.Runner{Place: places[0], More: places[1:], Batch: f.batch, Truth: pictures.open, Spec: f.Spec, Perceptual: judges.perceptual}
+		return f.shard.run(c, f, r, grid, planned, settings)
+	}
 	open := experiment.Open
 	if f.reportOnly {
 		open = experiment.OpenFinished
@@ -283,7 +296,7 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 			return failed(err)
 		}
 	}
-	return f.report(c, folder, judges, reference)
+	return evalTables{f.experiment, f.facts(), f.Seed, f.out, judges, reference}.write(c, folder)
 }
 
 // plans returns those of a batch of each cell.
@@ -330,28 +343,37 @@ func runGrid(c *cobra.Command, r experiment.Runner, folder *experiment.Folder, g
 	return nil
 }
 
-// report makes the tables and the report, and says where they are.
-func (f *evalFlags) report(c *cobra.Command, folder *experiment.Folder, judges *comparer, reference *fid.Statistics) error {
-	s, err := folder.Summarise(f.Seed)
+// evalTables are what is made of an experiment's results.
+type evalTables struct {
+	preset    experiment.Preset
+	facts     [][2]string
+	seed      uint64
+	dir       string
+	judges    *comparer
+	reference *fid.Statistics // of the true pictures, where they are not the folder's
+}
+
+// write makes the tables and the report, and says where they are.
+func (t evalTables) write(c *cobra.Command, folder *experiment.Folder) error {
+	s, err := folder.Summarise(t.seed)
 	if err != nil {
 		return failed(err)
 	}
 	bar := newProgress(c.ErrOrStderr(), s.FrechetPictures())
-	onPicture := bar.run(judges.frechet)
+	onPicture := bar.run(t.judges.frechet)
 	read := 0
-	if err := folder.Frechet(c.Context(), s, judges.frechet, judges.features, reference, func() { read++; onPicture(read) }); err != nil {
+	if err := folder.Frechet(c.Context(), s, t.judges.frechet, t.judges.features, t.reference, func() { read++; onPicture(read) }); err != nil {
 		return failed(err)
 	}
 	bar.finish()
-	r := experiment.Report{Preset: f.experiment, Facts: f.facts(), Shown: 4}
-	if err := r.Write(folder, s); err != nil {
+	if err := (experiment.Report{Preset: t.preset, Facts: t.facts, Shown: 4}).Write(folder, s); err != nil {
 		return failed(err)
 	}
 	out := c.OutOrStdout()
-	fmt.Fprint(out, s.Text(f.experiment))
-	dir, err := filepath.Abs(f.out)
+	fmt.Fprint(out, s.Text(t.preset))
+	dir, err := filepath.Abs(t.dir)
 	if err != nil {
-		dir = f.out
+		dir = t.dir
 	}
 	_, err = fmt.Fprintf(out, "\ntables: %s\nreport: %s\n", filepath.Join(dir, "table.md"), filepath.Join(dir, "report.html"))
 	return err

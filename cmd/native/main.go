@@ -147,6 +147,6 @@ A small model of faces, 64×64 pixels, is built in. Start with
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(demoCommand(), restoreCommand(), sampleCommand(), infoCommand(), verifyCommand(), mixtureCommand(), metricsCommand(), benchCommand(), evalCommand(), studyCommand(), calibrateCommand(), posteriorCommand(), rerunCommand(), webgpuDriverCommand())
+	root.AddCommand(demoCommand(), restoreCommand(), sampleCommand(), infoCommand(), verifyCommand(), mixtureCommand(), metricsCommand(), benchCommand(), evalCommand(), studyCommand(), mergeCommand(), calibrateCommand(), posteriorCommand(), rerunCommand(), webgpuDriverCommand())
 	return root
 }

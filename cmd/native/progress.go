@@ -67,6 +67,9 @@ type messages struct {
 type line struct {
 	Time    time.Time `json:"time"`
 	Message string    `json:"message,omitempty"`
+	Event   string    `json:"event,omitempty"` // what befell a job of a shard: see experiment.Event
+	Job     string    `json:"job,omitempty"`
+	Step    int       `json:"step,omitempty"`
 	Run     string    `json:"run,omitempty"`
 	Passes  int       `json:"passes,omitempty"` // that are done
 	Of      int       `json:"of,omitempty"`

@@ -63,9 +63,10 @@ func (d *Device) Info() compute.Info {
 		Name: "cuda",
 		Description: fmt.Sprintf("%s, compute capability %d.%d, %d multiprocessors, driver %s, %s",
 			d.info.Name, d.info.Major, d.info.Minor, d.info.SMs, d.info.Driver, d.precision),
-		Software: d.info.Software,
-		Memory:   max(1, d.info.Free/16*15-d.used+spare),
-		Rounding: d.precision.rounding(),
+		Arithmetic: fmt.Sprintf("%s, compute capability %d.%d, %s", d.info.Name, d.info.Major, d.info.Minor, d.precision),
+		Software:   d.info.Software,
+		Memory:     max(1, d.info.Free/16*15-d.used+spare),
+		Rounding:   d.precision.rounding(),
 	}
 }
 

@@ -29,9 +29,12 @@ type Device interface {
 type Info struct {
 	Name        string // short and stable: "cpu"
 	Description string // for people: instruction set, threads, adapter and driver
-	Software    bool   // the device emulates a GPU on the CPU and is slow
-	Memory      int64  // bytes that can still be allocated; 0 if unknown
-	MaxArray    int64  // bytes of the largest possible array; 0 if only Memory limits it
+	// Arithmetic is what results depend on to the bit: instruction set or GPU, and precision.
+	// Two devices with the same text give the same bytes. Empty: Description says it.
+	Arithmetic string
+	Software   bool  // the device emulates a GPU on the CPU and is slow
+	Memory     int64 // bytes that can still be allocated; 0 if unknown
+	MaxArray   int64 // bytes of the largest possible array; 0 if only Memory limits it
 	// Rounding is the relative error to which convolutions round their factors if that is
 	// coarser than float32, as on tensor cores: 2⁻¹¹ for TF32 and f16. Otherwise 0.
 	Rounding float64

@@ -124,10 +124,11 @@ func (c Cell) base() Cell { return Cell{Task: c.Task, Method: c.Method} }
 
 // Grid is every cell on every picture.
 type Grid struct {
-	Tasks, Methods []string
-	CMI            []Term   // arms; each other one is compared with Without
-	Names          []string // of the pictures, in order: a picture's place keys its random numbers
-	Samples        int      // for each measurement: 1, or 2 for the exchangeability ratio
+	Tasks   []string `json:"tasks"`
+	Methods []string `json:"methods"`
+	CMI     []Term   `json:"cmi"`     // arms; each other one is compared with Without
+	Names   []string `json:"names"`   // of the pictures, in order: a picture's place keys its random numbers
+	Samples int      `json:"samples"` // for each measurement: 1, or 2 for the exchangeability ratio
 }
 
 // Job is one sample of one cell for one picture.

@@ -506,9 +506,20 @@ func replace(path string, data []byte) error {
 // unmeasured is what a pixel that was not measured is drawn as, on [−1, 1].
 const unmeasured = 200/127.5 - 1
 
+// layout says where the pictures of a job stand.
+type layout interface {
+	truth(Job) string
+	measurement(Job) string
+	restored(Job) string
+}
+
+func (f *Folder) truth(j Job) string       { return f.path(truthPath(j.Name)) }
+func (f *Folder) measurement(j Job) string { return f.path(measurementPath(j.Task, j.Name)) }
+func (f *Folder) restored(j Job) string    { return f.path(j.picturePath()) }
+
 // savePicture writes a picture and returns what a reader of the file gets. Where known is
 // 0, the pixel was not measured; nil is 1 everywhere.
-func (f *Folder) savePicture(name string, p picture.Image, known []float32) (picture.Image, error) {
+func savePicture(path string, p picture.Image, known []float32) (picture.Image, error) {
 	if known != nil {
 		pix := make([]float32, len(p.Pix))
 		for i, v := range p.Pix {
@@ -522,7 +533,6 @@ func (f *Folder) savePicture(name string, p picture.Image, known []float32) (pic
 	if err != nil {
 		return p, err
 	}
-	path := f.path(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return p, err
 	}

@@ -3,6 +3,7 @@
 package experiment
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
@@ -16,4 +17,17 @@ func lock(f *os.File) (free bool, err error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// syncDir makes the names in a folder last through a power cut.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if errors.Is(err, syscall.EINVAL) { // a file system that knows no such thing
+		err = nil
+	}
+	return errors.Join(err, f.Close())
 }

@@ -30,6 +30,8 @@ type Runner struct {
 	Perceptual Perceptual
 	OnStep     func(Job, sdk.Progress) // may be nil; with More, called by several goroutines
 	OnDone     func(Job)               // may be nil
+	Checkpoint int                     // of [Runner.RunShard]: steps between two checkpoints of a job; 0 keeps states only where a run is stopped
+	OnEvent    func(Event)             // of [Runner.RunShard]; may be nil, and is called by several goroutines
 }
 
 func (r *Runner) spec(c Cell) job.Spec {
@@ -82,12 +84,12 @@ type sampled struct {
 }
 
 // measure degrades the pictures of one cell's jobs and writes them and their measurements.
-func (r *Runner) measure(ctx context.Context, f *Folder, s *sampled) (work *job.Job, err error) {
+func (r *Runner) measure(ctx context.Context, f layout, s *sampled) (work *job.Job, err error) {
 	var images []job.Image
 	for _, j := range s.jobs {
 		truth, err := r.Truth(j.Image)
 		if err == nil {
-			truth, err = f.savePicture(truthPath(j.Name), truth, nil)
+			truth, err = savePicture(f.truth(j), truth, nil)
 		}
 		if err != nil {
 			return nil, err
@@ -102,8 +104,7 @@ func (r *Runner) measure(ctx context.Context, f *Folder, s *sampled) (work *job.
 		return nil, err
 	}
 	for i, y := range work.Measurements {
-		path := measurementPath(s.jobs[i].Task, s.jobs[i].Name)
-		if _, err := f.savePicture(path, picture.Image{C: y.C, H: y.H, W: y.W, Pix: y.Y}, y.Known); err != nil {
+		if _, err := savePicture(f.measurement(s.jobs[i]), picture.Image{C: y.C, H: y.H, W: y.W, Pix: y.Y}, y.Known); err != nil {
 			return nil, err
 		}
 	}
@@ -113,34 +114,46 @@ func (r *Runner) measure(ctx context.Context, f *Folder, s *sampled) (work *job.
 // sample measures the pictures of one cell's jobs and runs the sampler.
 func (r *Runner) sample(ctx context.Context, f *Folder, jobs []Job) (s sampled) {
 	s.jobs = jobs
-	work, err := r.measure(ctx, f, &s)
+	work, err := r.prepare(ctx, f, &s)
 	if err != nil {
 		s.err = err
 		return s
 	}
-	for _, j := range jobs {
-		one := &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, LPIPSName: r.Perceptual.Name()}
-		if one.Truth, s.err = HashFile(f.path(truthPath(j.Name))); s.err != nil {
-			return s
-		}
-		if one.Measurement, s.err = HashFile(f.path(measurementPath(j.Task, j.Name))); s.err != nil {
-			return s
-		}
-		s.results = append(s.results, one)
-	}
-	work.Options.OnStep = func(all sdk.Progress) {
-		for i, j := range jobs {
-			one := all.Of(i)
-			s.results[i].add(one, j.CMI != Without)
-			if r.OnStep != nil {
-				r.OnStep(j, one)
-			}
-		}
-	}
+	work.Options.OnStep = func(all sdk.Progress) { r.observe(&s, all) }
 	start := time.Now()
 	s.images, s.err = work.Run(ctx, r.Place)
 	s.seconds = time.Since(start).Seconds() / float64(len(jobs))
 	return s
+}
+
+// prepare measures the pictures of one cell's jobs and begins their results.
+func (r *Runner) prepare(ctx context.Context, f layout, s *sampled) (*job.Job, error) {
+	work, err := r.measure(ctx, f, s)
+	if err != nil {
+		return nil, err
+	}
+	for _, j := range s.jobs {
+		one := &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, LPIPSName: r.Perceptual.Name()}
+		if one.Truth, err = HashFile(f.truth(j)); err != nil {
+			return nil, err
+		}
+		if one.Measurement, err = HashFile(f.measurement(j)); err != nil {
+			return nil, err
+		}
+		s.results = append(s.results, one)
+	}
+	return work, nil
+}
+
+// observe adds a step's progress to the results.
+func (r *Runner) observe(s *sampled, all sdk.Progress) {
+	for i, j := range s.jobs {
+		one := all.Of(i)
+		s.results[i].add(one, j.CMI != Without)
+		if r.OnStep != nil {
+			r.OnStep(j, one)
+		}
+	}
 }
 
 // store writes the pictures of jobs into the folder, and the lines of finished jobs in the
@@ -182,12 +195,12 @@ func (r *Runner) store(f *Folder, s sampled, ahead map[Job]*Result) error {
 }
 
 // finish writes a job's picture and judges it.
-func (r *Runner) finish(f *Folder, j Job, restored, truth picture.Image, result *Result) error {
-	restored, err := f.savePicture(j.picturePath(), restored, nil)
+func (r *Runner) finish(f layout, j Job, restored, truth picture.Image, result *Result) error {
+	restored, err := savePicture(f.restored(j), restored, nil)
 	if err != nil {
 		return err
 	}
-	if result.Picture, err = HashFile(f.path(j.picturePath())); err != nil {
+	if result.Picture, err = HashFile(f.restored(j)); err != nil {
 		return err
 	}
 	if err := r.judge(result, restored, truth); err != nil || j.Sample == 1 {
@@ -195,7 +208,7 @@ func (r *Runner) finish(f *Folder, j Job, restored, truth picture.Image, result 
 	}
 	first := j
 	first.Sample = 1
-	other, err := picture.Open(f.path(first.picturePath()))
+	other, err := picture.Open(f.restored(first))
 	if err != nil {
 		return err
 	}

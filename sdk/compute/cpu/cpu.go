@@ -99,6 +99,7 @@ func (d *Device) Info() compute.Info {
 	return compute.Info{
 		Name:        "cpu",
 		Description: fmt.Sprintf("%s %s kernels, %d threads", runtime.GOARCH, d.k.name, len(d.pool.workers)),
+		Arithmetic:  fmt.Sprintf("%s %s kernels", runtime.GOARCH, d.k.name),
 		Memory:      compute.HostMemory(),
 	}
 }
