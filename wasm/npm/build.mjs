@@ -1,7 +1,8 @@
 // Builds the JavaScript of the package into dist/: node build.mjs. The WebAssembly files are put there by `make wasm`.
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { createHash } from "node:crypto";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -10,12 +11,24 @@ const root = join(here, "..", "..");
 const dist = join(here, "dist");
 const { version } = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
 
-/** Go's own glue, from the Go that compiles the program: the two must fit. */
+/**
+ * Go's own glue, from the Go that compiles the program: the two must fit. It sees a global object of its own, which the module
+ * exports as `scope`: what it puts there, stand-ins for Node's fs, process and path, is not the page's, and the page's polyfills
+ * of them are not the program's. All else is the page's.
+ */
 export const goGlue = {
   name: "go-glue",
   setup(b) {
     const file = join(execFileSync("go", ["env", "GOROOT"], { encoding: "utf8" }).trim(), "lib", "wasm", "wasm_exec.js");
     b.onResolve({ filter: /\/wasm_exec\.js$/ }, () => ({ path: file, sideEffects: true }));
+    b.onLoad({ filter: /[\\/]wasm_exec\.js$/ }, () => ({
+      contents: `const own = { fs: undefined, process: undefined, path: undefined };
+export const scope = new Proxy(own, { get: (_, name) => (Object.hasOwn(own, name) ? own[name] : globalThis[name]) });
+(function (globalThis) {
+${readFileSync(file, "utf8")}
+})(scope);
+export const Go = own.Go;`,
+    }));
   },
 };
 
@@ -25,9 +38,14 @@ const calibrations = JSON.parse(readFileSync(join(root, "cmd", "native", "calibr
 
 const intervals = execFileSync("go", ["run", "./tools/intervals"], { cwd: root, encoding: "utf8" }).trim();
 
+const priors = ["faces64", "photos64"].map((name) => join(root, "sdk", "checkpoint", name, name + ".safetensors"));
+/** What tells this build's files from those of another one that a cache may hold under the same addresses. */
+const identity = createHash("sha256");
+for (const file of [join(dist, "cmi.wasm"), ...priors].filter(existsSync)) identity.update(readFileSync(file));
+
 export const options = {
   bundle: true, format: "esm", target: "es2022", platform: "browser", legalComments: "none",
-  define: { PACKAGE_VERSION: JSON.stringify(version), CALIBRATIONS: JSON.stringify(calibrations), INTERVALS: intervals }, plugins: [goGlue],
+  define: { PACKAGE_VERSION: JSON.stringify(version), PACKAGE_BUILD: JSON.stringify(`${version}-${identity.digest("hex").slice(0, 16)}`), CALIBRATIONS: JSON.stringify(calibrations), INTERVALS: intervals }, plugins: [goGlue],
 };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
@@ -38,7 +56,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   }
   rmSync(join(dist, "types"), { recursive: true, force: true });
   execFileSync(join(here, "node_modules", ".bin", "tsc"), ["-p", here], { stdio: "inherit" });
-  for (const prior of ["faces64", "photos64"]) copyFileSync(join(root, "sdk", "checkpoint", prior, prior + ".safetensors"), join(dist, prior + ".safetensors"));
+  for (const prior of priors) copyFileSync(prior, join(dist, basename(prior)));
   copyFileSync(join(root, "LICENSE"), join(here, "LICENSE"));
   writeFileSync(join(here, "NOTICE"), execFileSync("go", ["run", "./tools/notices", "./wasm/engine"], { cwd: root }));
 }

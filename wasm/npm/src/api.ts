@@ -1,6 +1,7 @@
 import type { CMIOptions, EngineInfo, EnginePlan, Method, ModelInfo, RestoreStep, Task } from "./engine.js";
 import type { Fit } from "./fit.js";
 import type { PictureSource } from "./pictures.js";
+import type { ScriptURLPolicy, TrustedURL } from "./scripts.js";
 
 /** How a solver is made. Everything may be left out. */
 export interface SolverOptions {
@@ -18,8 +19,14 @@ export interface SolverOptions {
   threads?: number;
   /** Compute in a worker, so that the page never stops (usual), or in the page itself. */
   worker?: boolean;
-  /** Where worker.js is, if your bundler or host moves it. */
-  workerURL?: string | URL;
+  /** Where worker.js is, if your bundler or host moves it. It may be of another origin, whose server allows it (CORS); a TrustedScriptURL is taken as it is. */
+  workerURL?: string | URL | TrustedURL;
+  /** Makes the worker, a module worker that runs `cmi-diffusion/worker`, in place of workerURL; called again after a worker has stopped. */
+  workerFactory?: () => Worker;
+  /** Where pool.js, the script of the other threads, is, if your bundler or host moves it. */
+  poolURL?: string | URL | TrustedURL;
+  /** On a page that enforces Trusted Types: makes the TrustedScriptURL of the worker's script. If left out, a policy named "cmi-diffusion" is made, which the page's `trusted-types` must then list. */
+  trustedTypesPolicy?: ScriptURLPolicy;
   /** Where the WebAssembly files are: a folder, ending in a slash, or each one. */
   wasmPaths?: string | URL | Partial<WasmPaths>;
   /**
@@ -33,7 +40,7 @@ export interface SolverOptions {
   modelFile?: Blob;
   /** What a checkpoint's shapes can't tell: image_size, num_head_channels, num_heads, use_new_attention_order; and class, the number of the class of a class-conditional network. */
   modelConfig?: Record<string, unknown>;
-  /** Keep the model in the page's Cache Storage (usual), so that it is fetched once. */
+  /** Keep program and model in the page's Cache Storage (usual), so that they are fetched once; clearCache deletes them. */
   cache?: boolean;
   onProgress?: (progress: LoadProgress) => void;
   /** The device was lost, and work goes on on another one, as info says now; the last of info.notes says why. */
@@ -125,7 +132,7 @@ export interface RestoreOptions {
   onProgress?: (progress: RestoreProgress) => void;
   /** Called once before the work starts, with what it takes. */
   onPlan?: (plan: RunPlan) => void;
-  /** Stops within one step; the call rejects with the signal's reason. */
+  /** Stops the call: it rejects at once with the signal's reason, and what is computed for it ends within one step. */
   signal?: AbortSignal;
 }
 
@@ -188,7 +195,7 @@ export interface Restoration extends Measurement {
   /** Network passes, in units of one forward. */
   passes: number;
   seconds: number;
-  /** The restored picture as a file: "image/png", or another type that the browser writes. */
+  /** The restored picture as a file: "image/png" (usual), or another type that the browser writes; an UnsupportedError where it does not. quality is for types that lose some, 0 to 1. */
   blob(type?: string, quality?: number): Promise<Blob>;
 }
 

@@ -13,6 +13,8 @@ export interface OpenOptions {
   prior?: Prior | undefined;
   modelConfig?: Record<string, unknown> | undefined;
   cache: boolean;
+  /** Where pool.js is; if left out, where the bundler has put it, or beside the worker. */
+  pool?: string | undefined;
 }
 
 /** One restoration as it travels to a worker. */

@@ -1,9 +1,9 @@
 // Drives a backend in a worker. A worker that stops is replaced by the next call.
 import type { LoadProgress, RestoreProgress, RunPlan, SolverInfo } from "./api.js";
 import type { Backend, OpenOptions, Outcome } from "./backend.js";
-import { ClosedError, errorOf, InputError, WorkerError, type SolverError } from "./errors.js";
+import { ClosedError, errorOf, InputError, NetworkError, SolverError, WorkerError } from "./errors.js";
 import type { Reply, Request } from "./messages.js";
-import { reason } from "./pictures.js";
+import { offline, reason } from "./pictures.js";
 
 type Call = Request extends infer R ? (R extends { id: number } ? Omit<R, "id"> : never) : never;
 
@@ -12,7 +12,6 @@ interface Pending {
   reject(e: unknown): void;
   onProgress?: ((p: LoadProgress & RestoreProgress) => void) | undefined;
   onPlan?: ((p: RunPlan) => void) | undefined;
-  signal?: AbortSignal | undefined;
 }
 
 /** workerBackend makes a backend in a worker; make gives the worker, moved is told what computes after a device was lost. */
@@ -38,7 +37,8 @@ export function workerBackend(options: OpenOptions, make: () => Worker, moved: (
     try {
       mine = make();
     } catch (e) {
-      throw new WorkerError(`no worker can be made: ${reason(e)}; is worker.js there (option workerURL), and does a Content-Security-Policy have worker-src 'self'?`, { cause: e });
+      if (e instanceof SolverError) throw e;
+      throw new WorkerError(`no worker can be made: ${reason(e)}; is worker.js there (option workerURL), and does a Content-Security-Policy have worker-src 'self', and with trusted-types cmi-diffusion (or give workerFactory)?`, { cause: e });
     }
     worker = mine;
     watch = new AbortController();
@@ -56,9 +56,10 @@ export function workerBackend(options: OpenOptions, make: () => Worker, moved: (
     mine.onerror = (e) => {
       e.preventDefault();
       if (worker !== mine) return;
-      stop(new WorkerError(started
-        ? `the worker failed: ${e.message || "no reason is known"}`
-        : `the worker can't be started: ${e.message || "its script can't be loaded; is worker.js there (option workerURL)?"}`));
+      const away = offline();
+      if (started) stop(new WorkerError(`the worker failed: ${e.message || "no reason is known"}`));
+      else if (away) stop(new NetworkError(`the worker's script can't be fetched: ${away}`));
+      else stop(new WorkerError(`the worker can't be started: ${e.message || "its script can't be loaded; is worker.js there (option workerURL), and does a Content-Security-Policy have worker-src for it ('self', or blob: and the package's origin where that is another)?"}`));
     };
     mine.onmessageerror = () => { if (worker === mine) stop(new WorkerError("the worker's message can't be read")); };
     post(mine, { kind: "start", options, lock });
@@ -68,17 +69,17 @@ export function workerBackend(options: OpenOptions, make: () => Worker, moved: (
   const settle = (reply: Exclude<Reply, { kind: "started" | "moved" }>) => {
     const call = pending.get(reply.id);
     if (reply.kind === "loading" || reply.kind === "progress") {
-      if (call?.onProgress && !call.signal?.aborted) call.onProgress(reply.progress as LoadProgress & RestoreProgress);
+      if (call?.onProgress) call.onProgress(reply.progress as LoadProgress & RestoreProgress);
       else if (reply.kind === "progress") reply.progress.preview?.close();
       return;
     }
     if (reply.kind === "planned") {
-      if (!call?.signal?.aborted) call?.onPlan?.(reply.plan);
+      call?.onPlan?.(reply.plan);
       return;
     }
     pending.delete(reply.id);
     if (reply.kind === "done") call?.resolve(reply.value);
-    else call?.reject(reply.code === "ABORTED" ? call.signal?.reason : errorOf(reply.code, reply.message));
+    else if (reply.code !== "ABORTED") call?.reject(errorOf(reply.code, reply.message));
   };
 
   const call = <T>(request: Call, signal?: AbortSignal, onProgress?: Pending["onProgress"], onPlan?: Pending["onPlan"]): Promise<T> =>
@@ -87,13 +88,17 @@ export function workerBackend(options: OpenOptions, make: () => Worker, moved: (
       signal?.throwIfAborted();
       const to = start();
       const id = ++lastId;
-      const onAbort = () => post(to, { kind: "abort", id });
+      const onAbort = () => { // at once: the worker may be busy with the call before
+        pending.delete(id);
+        post(to, { kind: "abort", id });
+        reject(signal!.reason);
+      };
       const done = () => signal?.removeEventListener("abort", onAbort);
       signal?.addEventListener("abort", onAbort, { once: true });
       pending.set(id, {
         resolve: (v) => { done(); resolve(v as T); },
         reject: (e) => { done(); reject(e); },
-        onProgress, onPlan, signal,
+        onProgress, onPlan,
       });
       try {
         post(to, { ...request, id } as Request);

@@ -1,6 +1,7 @@
 // The engine: the Go program, compiled to WebAssembly, on one device. It knows
 // numbers, not pictures, and runs where it is made: in a worker, unless a page
 // may stop for the length of a step. Calls are queued, one runs at a time.
+import { unlessAborted } from "./abort.js";
 import { EngineError, messageOf, type EngineErrorCode } from "./engineerror.js";
 import { startGo, type Device, type DeviceInfo, type GoProgram } from "./go.js";
 import { openGPU, type Precision } from "./gpu.js";
@@ -26,8 +27,8 @@ export interface EngineOptions {
   wasm: Source;
   /** The processor's kernels. */
   simd: SIMDSources;
-  /** Makes a worker that runs pool.js, for bundlers; by default pool.js beside this file. */
-  poolWorker?: () => Worker;
+  /** Makes a worker that runs pool.js. */
+  poolWorker: () => Worker;
   /** The device was lost, and what is computed goes on from its last finished step on the one in info; the last of its notes says why. */
   onDeviceChange?: (info: EngineInfo) => void;
   /** Bytes of the files read so far, of those known of. */
@@ -322,10 +323,12 @@ async function start(program: WebAssembly.Module, device: Device, options: Engin
     throwIfAborted(signal);
     const ended = gone.then((e) => { throw e; });
     const cancel = go.token();
+    const answer = go.call(name, [...args, cancel]);
     const onAbort = () => cancel.abort();
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
-      return (await Promise.race([go.call(name, [...args, cancel]), ended])) as T;
+      // An aborted call rejects at once: the program may be busy with the one before.
+      return (await unlessAborted(Promise.race([answer, ended]), signal)) as T;
     } catch (e) {
       if (signal?.aborted) throw aborted();
       throw fromGo(e);

@@ -1,6 +1,6 @@
 import { ModelError, NetworkError } from "./errors.js";
-import { reason } from "./pictures.js";
-import { version } from "./version.js";
+import { offline, reason } from "./pictures.js";
+import { buildOfFiles } from "./version.js";
 
 /** Bytes that have arrived; total is 0 where the server does not tell. */
 export type OnBytes = (loaded: number, total: number) => void;
@@ -11,27 +11,47 @@ export interface FileOptions {
 }
 
 export interface FetchOptions extends FileOptions {
-  /** Keep the file in the page's Cache Storage, and take it from there. */
+  /** Take the file from the page's Cache Storage, and keep it there. */
   cache: boolean;
+  /** The file is the package's own: one that another build has left in the cache is not taken. */
+  own: boolean;
+  /** Fetch the file even if the cache has it. */
+  anew?: boolean;
 }
 
-const cachePrefix = "cmi-diffusion@";
-const cacheName = cachePrefix + version;
+export interface FetchedFile {
+  bytes: Uint8Array<ArrayBuffer>;
+  /** The file is from the cache. */
+  cached: boolean;
+  /** keep puts the file into the cache. Call it when the file has proved to be what it should: what is kept is taken for ever. */
+  keep(): Promise<void>;
+}
 
-/**
- * fetchFile gives a file's bytes, from the cache where it is there. A file is stored once it is
- * complete. Without Cache Storage (http without localhost, private windows) it is fetched each time.
- */
-export async function fetchFile(url: string, o: FetchOptions): Promise<Uint8Array<ArrayBuffer>> {
-  const cache = o.cache ? await openCache() : undefined;
-  const stored = await cache?.match(url).catch(() => undefined);
-  const response = stored ?? (await request(url, o.signal));
-  const bytes = await read(response, url, o);
-  if (cache && !stored) {
-    // A full disk is no reason to fail: the file is here.
-    await cache.put(url, new Response(bytes, { headers: { "content-length": String(bytes.length) } })).catch(() => undefined);
-  }
-  return bytes;
+/** All versions of the package on an origin share one cache: a model is there once, under its address. */
+const cacheName = "cmi-diffusion";
+/** Says of which build a kept file is. */
+const buildHeader = "cmi-diffusion-build";
+
+/** clearCache deletes what the package has kept in the page's Cache Storage: its program and models, of all solvers and versions. */
+export async function clearCache(): Promise<void> {
+  await globalThis.caches?.delete(cacheName);
+}
+
+/** fetchFile gives a file, from the cache where it is there. Without Cache Storage (http without localhost, private windows) it is fetched each time. */
+export async function fetchFile(url: string, o: FetchOptions): Promise<FetchedFile> {
+  const cache = o.cache ? await globalThis.caches?.open(cacheName).catch(() => undefined) : undefined; // not offered to every page
+  const stored = o.anew ? undefined : await cache?.match(url).catch(() => undefined);
+  const cached = stored && (!o.own || stored.headers.get(buildHeader) === buildOfFiles) ? stored : undefined;
+  const bytes = await read(cached ?? (await request(url, o.signal)), url, o);
+  if (!cached && /^\s*<(!doctype|html)/i.test(new TextDecoder().decode(bytes.subarray(0, 200)))) throw isPage(url);
+  return {
+    bytes, cached: cached !== undefined,
+    async keep() {
+      if (!cache || cached) return;
+      const headers = { "content-length": String(bytes.length), ...(o.own && { [buildHeader]: buildOfFiles }) };
+      await cache.put(url, new Response(bytes, { headers })).catch(() => undefined); // a full disk is no reason to fail: the file is here
+    },
+  };
 }
 
 /** readBlob gives a user's file as bytes. */
@@ -44,30 +64,21 @@ export async function readBlob(blob: Blob, o: FileOptions): Promise<Uint8Array<A
   }
 }
 
-async function openCache(): Promise<Cache | undefined> {
-  try {
-    for (const name of await caches.keys()) {
-      if (name.startsWith(cachePrefix) && name !== cacheName) await caches.delete(name);
-    }
-    return await caches.open(cacheName);
-  } catch {
-    return undefined; // not offered to this page
-  }
-}
-
 async function request(url: string, signal?: AbortSignal): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(url, { signal: signal ?? null, credentials: "same-origin" });
   } catch (e) {
     signal?.throwIfAborted();
-    throw new NetworkError(`${url} can't be fetched: ${reason(e)}; is it there, and may this page read it (CORS, CSP connect-src)?`, { cause: e });
+    throw new NetworkError(`${url} can't be fetched: ${offline() ?? `${reason(e)}; is it there, and may this page read it (CORS, CSP connect-src)?`}`, { cause: e });
   }
   if (!response.ok) throw new NetworkError(`${url} answered ${response.status} ${response.statusText}`.trimEnd());
-  if (response.headers.get("content-type")?.startsWith("text/html")) {
-    throw new NetworkError(`${url} is a web page, not the file that is wanted: does the server have the package's .wasm and .safetensors files?`);
-  }
+  if (response.headers.get("content-type")?.startsWith("text/html")) throw isPage(url);
   return response;
+}
+
+function isPage(url: string): NetworkError {
+  return new NetworkError(`${url} is a web page, not the file that is wanted: does the server have the package's .wasm and .safetensors files?`);
 }
 
 /** read collects a body. The bytes land in one array of the announced size, so that a large model is not held twice. */

@@ -1,14 +1,8 @@
 // The Go program's start, its imports, and calls into it.
-import "./wasm_exec.js";
+import { Go, scope, type GoRuntime } from "./wasm_exec.js";
 import { EngineError, type EngineErrorCode } from "./engineerror.js";
 import type { GPU } from "./gpu.js";
 import { kernelFunctions, type SIMD } from "./simd.js";
-
-interface GoRuntime {
-  argv: string[];
-  importObject: WebAssembly.Imports;
-  run(instance: WebAssembly.Instance): Promise<void>;
-}
 
 /** What a program computes on: a GPU, or the processor's kernels. */
 export type Device = { gpu: GPU; simd?: undefined } | { gpu?: undefined; simd: SIMD };
@@ -63,23 +57,11 @@ export interface GoProgram {
   readonly exited: Promise<unknown>;
 }
 
-// Go's glue puts stand-ins for Node's fs, process and path on the global object,
-// where other code takes them for Node. They are there only while a program starts.
-type Globals = Record<string, unknown>;
-const globals = globalThis as unknown as Globals;
-const names = ["Go", "fs", "process", "path"].filter((n) => n === "Go" || isStandIn(n));
-const standIns = new Map(names.map((n) => [n, globals[n]]));
-for (const n of names) delete globals[n];
-
-function isStandIn(name: string): boolean {
-  return (globals["process"] as { pid?: number } | undefined)?.pid === -1 && name in globals;
-}
-
 const hostName = "cmiDiffusionHost";
 
 /** startGo starts a program on a device. */
 export async function startGo(program: WebAssembly.Module, first: Device, around: Surroundings): Promise<GoProgram> {
-  const go = new (standIns.get("Go") as new () => GoRuntime)();
+  const go: GoRuntime = new Go();
   let instance: WebAssembly.Instance;
   const memory = () => (instance.exports["mem"] as WebAssembly.Memory).buffer;
   const words = lastWords(go.importObject, memory);
@@ -117,17 +99,9 @@ export async function startGo(program: WebAssembly.Module, first: Device, around
     gone: exit,
     start: (program) => start(program),
   };
-  const shown = [...standIns.keys(), hostName].map((n) => [n, globals[n]] as const);
-  for (const [n, v] of standIns) globals[n] = v;
-  globals[hostName] = host;
-  try {
-    go.run(instance).then(() => exit(words.failure("it ended")), (e) => exit(words.failure(String(e))));
-  } finally {
-    for (const [n, v] of shown) {
-      if (v === undefined) delete globals[n];
-      else globals[n] = v;
-    }
-  }
+  scope[hostName] = host;
+  go.run(instance).then(() => exit(words.failure("it ended")), (e) => exit(words.failure(String(e))));
+  delete scope[hostName]; // the program has it by now; the next one gets its own
   void exited.then(() => channel.port1.close());
   const functions = await Promise.race([started, exited.then((failure): Record<string, unknown> => ({ failure }))]);
   if (functions["failure"]) {

@@ -1,16 +1,21 @@
 import { priors, type Prior, type Restoration, type RestoreOptions, type Solver, type SolverInfo, type SolverOptions, type WasmPaths } from "./api.js";
+import { unlessAborted } from "./abort.js";
 import type { Backend, Job, OpenOptions, Outcome } from "./backend.js";
 import { workerBackend } from "./client.js";
-import { ClosedError, InputError } from "./errors.js";
-import { baseURL, describe, isKernel, portable, type PictureSource } from "./pictures.js";
+import { ClosedError, InputError, NetworkError, UnsupportedError } from "./errors.js";
+import { cmiOptions, given, needsBrowser, plain, restoreOptions, solverOptions } from "./options.js";
+import { absolute, describe, isKernel, offline, portable, reason, type PictureSource } from "./pictures.js";
+import { packagedWorker, scriptWorker, trustOf, type Trust } from "./scripts.js";
 
 export type * from "./api.js";
 export type { CMIOptions, EngineInfo, Method, ModelInfo, RestoreStep, Task } from "./engine.js";
 export type { Fit } from "./fit.js";
 export type { PictureSource } from "./pictures.js";
 export { priors } from "./api.js";
+export type { ScriptURLPolicy, TrustedURL } from "./scripts.js";
 export { tasks, methods } from "./engine.js";
 export * from "./errors.js";
+export { clearCache } from "./files.js";
 export { version } from "./version.js";
 
 /**
@@ -22,7 +27,9 @@ export { version } from "./version.js";
  * It rejects with a {@link SolverError}, or with the signal's reason.
  */
 export async function createSolver(options: SolverOptions = {}): Promise<Solver> {
-  const { device = "auto", fallback = device === "auto" ? "cpu" : "none", precision = "f32", threads = 0, worker = true, workerURL, modelURL, modelFile, modelConfig, cache = true } = options;
+  needsBrowser();
+  options = given("createSolver", options, solverOptions);
+  const { device = "auto", fallback = device === "auto" ? "cpu" : "none", precision = "f32", threads = 0, worker = true, workerURL, workerFactory, poolURL, modelURL, modelFile, modelConfig, cache = true } = options;
   if (!["auto", "webgpu", "cpu"].includes(device)) throw new InputError(`device is ${describe(device)}: "auto", "webgpu" or "cpu" is wanted`);
   if (!["cpu", "none"].includes(fallback)) throw new InputError(`fallback is ${describe(fallback)}: "cpu" or "none" is wanted`);
   if (!["f32", "f16"].includes(precision)) throw new InputError(`precision is ${describe(precision)}: "f32" or "f16" is wanted`);
@@ -31,16 +38,22 @@ export async function createSolver(options: SolverOptions = {}): Promise<Solver>
   if (options.prior !== undefined && (modelURL ?? modelFile) !== undefined) throw new InputError("prior is given beside modelURL or modelFile: one model is wanted");
   if (modelURL !== undefined && modelFile !== undefined) throw new InputError("modelURL and modelFile are both given: one model is wanted");
   if (modelFile !== undefined && !(modelFile instanceof Blob)) throw new InputError(`modelFile is ${describe(modelFile)}: a File or Blob is wanted`);
+  if (workerFactory !== undefined && typeof workerFactory !== "function") throw new InputError(`workerFactory is ${describe(workerFactory)}: a function that makes a Worker is wanted`);
+  if (modelConfig !== undefined && typeof modelConfig !== "object") throw new InputError(`modelConfig is ${describe(modelConfig)}: an object is wanted`);
   const open: OpenOptions = {
-    device, fallback, precision, threads, cache, wasm: wasmURLs(options.wasmPaths), modelConfig,
-    model: modelFile ?? absolute(modelURL ?? priorURL(options.prior)), prior: modelURL === undefined && modelFile === undefined ? (options.prior ?? "faces64") : undefined,
+    device, fallback, precision, threads, cache, wasm: wasmURLs(options.wasmPaths), modelConfig: modelConfig && plain("modelConfig", modelConfig),
+    model: modelFile ?? absolute(modelURL ?? priorURL(options.prior), "modelURL"), prior: modelURL === undefined && modelFile === undefined ? (options.prior ?? "faces64") : undefined,
+    ...(poolURL !== undefined && { pool: absolute(String(poolURL), "poolURL") }),
   };
+  const trust = trustOf(options.trustedTypesPolicy);
   const now = {} as { info: SolverInfo };
   const onMove = (info: SolverInfo) => {
     now.info = info;
     options.onDeviceChange?.(info);
   };
-  const backend = worker ? workerBackend(open, () => newWorker(workerURL), onMove) : (await import("./local.js")).localBackend(open, onMove);
+  // Some browsers give a shared worker no workers of its own. It is none of the page's threads, so that it may compute itself.
+  const apart = worker && (workerFactory !== undefined || typeof Worker === "function");
+  const backend = apart ? workerBackend(open, workerFactory ?? (() => newWorker(workerURL, trust)), onMove) : (await inThisThread()).localBackend(open, onMove, trust);
   try {
     now.info = await backend.open(options.signal, options.onProgress);
     return solver(backend, now);
@@ -53,25 +66,33 @@ export async function createSolver(options: SolverOptions = {}): Promise<Solver>
 function solver(backend: Backend, now: { info: SolverInfo }): Solver {
   let closed = false;
   const prepare = async (picture: PictureSource, options: RestoreOptions): Promise<Job> => {
-    const { onProgress, onPlan: _, signal, mask, kernel, previewEvery = onProgress ? 1 : 0, ...rest } = options;
+    const { onProgress, onPlan: _, signal, mask, kernel, cmi, previewEvery = onProgress ? 1 : 0, ...rest } = options;
     if (closed) throw new ClosedError();
     signal?.throwIfAborted();
     const job: Job = { ...rest, previewEvery, picture: await portable(picture) };
-    if (mask !== undefined) job.mask = await portable(mask);
-    if (kernel !== undefined) job.kernel = isKernel(kernel) ? { data: Float32Array.from(kernel.data), width: kernel.width, height: kernel.height } : await portable(kernel);
-    now.info = await backend.open(signal);
+    if (cmi !== undefined) job.cmi = typeof cmi === "boolean" ? cmi : given("cmi", cmi, cmiOptions);
+    if (mask !== undefined) job.mask = await portable(mask, "the mask");
+    if (kernel !== undefined) job.kernel = isKernel(kernel) ? { data: Float32Array.from(kernel.data), width: kernel.width, height: kernel.height } : await portable(kernel, "the kernel");
+    now.info = await unlessAborted(backend.open(), signal); // loading is everybody's: it goes on
     return job;
   };
   const run = async (picture: PictureSource, options: RestoreOptions): Promise<Outcome> =>
     backend.restore(await prepare(picture, options), options.signal, options.onProgress, options.onPlan);
   return {
     get info() { return now.info; },
-    restore: async (picture, options = {}) => restoration(await run(picture, options)),
-    plan: async (picture, options = {}) => backend.plan(await prepare(picture, options), options.signal),
-    async measure(picture, { task, measured, mask, kernel, border, fit, maxSide, tooLarge, memory, seed, sigmaY, signal } = {}) {
+    async restore(picture, options = {}) {
+      options = given("restore", options, restoreOptions);
+      return restoration(await run(picture, options));
+    },
+    async plan(picture, options = {}) {
+      options = given("plan", options, restoreOptions);
+      return backend.plan(await prepare(picture, options), options.signal);
+    },
+    async measure(picture, options = {}) {
+      const { task, measured, mask, kernel, border, fit, maxSide, tooLarge, memory, seed, sigmaY, signal } = given("measure", options, restoreOptions);
       // One step of the prior alone: the measurement does not depend on what is made of it.
-      const given = Object.entries({ task, measured, mask, kernel, border, fit, maxSide, tooLarge, memory, seed, sigmaY, signal }).filter(([, v]) => v !== undefined);
-      const { measurement, truth } = await run(picture, { ...Object.fromEntries(given), steps: 2, method: "unconditional" });
+      const set = Object.entries({ task, measured, mask, kernel, border, fit, maxSide, tooLarge, memory, seed, sigmaY, signal }).filter(([, v]) => v !== undefined);
+      const { measurement, truth } = await run(picture, { ...Object.fromEntries(set), steps: 2, method: "unconditional" });
       return { measurement, ...(truth && { truth }) };
     },
     async close() {
@@ -87,7 +108,10 @@ function restoration(o: Outcome): Restoration {
     async blob(type = "image/png", quality) {
       const canvas = new OffscreenCanvas(o.image.width, o.image.height);
       canvas.getContext("2d")?.putImageData(o.image, 0, 0);
-      return canvas.convertToBlob({ type, ...(quality !== undefined && { quality }) });
+      const blob = await canvas.convertToBlob({ type, ...(quality !== undefined && { quality }) });
+      // A type that it does not know the browser replaces by PNG.
+      if (blob.type !== String(type).toLowerCase()) throw new UnsupportedError(`this browser writes no ${describe(type)}: try "image/png", "image/jpeg" or "image/webp"`);
+      return blob;
     },
   };
 }
@@ -97,37 +121,31 @@ function priorURL(prior: Prior = "faces64"): URL {
   return prior === "photos64" ? new URL("./photos64.safetensors", import.meta.url) : new URL("./faces64.safetensors", import.meta.url);
 }
 
-/** The literal form is what bundlers look for. */
-function newWorker(url?: string | URL): Worker {
-  if (url === undefined) return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "cmi-diffusion" });
-  const address = absolute(url);
-  if (new URL(address).origin === globalThis.location.origin || !address.startsWith("http")) return new Worker(address, { type: "module", name: "cmi-diffusion" });
-  // A worker's script must be of the page's own origin; what it imports need not.
-  const own = URL.createObjectURL(new Blob([`import ${JSON.stringify(address)};`], { type: "text/javascript" }));
+/** inThisThread loads what computes without a worker. */
+async function inThisThread() {
   try {
-    return new Worker(own, { type: "module", name: "cmi-diffusion" });
-  } finally {
-    setTimeout(() => URL.revokeObjectURL(own), 10_000);
+    return await import("./local.js");
+  } catch (e) {
+    throw new NetworkError(`the package's local.js can't be loaded: ${offline() ?? reason(e)}`, { cause: e });
   }
+}
+
+/** newWorker starts the worker at an address, or the package's own; the literal form is what bundlers look for. */
+function newWorker(url: SolverOptions["workerURL"], trust: Trust): Worker {
+  const name = "cmi-diffusion";
+  if (url === undefined) return packagedWorker(() => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "cmi-diffusion" }), "./worker.js", name, trust);
+  if (typeof url === "string" || url instanceof URL) return scriptWorker(absolute(url, "workerURL"), name, trust);
+  return new Worker(url as string, { type: "module", name }); // a TrustedScriptURL
 }
 
 function wasmURLs(paths: SolverOptions["wasmPaths"] = {}): { [K in keyof WasmPaths]: string } {
   if (typeof paths === "string" || paths instanceof URL) {
-    const folder = absolute(paths);
+    const folder = absolute(paths, "wasmPaths");
     return { program: new URL("cmi.wasm", folder).href, kernels: new URL("simd.wasm", folder).href, threadedKernels: new URL("simd-threads.wasm", folder).href };
   }
   return {
-    program: absolute(paths.program ?? new URL("./cmi.wasm", import.meta.url)),
-    kernels: absolute(paths.kernels ?? new URL("./simd.wasm", import.meta.url)),
-    threadedKernels: absolute(paths.threadedKernels ?? new URL("./simd-threads.wasm", import.meta.url)),
+    program: absolute(paths.program ?? new URL("./cmi.wasm", import.meta.url), "wasmPaths.program"),
+    kernels: absolute(paths.kernels ?? new URL("./simd.wasm", import.meta.url), "wasmPaths.kernels"),
+    threadedKernels: absolute(paths.threadedKernels ?? new URL("./simd-threads.wasm", import.meta.url), "wasmPaths.threadedKernels"),
   };
 }
-
-function absolute(url: string | URL): string {
-  try {
-    return new URL(url, baseURL()).href;
-  } catch (e) {
-    throw new InputError(`${describe(url)} is no address`, { cause: e });
-  }
-}
-

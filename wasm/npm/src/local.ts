@@ -1,12 +1,14 @@
 // Solves in the thread it is made in: a worker's, or the page's.
 import type { Kernel, LoadProgress, RestoreProgress, RunPlan, SolverInfo } from "./api.js";
+import { unlessAborted } from "./abort.js";
 import type { Backend, Job, OpenOptions, Outcome } from "./backend.js";
 import { certaintyOf } from "./certainty.js";
 import { createEngine, type Engine, type EngineInfo, type EnginePlan, type ModelInfo, type RestoreRequest, type RestoreStep, type Task } from "./engine.js";
-import { asSolverError, ClosedError, InputError, MemoryError, UnsupportedError } from "./errors.js";
-import { fetchFile, readBlob, type FileOptions } from "./files.js";
+import { asSolverError, ClosedError, InputError, MemoryError, NetworkError, UnsupportedError } from "./errors.js";
+import { fetchFile, readBlob, type FetchedFile, type FileOptions } from "./files.js";
 import { fitPicture, paste, toPicture, type Fit } from "./fit.js";
 import { isKernel, openPicture, reason, type Pixels, type Portable } from "./pictures.js";
+import { packagedWorker, scriptWorker, type Trust } from "./scripts.js";
 
 /** How many times smaller than the image a task's measurement is, where it is. */
 const shrinks: Partial<Record<Task, number>> = { sr2: 2, sr4: 4, sr8: 8, pool2: 2, pool4: 4, pool8: 8 };
@@ -16,31 +18,43 @@ interface Opened {
   model: ModelInfo;
 }
 
-/** localBackend makes a backend here; moved is told what computes after a device was lost. A program that stops is started anew by the next call. */
-export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => void): Backend {
+/** localBackend makes a backend here; moved is told what computes after a device was lost, trust is for the threads' script. A program that stops is started anew by the next call. */
+export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => void, trust: Trust): Backend {
   let opened: Promise<Opened> | undefined;
   let program: WebAssembly.Module | undefined;
   let closed = false;
 
+  const poolWorker = () => {
+    const name = "cmi-diffusion-pool";
+    if (options.pool !== undefined) return scriptWorker(options.pool, name, trust);
+    return packagedWorker(() => new Worker(new URL("./pool.js", import.meta.url), { type: "module", name: "cmi-diffusion-pool" }), "./pool.js", name, trust);
+  };
+
   const load = async (signal?: AbortSignal, report?: (p: LoadProgress) => void): Promise<Opened> => {
     const file = (name: LoadProgress["file"]) => ({ signal, onBytes: (loaded: number, total: number) => report?.({ file: name, loaded, total }) });
-    const read = (o: FileOptions) => (typeof options.model === "string" ? fetchFile(options.model, { cache: options.cache, ...o }) : readBlob(options.model, o));
-    let early: Promise<Uint8Array> | undefined = read(file("model"));
-    early.catch(() => {}); // awaited by the engine
-    const weights = () => {
-      const bytes = early ?? read({});
-      early = undefined; // read again for another device rather than kept
-      return bytes;
+    const readProgram = (anew: boolean) => fetchFile(options.wasm.program, { cache: options.cache, own: true, anew, ...file("program") });
+    const readModel = async (o: FileOptions & { anew?: boolean }): Promise<FetchedFile> => {
+      if (typeof options.model === "string") return fetchFile(options.model, { cache: options.cache, own: options.prior !== undefined, ...o });
+      return { bytes: await readBlob(options.model, o), cached: false, keep: async () => {} };
     };
+    const early = readModel(file("model"));
+    early.catch(() => {}); // awaited by the engine
+    program ??= await proven(readProgram(false), () => readProgram(true), async (f) => compile((await f).bytes, options.wasm.program));
     let model: ModelInfo | undefined;
-    program ??= await compile(await fetchFile(options.wasm.program, { cache: false, ...file("program") }));
     const engine = await createEngine({
-      device: options.device, fallback: options.fallback, precision: options.precision, threads: options.threads, wasm: program, ...(signal && { signal }),
+      device: options.device, fallback: options.fallback, precision: options.precision, threads: options.threads, wasm: program, poolWorker, ...(signal && { signal }),
       simd: { single: options.wasm.kernels, threads: options.wasm.threadedKernels },
       onDeviceChange: (info) => { if (model) moved(about(info, model)); },
     });
     try {
-      model = await engine.loadModel(weights, options.modelConfig);
+      model = await proven(early, () => readModel({ anew: true, ...file("model") }), (f) => {
+        let first: Promise<FetchedFile> | undefined = f;
+        return engine.loadModel(async () => {
+          const { bytes } = await (first ?? readModel({}));
+          first = undefined; // read again for another device rather than held
+          return bytes;
+        }, options.modelConfig);
+      });
       return { engine, model };
     } catch (e) {
       await engine.close();
@@ -126,17 +140,24 @@ export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => 
 
 const about = (info: EngineInfo, model: ModelInfo): SolverInfo => ({ ...info, worker: typeof document === "undefined", model });
 
-/** unlessAborted stops waiting, not the work, when the signal says so. */
-function unlessAborted<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
-  if (!signal) return work;
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(signal.reason);
-    signal.addEventListener("abort", stop, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
-  });
+/** proven gives what use makes of a file, which is kept only then. What the cache has and can't be used is fetched anew. */
+async function proven<T>(first: Promise<FetchedFile>, anew: () => Promise<FetchedFile>, use: (file: Promise<FetchedFile>) => Promise<T>): Promise<T> {
+  let file = first;
+  let made: T;
+  try {
+    made = await use(file);
+  } catch (e) {
+    const { cached } = await first;
+    if (!cached || !["BAD_MODEL", "UNSUPPORTED"].includes(asSolverError(e).code)) throw e;
+    file = anew();
+    made = await use(file).catch((again: unknown) => { throw asSolverError(again).code === "NETWORK" ? e : again; });
+  }
+  await (await file).keep();
+  return made;
 }
 
-async function compile(bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module> {
+async function compile(bytes: Uint8Array<ArrayBuffer>, url: string): Promise<WebAssembly.Module> {
+  if (new TextDecoder().decode(bytes.subarray(0, 4)) !== "\0asm") throw new NetworkError(`${url} is no WebAssembly file: does the server have the package's cmi.wasm there (option wasmPaths)?`);
   try {
     return await WebAssembly.compile(bytes);
   } catch (e) {

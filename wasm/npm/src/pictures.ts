@@ -1,8 +1,11 @@
 import type { Kernel } from "./api.js";
 import { InputError, NetworkError } from "./errors.js";
 
-/** A picture in any form that a page has one. A string or URL is fetched; it must be readable from this page (CORS). */
-export type PictureSource = Blob | ImageData | ImageBitmap | HTMLCanvasElement | OffscreenCanvas | HTMLImageElement | HTMLVideoElement | string | URL;
+/**
+ * A picture in any form that a page has one. A string or URL is fetched; it must be readable from this page (CORS). Bytes and
+ * responses hold a file, such as PNG or JPEG; a Response is read to its end. A VideoFrame stays open.
+ */
+export type PictureSource = Blob | ImageData | ImageBitmap | HTMLCanvasElement | OffscreenCanvas | HTMLImageElement | HTMLVideoElement | VideoFrame | ArrayBuffer | ArrayBufferView | Response | string | URL;
 
 /** A picture as it can travel to a worker. */
 export type Portable = Blob | ImageData | ImageBitmap | { url: string };
@@ -19,22 +22,39 @@ export interface Pixels {
 }
 
 /**
- * portable makes a picture ready for a worker: elements of the page are drawn into a bitmap and
- * addresses are resolved against the page. The caller's objects stay whole.
+ * portable makes a picture ready for a worker: elements of the page are drawn into a bitmap and addresses are resolved against
+ * the page. The caller's objects stay whole. what is the picture's name in errors.
  */
-export async function portable(source: PictureSource): Promise<Portable> {
-  if (typeof source === "string" || source instanceof URL) {
-    return { url: new URL(source, baseURL()).href };
-  }
+export async function portable(source: PictureSource, what = "the picture"): Promise<Portable> {
+  if (typeof source === "string" || source instanceof URL) return { url: absolute(source, what) };
   if (source instanceof Blob || source instanceof ImageData || source instanceof ImageBitmap) return source;
+  if (source instanceof Response) return bodyOf(source, what);
+  if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) {
+    const bytes = source instanceof ArrayBuffer ? source : new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
+    if (bytes.byteLength === 0) throw new InputError(`${what} is an empty array (or one that was transferred): the bytes of a PNG or JPEG file are wanted`);
+    return new Blob([bytes instanceof ArrayBuffer ? bytes : Uint8Array.from(bytes)]); // a copy, because a Blob takes no shared memory
+  }
   if (isDrawable(source)) {
     try {
       return await createImageBitmap(source, plainColours);
     } catch (e) {
-      throw new InputError(`this ${source.constructor.name} has no picture that the page may read: ${reason(e)}`, { cause: e });
+      throw new InputError(`${what}: this ${source.constructor.name} has no picture that the page may read: ${reason(e)}`, { cause: e });
     }
   }
-  throw new InputError(`${describe(source)} is no picture: give a File, Blob, ImageData, ImageBitmap, canvas, image element or URL`);
+  throw new InputError(`${what} is ${describe(source)}: give a File, Blob, ArrayBuffer, Response, ImageData, ImageBitmap, canvas, image or video element, VideoFrame or URL`);
+}
+
+/** bodyOf reads a response that the page has fetched. */
+async function bodyOf(response: Response, what: string): Promise<Blob> {
+  const from = response.url || `${what}'s Response`;
+  if (response.type === "opaque") throw new InputError(`${from} is an opaque response, which no page may read: fetch it without mode "no-cors"`);
+  if (!response.ok) throw new NetworkError(`${from} answered ${response.status} ${response.statusText}`.trimEnd());
+  if (response.bodyUsed) throw new InputError(`${from} has been read already: give a clone() of the response`);
+  try {
+    return await response.blob();
+  } catch (e) {
+    throw new NetworkError(`${from} broke off: ${reason(e)}`, { cause: e });
+  }
 }
 
 /** openPicture decodes a picture, turned as its EXIF orientation says. Close it. */
@@ -99,14 +119,14 @@ async function download(url: string, signal?: AbortSignal): Promise<Blob> {
     response = await fetch(url, { signal: signal ?? null });
   } catch (e) {
     signal?.throwIfAborted();
-    throw new NetworkError(`${url} can't be fetched: ${reason(e)}`, { cause: e });
+    throw new NetworkError(`${url} can't be fetched: ${offline() ?? reason(e)}`, { cause: e });
   }
   if (!response.ok) throw new NetworkError(`${url} answered ${response.status} ${response.statusText}`.trimEnd());
   return response.blob();
 }
 
-function isDrawable(x: unknown): x is HTMLCanvasElement | OffscreenCanvas | HTMLImageElement | HTMLVideoElement {
-  const kinds = ["HTMLCanvasElement", "OffscreenCanvas", "HTMLImageElement", "HTMLVideoElement"];
+function isDrawable(x: unknown): x is HTMLCanvasElement | OffscreenCanvas | HTMLImageElement | HTMLVideoElement | VideoFrame {
+  const kinds = ["HTMLCanvasElement", "OffscreenCanvas", "HTMLImageElement", "HTMLVideoElement", "VideoFrame"];
   return kinds.some((k) => typeof Reflect.get(globalThis, k) === "function" && x instanceof Reflect.get(globalThis, k));
 }
 
@@ -120,10 +140,25 @@ export function baseURL(): string {
   return globalThis.document?.baseURI ?? globalThis.location.href;
 }
 
+/** absolute resolves an address against the page; what is its name in errors. */
+export function absolute(url: string | URL, what: string): string {
+  try {
+    return new URL(url, baseURL()).href;
+  } catch (e) {
+    throw new InputError(`${what} is ${describe(url)}, which is no address`, { cause: e });
+  }
+}
+
+/** offline says that the browser is, which is then why something can't be fetched. */
+export function offline(): string | undefined {
+  return navigator.onLine === false ? "the browser is offline" : undefined;
+}
+
 /** describe names a value that can't be used, in a few words. */
 export function describe(x: unknown): string {
   if (x === null || typeof x === "undefined" || typeof x === "number" || typeof x === "boolean") return String(x);
   if (typeof x === "string") return JSON.stringify(x.length > 40 ? x.slice(0, 40) + "…" : x);
+  if (x instanceof URL) return describe(x.href);
   if (typeof x === "object") return `an object of type ${x.constructor?.name ?? "Object"}`;
   return `a ${typeof x}`;
 }

@@ -12,7 +12,8 @@ export interface SIMDSources {
 
 export interface SIMDOptions {
   threads: number;
-  poolWorker?: () => Worker;
+  /** Makes a worker that runs pool.js. */
+  poolWorker: () => Worker;
   notes: string[];
   signal?: AbortSignal;
 }
@@ -42,8 +43,21 @@ export interface Kernels {
 
 const page = 65536;
 
+/** startSIMD starts the kernels on as many threads as are asked for, or on one, with a note why, where more can't be started. */
 export async function startSIMD(sources: SIMDSources, o: SIMDOptions): Promise<SIMD> {
   const threads = threadsFor(sources, o);
+  if (threads > 1) {
+    try {
+      return await startOn(threads, sources, o);
+    } catch (e) {
+      if (o.signal?.aborted) throw e;
+      o.notes.push(`one thread: ${messageOf(e)}`);
+    }
+  }
+  return startOn(1, sources, o);
+}
+
+async function startOn(threads: number, sources: SIMDSources, o: SIMDOptions): Promise<SIMD> {
   const source = threads > 1 ? sources.threads! : sources.single;
   const module = await compile("the processor's kernels", source, undefined, o.signal);
   const { memory, pages } = newMemory(threads > 1);
@@ -58,11 +72,14 @@ export async function startSIMD(sources: SIMDSources, o: SIMDOptions): Promise<S
   const pool: Worker[] = [];
   try {
     await Promise.all(Array.from({ length: threads - 1 }, (_, i) => {
-      const worker = o.poolWorker ? o.poolWorker() : new Worker(new URL("./pool.js", import.meta.url), { type: "module" });
+      const worker = o.poolWorker();
       pool.push(worker);
       return new Promise<void>((resolve, reject) => {
         worker.onmessage = () => resolve();
-        worker.onerror = (e) => reject(new EngineError("UNSUPPORTED", `a thread can't be started: ${e.message || "its script can't be loaded"}; try threads: 1`));
+        worker.onerror = (e) => {
+          e.preventDefault();
+          reject(new EngineError("UNSUPPORTED", `another can't be started: ${e.message || "its script, pool.js, can't be loaded (option poolURL)"}`));
+        };
         worker.postMessage({ module, memory, thread: i + 1 });
       });
     }));

@@ -3,6 +3,7 @@ import type { Backend } from "./backend.js";
 import { asSolverError } from "./errors.js";
 import { localBackend } from "./local.js";
 import type { Reply, Request } from "./messages.js";
+import { trustOf } from "./scripts.js";
 
 declare function postMessage(message: Reply, transfer?: Transferable[]): void;
 
@@ -11,7 +12,7 @@ const running = new Map<number, AbortController>();
 
 addEventListener("message", async ({ data }: MessageEvent<Request>) => {
   if (data.kind === "start") {
-    backend = localBackend(data.options, (info) => postMessage({ kind: "moved", info }));
+    backend = localBackend(data.options, (info) => postMessage({ kind: "moved", info }), trustOf());
     postMessage({ kind: "started", locked: await holdLock(data.lock) });
     return;
   }

@@ -11,7 +11,7 @@ const wasm = join(root, "wasm");
 const { build } = createRequire(join(wasm, "npm", "package.json"))("esbuild");
 const [binary, ...args] = process.argv.slice(2);
 const worker = `
-import "./npm/src/wasm_exec.js";
+import { Go } from "./npm/src/wasm_exec.js";
 import { openGPU } from "./npm/src/gpu.ts";
 const notes = [];
 let gpu;
