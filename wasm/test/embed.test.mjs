@@ -143,13 +143,10 @@ for (const worker of [true, false]) {
     const r = await page.evaluate(async (worker) => {
       const s = await solver({ worker });
       const f = await face(1);
-      let first = "running", step = 0;
-      const running = s.restore(f, { steps: 40, onProgress(p) { p.preview?.close(); step = p.step; } }).then(() => { first = "done"; });
-      while (step === 0) await new Promise((next) => setTimeout(next, 5));
       const stop = new AbortController();
-      const queued = failure(s.restore(f, { steps: 40, signal: stop.signal }));
-      await new Promise((next) => setTimeout(next, 20));
-      stop.abort(new Error("not any more"));
+      let first = "running";
+      const running = s.restore(f, { steps: 20, onProgress({ step, preview }) { preview?.close(); if (step === 2) stop.abort(new Error("not any more")); } }).then(() => { first = "done"; });
+      const queued = failure(s.restore(f, { steps: 20, signal: stop.signal }));
       const error = await queued;
       const then = first;
       await running;
