@@ -29,7 +29,8 @@ type studyFlags struct {
 	images, out            string
 	parts                  []string
 	tasks, tuning, methods []string
-	limit, tuned, states   int
+	limit, tuned           int
+	states, mixtures       int
 	reportOnly             bool
 	caps, windows          []float64
 
@@ -77,7 +78,8 @@ goes on where it stopped.`,
 	fl.StringSliceVar(&f.methods, "methods", []string{"dps", "pigdm", "mmps", "pathwise-mean"}, "methods, of "+strings.Join(job.Methods(), ", "))
 	fl.Float64SliceVar(&f.caps, "caps", []float64{0.25, 0.5, 1}, "limits of the term that are tried, in multiples of the data guidance")
 	fl.Float64SliceVar(&f.windows, "windows", []float64{0.03, 0.1, 0.3}, "lowest alpha-bar of the windows that are tried")
-	fl.IntVar(&f.states, "states", 4, "pictures of estimate, and of why on the prior; of why on mixtures four times as many problems")
+	fl.IntVar(&f.states, "states", 4, "pictures of estimate, and of why on the prior")
+	fl.IntVar(&f.mixtures, "mixtures", 32, "mixtures of why")
 	fl.BoolVar(&f.reportOnly, "report-only", false, "restore nothing: make the tables of signs of the report's pictures that are finished")
 	fl.StringVar(&f.out, "out", "out/study", "`DIR` for the results")
 	return c
@@ -113,6 +115,8 @@ func (f *studyFlags) check() error {
 		return fmt.Errorf("--limit is %d, at least 2 pictures are wanted", f.limit)
 	case f.tuned < 2 || f.tuned > 8:
 		return fmt.Errorf("--tuning-faces is %d, 2 to 8 are possible", f.tuned)
+	case f.mixtures < 2 || f.mixtures > mostDrawn:
+		return fmt.Errorf("--mixtures is %d, 2 to %d are possible", f.mixtures, mostDrawn)
 	case f.states < 2 || f.states > f.limit:
 		return fmt.Errorf("--states is %d, 2 to --limit %d are possible", f.states, f.limit)
 	}

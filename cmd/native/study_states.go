@@ -219,8 +219,8 @@ func studyWhy(c *cobra.Command, f *studyFlags, r *studyRun) (text string, err er
 	defer func() { err = errors.Join(err, rows.file.Close()) }()
 	w := &whyRun{studyFlags: f, c: c, rows: rows}
 	states := append([]string{"true"}, whyMethods(f.methods)...)
-	w.bar = newProgress(c.ErrOrStderr(), (len(mixtureStates)*4*f.states*mixtureDraws+len(whyTasks)*f.states*len(states))*len(studyLevels))
-	if err := w.mixtures(4 * f.states); err != nil {
+	w.bar = newProgress(c.ErrOrStderr(), (len(mixtureStates)*f.mixtures*mixtureDraws+len(whyTasks)*f.states*len(states))*len(studyLevels))
+	if err := w.onMixtures(); err != nil {
 		return "", err
 	}
 	if err := r.place.Do(c.Context(), func(m prior.Model) error { return w.learned(m, r, states) }); err != nil {
@@ -381,8 +381,8 @@ var mixtureStates = []struct {
 	{"mmps", func(rank int) guide.Method { return guide.Evidence{Scale: 1, Lanczos: rank} }},
 }
 
-// mixtures measures states of mixtures, where score and posterior are exact.
-func (w *whyRun) mixtures(problems int) error {
+// onMixtures measures states of mixtures, where score and posterior are exact.
+func (w *whyRun) onMixtures() error {
 	dev, err := openDevice(w.c.Context(), "cpu")
 	if err != nil {
 		return err
@@ -393,7 +393,7 @@ func (w *whyRun) mixtures(problems int) error {
 		return err
 	}
 	table := referee.Curvature().Setting
-	for i := range problems {
+	for i := range w.mixtures {
 		p, err := mixture.NewProblem(mixture.ProblemConfig{Components: table.Components, Dim: table.Dim, Rows: table.Rows, Orthonormal: table.Orthonormal, Seed: w.Seed + uint64(i)})
 		if err != nil {
 			return err
@@ -470,9 +470,13 @@ func (w *whyRun) mixture(m prior.Model, p *mixture.Problem, s *diffusion.Schedul
 	return nil
 }
 
+// leastNorm is the root mean square ‖∇I‖, in nats per unit of x_t, below which nothing is said of κ: the term does
+// nothing there, and the quotient is of a few states.
+const leastNorm = 0.1
+
 func whyText(all []whyRow) string {
 	var out strings.Builder
-	out.WriteString("## The curvature C at the innovation, beside ∇I\n\n| prior | task | states | ᾱ | κ = ⟨C, ∇I⟩/‖∇I‖² | cosine of C and ∇I | of one probe and ∇I | ‖w‖²/E‖v‖² |\n|---|---|---|---|---|---|---|---|\n")
+	out.WriteString("## The curvature C at the innovation, beside ∇I\n\n| prior | task | states | ᾱ | ‖∇I‖ | κ = ⟨C, ∇I⟩/‖∇I‖² | cosine of C and ∇I | of one probe and ∇I | ‖w‖²/E‖v‖² |\n|---|---|---|---|---|---|---|---|---|\n")
 	type key struct{ prior, task, state string }
 	var keys []key
 	groups := map[key][]statewise.Curvature{}
@@ -492,7 +496,11 @@ func whyText(all []whyRow) string {
 				}
 			}
 			t := statewise.Gather(rows)
-			fmt.Fprintf(&out, "| %s | %s | %s | %.3f | %.2f ± %.2f | %.2f | %.2f | %.2f |\n", k.prior, k.task, k.state, level, t.Slope, t.Error, t.Cosine, t.OneProbe, t.Size)
+			slope := fmt.Sprintf("%.2f ± %.2f | %.2f | %.2f", t.Slope, t.Error, t.Cosine, t.OneProbe)
+			if !(t.Norm > leastNorm) {
+				slope = "– | – | –"
+			}
+			fmt.Fprintf(&out, "| %s | %s | %s | %.3f | %.2g | %s | %.2f |\n", k.prior, k.task, k.state, level, t.Norm, slope, t.Size)
 		}
 	}
 	out.WriteString("\nκ with its standard error over the pictures or problems. Where S is right for the innovations κ = 1 and ‖w‖² = E‖v‖², and C is as near to ∇I as one probe is.\n")

@@ -98,7 +98,7 @@ func TestStudyStates(t *testing.T) {
 		t.Skip("minutes of one core")
 	}
 	out := t.TempDir()
-	args := []string{"study", "--images", "../../testdata/faces", "--part", "why", "--limit", "2", "--states", "2", "--methods", "dps", "--steps", "3", "--out", out}
+	args := []string{"study", "--images", "../../testdata/faces", "--part", "why", "--mixtures", "2", "--limit", "2", "--states", "2", "--methods", "dps", "--steps", "3", "--out", out}
 	code, first, stderr := tool(t.Context(), args...)
 	require.Zero(t, code, stderr)
 	assert.Contains(t, first, "| mixture | mixture | true | ")

@@ -19,24 +19,7 @@ import (
 // The trace is the gradient of I, which differences of I show; probes have it for a mean; and the
 // curvature's mean over the innovations of an exact score is +∇I.
 func TestLens(t *testing.T) {
-	p, err := mixture.NewProblem(mixture.ProblemConfig{Components: 6, Dim: 8, Rows: 3, Std: 0.3, SigmaY: 0.2, Seed: 3})
-	require.NoError(t, err)
-	dev := cpu.New(1)
-	defer dev.Close()
-	betas, err := diffusion.LinearBetas(50, 2e-3, 0.2)
-	require.NoError(t, err)
-	schedule, err := diffusion.New(betas, 50)
-	require.NoError(t, err)
-	m, err := mixture.NewModel(p.Prior, diffusion.AlphaBars(betas), dev)
-	require.NoError(t, err)
-	defer m.Close()
-	op, err := measure.NewDense(dev, p.A)
-	require.NoError(t, err)
-	defer op.Close()
-	lens, err := study.NewLens(m, op, schedule, p.SigmaY)
-	require.NoError(t, err)
-	defer lens.Close()
-
+	p, schedule, lens := problem(t)
 	const index = 16
 	rng := rand.New(rand.NewPCG(1, 1))
 	image, noise := schedule.Forward(index)
@@ -120,4 +103,68 @@ func wide(x []float32) []float64 {
 		out[i] = float64(v)
 	}
 	return out
+}
+
+// problem returns a lens on a mixture.
+func problem(t *testing.T) (*mixture.Problem, *diffusion.Schedule, *study.Lens) {
+	p, err := mixture.NewProblem(mixture.ProblemConfig{Components: 6, Dim: 8, Rows: 3, Std: 0.3, SigmaY: 0.2, Seed: 3})
+	require.NoError(t, err)
+	dev := cpu.New(1)
+	t.Cleanup(func() { assert.NoError(t, dev.Close()) })
+	betas, err := diffusion.LinearBetas(50, 2e-3, 0.2)
+	require.NoError(t, err)
+	schedule, err := diffusion.New(betas, 50)
+	require.NoError(t, err)
+	m, err := mixture.NewModel(p.Prior, diffusion.AlphaBars(betas), dev)
+	require.NoError(t, err)
+	t.Cleanup(m.Close)
+	op, err := measure.NewDense(dev, p.A)
+	require.NoError(t, err)
+	t.Cleanup(op.Close)
+	lens, err := study.NewLens(m, op, schedule, p.SigmaY)
+	require.NoError(t, err)
+	t.Cleanup(lens.Close)
+	return p, schedule, lens
+}
+
+// Probes have the trace for their mean, and I changes along it as it says.
+func TestEstimation(t *testing.T) {
+	p, schedule, lens := problem(t)
+	const index = 16
+	rng := rand.New(rand.NewPCG(1, 1))
+	image, noise := schedule.Forward(index)
+	x := make([]float32, 8)
+	for i := range x { // between two components, where the information has a gradient
+		x[i] = float32(image*(p.Prior.Means[0][i]+p.Prior.Means[1][i])/2 + 0.2*noise*rng.NormFloat64())
+	}
+	e := study.Estimation{Lanczos: []int{3}, Probes: 64, Seed: 1, Length: 0.01}
+	row, err := e.Measure(lens, study.Where{Task: "mixture"}, x, x, index)
+	require.NoError(t, err)
+	assert.Equal(t, 3, row.Measurements)
+	assert.Equal(t, schedule.AlphaBar(index), row.AlphaBar)
+	one := row.Probes[0]
+	assert.InDelta(t, 1, one.Slope, 0.2)
+	assert.InDelta(t, 0, one.Bias, 0.1)
+	assert.Greater(t, one.Cosine, 0.3)
+	assert.Greater(t, row.Shared, 0.9, "nearly the same state, the same probes")
+	require.Len(t, row.Moves, 4)
+	for _, m := range row.Moves {
+		assert.InEpsilon(t, m.Predicted, m.Measured, 0.2, m.Direction)
+	}
+	assert.Positive(t, row.Moves[0].Measured)
+	assert.Negative(t, row.Moves[1].Measured)
+}
+
+// κ is the slope, and its error that of a ratio over images.
+func TestGather(t *testing.T) {
+	rows := []study.Curvature{{CC: 4, CG: 2, GG: 1, PP: 4, WW: 3, VV: 2}, {CC: 12, CG: 4, GG: 3, PP: 4, WW: 3, VV: 2}}
+	rows[0].Image, rows[1].Image = "a", "b"
+	g := study.Gather(rows)
+	assert.Equal(t, 2, g.States)
+	assert.InDelta(t, math.Sqrt(2), g.Norm, 1e-12)
+	assert.InDelta(t, 1.5, g.Slope, 1e-12)
+	assert.InDelta(t, 0.75, g.Cosine, 1e-12)
+	assert.InDelta(t, math.Sqrt(0.5), g.OneProbe, 1e-12)
+	assert.InDelta(t, 1.5, g.Size, 1e-12)
+	assert.InDelta(t, math.Sqrt(2*0.5*0.5*2)/4, g.Error, 1e-12)
 }

@@ -33,7 +33,7 @@ type Estimate struct {
 // Probe is how one probe's g lies to G.
 type Probe struct {
 	Lanczos  int     `json:"lanczos"`
-	Cosine   float64 `json:"cosine"`   // mean of cos(g, G)
+	Cosine   float64 `json:"cosine"`   // mean of cos(g, G), 0 where g is
 	Slope    float64 `json:"slope"`    // ⟨Eg, G⟩/‖G‖²: 1 without bias
 	Bias     float64 `json:"bias"`     // ‖Eg − G‖²/‖G‖², estimated without its own bias: may be below 0
 	Variance float64 `json:"variance"` // E‖g − Eg‖²/‖G‖²
@@ -145,7 +145,9 @@ func against(k int, all [][]float64, trace []float64) Probe {
 	g2 := floats.Dot(trace, trace)
 	var off [][]float64
 	for _, g := range all {
-		p.Cosine += floats.Dot(g, trace) / math.Sqrt(floats.Dot(g, g)*g2) / float64(len(all))
+		if length := floats.Norm(g, 2); length > 0 { // it is zero where no eigenvalue of K Lanczos steps is positive
+			p.Cosine += floats.Dot(g, trace) / (length * math.Sqrt(g2) * float64(len(all)))
+		}
 		d := append([]float64(nil), g...)
 		floats.Sub(d, trace)
 		off = append(off, d)
@@ -167,6 +169,9 @@ func correlation(a, b [][]float64) float64 {
 			x, y := a[k][i]-am[i], b[k][i]-bm[i]
 			ab, aa, bb = ab+x*y, aa+x*x, bb+y*y
 		}
+	}
+	if aa*bb == 0 {
+		return 0
 	}
 	return ab / math.Sqrt(aa*bb)
 }
@@ -211,7 +216,11 @@ func (e Estimation) moves(l *Lens, x []float32, index int, exact Trace, probe []
 				of[i] = float64(v)
 			}
 		}
-		scale := sign * length / floats.Norm(of, 2)
+		norm := floats.Norm(of, 2)
+		if norm == 0 {
+			continue
+		}
+		scale := sign * length / norm
 		moved := make([]float32, len(x))
 		for i := range moved {
 			moved[i] = x[i] + float32(scale*of[i])
@@ -270,6 +279,7 @@ func (e Estimation) MeasureCurvature(l *Lens, at Where, x, y []float32, index, k
 // Together is what the states of one level say.
 type Together struct {
 	States int
+	Norm   float64 // root mean square ‖∇I‖; NaN where the probes' variance hides it
 	// Slope is κ = Σ⟨C, ∇I⟩/Σ‖∇I‖²: 1 where the innovations are as large as S says.
 	Slope, Error float64 // with its standard error, over images
 	Cosine       float64 // Σ⟨C, ∇I⟩/√(Σ‖C‖² Σ‖∇I‖²): how well +∇I predicts C
@@ -286,6 +296,7 @@ func Gather(rows []Curvature) (t Together) {
 		s := byImage[r.Image]
 		byImage[r.Image] = [2]float64{s[0] + r.CG, s[1] + r.GG}
 	}
+	t.Norm = math.Sqrt(gg / float64(len(rows)))
 	t.States, t.Slope, t.Cosine, t.OneProbe, t.Size = len(rows), cg/gg, cg/math.Sqrt(cc*gg), math.Sqrt(gg/pp), ww/vv
 	n, sum := float64(len(byImage)), 0.0
 	for _, s := range byImage { // the delta method for a ratio

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/certainty"
+	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
@@ -57,7 +58,12 @@ func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	result := map[string]any{
 		"image": float32Array(all[0]), "channels": len(all[0]) / (cut.h * cut.w), "height": cut.h, "width": cut.w,
 		"measurement": map[string]any{"data": float32Array(y.Y), "channels": y.C, "height": y.H, "width": y.W},
-		"passes":      passes, "seconds": time.Since(start).Seconds(),
+		"cmi": string(cmi.Off), "passes": passes, "seconds": time.Since(start).Seconds(),
+	}
+	if term, err := j.Spec.CMI.For(j.Spec.Method); err != nil {
+		return nil, err
+	} else if term.On {
+		result["cmi"] = string(term.Choice)
 	}
 	if y.Known != nil {
 		known := make([]byte, len(y.Known))

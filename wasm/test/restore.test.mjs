@@ -25,7 +25,7 @@ test("a file is restored, with progress, previews and a file of the result", asy
     return {
       info: s.info, loads, steps, previews, blob: [blob.type, back.width], size: [result.image.width, result.image.height],
       measurement: [result.measurement.width, result.measurement.height], truth: result.truth.width, values: [result.values.length, result.values.every(Number.isFinite)],
-      passes: result.passes, seconds: result.seconds,
+      passes: result.passes, seconds: result.seconds, cmi: result.cmi,
     };
   });
   assert.deepEqual([r.info.device, r.info.worker, r.info.threads, r.info.model.width], ["cpu", true, 1, 64]);
@@ -38,6 +38,7 @@ test("a file is restored, with progress, previews and a file of the result", asy
   assert.ok(r.steps.at(-1).information > 0 && r.steps.at(-1).secondsLeft === 0, JSON.stringify(r.steps.at(-1)));
   assert.ok(r.steps.slice(2).every((p, i) => p.passes > r.steps[i + 1].passes), "passes do not grow");
   assert.equal(r.steps.at(-1).passes, r.passes);
+  assert.equal(r.cmi, "fidelity");
   assert.deepEqual(r.previews, Array(6).fill([true, 64]));
   assert.deepEqual([r.blob, r.size, r.measurement, r.truth], [["image/png", 64], [64, 64], [16, 16], 64]);
   assert.deepEqual(r.values, [3 * 64 * 64, true]);
@@ -170,7 +171,7 @@ test("wrong inputs are refused by type and name what was found", async () => {
       text: () => s.restore(text), number: () => s.restore(42), nothing: () => s.restore(undefined), closed: () => s.restore(closed),
       missing: () => s.restore("/faces/99.png"), task: () => s.restore(f, { task: "sharpen" }), method: () => s.restore(f, { method: "magic" }),
       steps: () => s.restore(f, { steps: 0 }), manySteps: () => s.restore(f, { steps: 5000 }), half: () => s.restore(f, { steps: 2.5 }), sigma: () => s.restore(f, { sigmaY: -1 }), nan: () => s.restore(f, { sigmaY: NaN }),
-      seed: () => s.restore(f, { seed: -1 }), fraction: () => s.restore(f, { seed: 0.5 }), eta: () => s.restore(f, { cmi: { eta: Infinity } }), maskless: () => s.restore(f, { task: "mask" }), mask: () => s.restore(f, { mask: new OffscreenCanvas(64, 64) }),
+      seed: () => s.restore(f, { seed: -1 }), fraction: () => s.restore(f, { seed: 0.5 }), eta: () => s.restore(f, { cmi: { eta: Infinity } }), choice: () => s.restore(f, { cmi: "sharp" }), weights: () => s.restore(f, { cmi: { choice: "paper", eta: 2 } }), maskless: () => s.restore(f, { task: "mask" }), mask: () => s.restore(f, { mask: new OffscreenCanvas(64, 64) }),
       black: () => { const c = new OffscreenCanvas(64, 64); c.getContext("2d").fillRect(0, 0, 64, 64); return s.restore(f, { task: "mask", mask: c }); },
       even: () => s.restore(f, { task: "kernel", kernel: { data: [1, 1, 1, 1], width: 2, height: 2 } }), short: () => s.restore(f, { task: "kernel", kernel: { data: [1], width: 3, height: 3 } }),
       fit: () => s.restore(f, { fit: "cover" }), border: () => s.restore(f, { task: "kernel", kernel: { data: [1], width: 1, height: 1 }, border: "wrap" }), device: () => solver({ device: "tpu" }), fallback: () => solver({ fallback: "gpu" }), threads: () => solver({ threads: -1 }), both: () => solver({ modelURL: "/x", modelFile: text }),
@@ -191,7 +192,7 @@ test("wrong inputs are refused by type and name what was found", async () => {
     assert.equal(e.code, codes[name] ?? "BAD_INPUT", `${name}: ${JSON.stringify(e)}`);
     assert.ok(!e.message.includes("\n") && e.message.length > 15, `${name}: ${e.message}`);
   }
-  const says = { text: /notes\.txt/, number: /42/, task: /sharpen/, steps: /0/, sigma: /-1/, even: /2/, short: /1/, missing: /404/, page: /web page/, device: /tpu/, fallback: /gpu/, worker: /worker/ };
+  const says = { text: /notes\.txt/, number: /42/, task: /sharpen/, steps: /0/, sigma: /-1/, choice: /sharp/, weights: /choice paper sets eta/, even: /2/, short: /1/, missing: /404/, page: /web page/, device: /tpu/, fallback: /gpu/, worker: /worker/ };
   for (const [name, pattern] of Object.entries(says)) assert.match(failures[name].message, pattern, name);
 });
 

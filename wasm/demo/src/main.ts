@@ -85,7 +85,7 @@ function request(arm: Arm, signal: AbortSignal): RestoreOptions {
   const t = task();
   return {
     task: t, steps: Number(field("steps").value), seed: Math.max(0, Math.floor(Number(field("seed").value)) || 0), signal,
-    ...(arm.name === "cmi" && { cmi: { eta: Number(field("eta").value) } }),
+    ...(arm.name === "cmi" && { cmi: ($<HTMLSelectElement>("#choice").value || true) as RestoreOptions["cmi"] }),
     ...(t === "mask" && { mask: painter.picture() }),
     ...(t === "kernel" && { kernel: painter.picture() }),
   };
@@ -137,7 +137,7 @@ async function restore(): Promise<void> {
       if (!run.signal.aborted) finished(arm, result);
     }));
     bar.value = 1;
-    say(`Done: ${names.dps} took ${seconds(results.get("dps")!)} and ${names.cmi} ${seconds(results.get("cmi")!)}.`);
+    say(`Done: ${names.dps} took ${seconds(results.get("dps")!)} and ${names.cmi} (${results.get("cmi")!.cmi}) ${seconds(results.get("cmi")!)}.`);
   } catch (e) {
     if (run.signal.aborted) return;
     run.abort(); // the other one too
@@ -265,9 +265,7 @@ function listen(): void {
   stopButton.addEventListener("click", () => { stop(); say("Stopped."); });
   $("#clear").addEventListener("click", () => painter.clear());
   $("#dice").addEventListener("click", () => { field("seed").value = String(Math.floor(Math.random() * 1e6)); void restore(); });
-  for (const id of ["steps", "eta"]) {
-    field(id).addEventListener("input", () => { $(`#${id}-value`).textContent = field(id).value.replace("-", "−"); });
-  }
+  field("steps").addEventListener("input", () => { $("#steps-value").textContent = field("steps").value; });
   for (const view of ["dps", "cmi"] as const) figure(view).querySelector("button")!.addEventListener("click", () => void download(view));
 }
 

@@ -1,4 +1,4 @@
-import type { CMIOptions, EngineInfo, EnginePlan, Method, ModelInfo, RestoreStep, Task } from "./engine.js";
+import type { CMIChoice, CMIOptions, EngineInfo, EnginePlan, Method, ModelInfo, RestoreStep, Task } from "./engine.js";
 import type { Fit } from "./fit.js";
 import type { PictureSource } from "./pictures.js";
 import type { ScriptURLPolicy, TrustedURL } from "./scripts.js";
@@ -84,7 +84,7 @@ export interface RestoreOptions {
   /** What to restore from; "sr4" if left out. */
   task?: Task;
   /** Guide by the conditional mutual information too: true, or its knobs. */
-  cmi?: boolean | CMIOptions;
+  cmi?: boolean | CMIChoice | "off" | CMIOptions;
   /** The picture is the measurement itself: a small picture for "sr4", one with holes for "mask". Usually it is degraded first. */
   measured?: boolean;
   /** For task "mask": a picture, white (or transparent) where the image is known and black where it is to be filled in. */
@@ -192,6 +192,8 @@ export interface Restoration extends Measurement {
   certainty?: Certainty;
   /** With `paste`: the picture at its own resolution. Pixels outside the hole are those of the picture, to the bit. */
   pasted?: ImageData;
+  /** What the information term was taken for; "custom" if by options of its own. */
+  cmi: CMIChoice | "custom" | "off";
   /** Network passes, in units of one forward. */
   passes: number;
   seconds: number;

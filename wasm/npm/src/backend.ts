@@ -1,4 +1,4 @@
-import type { Certainty, Kernel, LoadProgress, Prior, RestoreOptions, RestoreProgress, RunPlan, SolverInfo, WasmPaths } from "./api.js";
+import type { Certainty, Kernel, LoadProgress, Prior, Restoration, RestoreOptions, RestoreProgress, RunPlan, SolverInfo, WasmPaths } from "./api.js";
 import type { Portable } from "./pictures.js";
 
 /** What a backend needs to open: options of a solver as they travel to a worker, addresses absolute. */
@@ -34,6 +34,7 @@ export interface Outcome {
   samples?: ImageData[];
   certainty?: Certainty;
   pasted?: ImageData;
+  cmi: Restoration["cmi"];
   passes: number;
   seconds: number;
 }

@@ -73,8 +73,17 @@ export const methods = ["dps", "dps+", "adamdps", "mcg", "dsg", "pigdm", "eviden
   "pathwise", "pathwise-mean", "projection", "unconditional"] as const;
 export type Method = (typeof methods)[number];
 
+/**
+ * What the information term is taken for: "paper" adds +∇I as published, "fidelity" −∇I (smoother, nearer to the truth on average),
+ * "spread" +∇I with twice the limit (samples that differ more). docs/cmi-study.md has the measurements.
+ */
+export const choices = ["paper", "fidelity", "spread"] as const;
+export type CMIChoice = (typeof choices)[number];
+
 /** The information term; what is left out has the default of the Go package cmi. */
 export interface CMIOptions {
+  /** Decides `eta` and `trustGuidance`, which then must be left out. */
+  choice?: CMIChoice;
   eta?: number;
   weighting?: "beta" | "constant";
   estimator?: "probe" | "trace" | "two-direction" | "two-trace";
@@ -121,8 +130,8 @@ export interface RestoreRequest {
   ddim?: number;
   /** With "pigdm" and "diffpir": below this noise level σ_t/√ᾱ_t the posterior variance of each pixel that the model has learned, in place of one for all; 0.2 as published. */
   learnedVariance?: number;
-  /** true: the information term with its defaults. */
-  cmi?: boolean | CMIOptions;
+  /** true: the information term by the choice that suits the method; or a choice, or its options. */
+  cmi?: boolean | CMIChoice | "off" | CMIOptions;
   /** Standard deviation of the measurement noise on images in [−1, 1]; 0.05 if left out. */
   sigmaY?: number;
   /** A preview of x̂0 with every k-th step; none if left out or 0. */
@@ -187,6 +196,8 @@ export interface RestoreResult {
   samples?: Float32Array[];
   mean?: Float32Array;
   std?: Float32Array;
+  /** What the information term was taken for; "custom" if by options of its own. */
+  cmi: CMIChoice | "custom" | "off";
   passes: number;
   seconds: number;
 }

@@ -8,7 +8,7 @@ import { absolute, describe, isKernel, offline, portable, reason, type PictureSo
 import { packagedWorker, scriptWorker, trustOf, type Trust } from "./scripts.js";
 
 export type * from "./api.js";
-export type { CMIOptions, EngineInfo, Method, ModelInfo, RestoreStep, Task } from "./engine.js";
+export type { CMIChoice, CMIOptions, EngineInfo, Method, ModelInfo, RestoreStep, Task } from "./engine.js";
 export type { Fit } from "./fit.js";
 export type { PictureSource } from "./pictures.js";
 export { priors } from "./api.js";

@@ -123,7 +123,7 @@ export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => 
           ...(truth && { truth }),
           ...(result.samples && { samples: result.samples.map(image), certainty: certaintyOf(result, options.prior, job) }),
           ...(job.paste && { pasted: paste(picture, mask!, result.image, channels, width, height, size.fit) }),
-          values: result.image, passes: result.passes, seconds: result.seconds,
+          values: result.image, cmi: result.cmi, passes: result.passes, seconds: result.seconds,
         } satisfies Outcome;
       } finally {
         picture.close();
