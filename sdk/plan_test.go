@@ -40,6 +40,7 @@ func TestPlannedMemory(t *testing.T) {
 		{guide.DPS{Scale: 0.5}, 0, compute.Passes{VJP: true, Second: 1}},
 		{guide.PiGDM{Scale: 1, Curvature: curved}, -1, compute.Passes{VJP: true, Second: 1}},
 		{guide.DiffPIR{Lambda: 1, Zeta: 0.5}, -1, compute.Passes{}},
+		{guide.DDRM{}, -1, compute.Passes{}},
 		{guide.Gibbs{}, -1, compute.Passes{}},
 		{guide.Pathwise{Root: 2, Solve: 2, MinAlphaBar: 0.03}, -1, compute.Passes{VJP: true, JVP: 1}},
 		{guide.Pathwise{Solve: 2}, 2, compute.Passes{JVP: 1, Cached: 2}},

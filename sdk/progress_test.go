@@ -133,7 +133,7 @@ func TestPassesOfMethods(t *testing.T) {
 		guide.PiGDM{Scale: 1}, guide.PiGDM{Scale: 1, GuidedMean: true, Curvature: curved},
 		guide.PiGDM{Scale: 1, Curvature: late}, guide.DSG{Interval: 2, Rate: 0.2},
 		guide.Evidence{Scale: 1, Lanczos: 1}, guide.Evidence{Scale: 1, Lanczos: 3},
-		guide.MMPS{Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85}, guide.Gibbs{}, guide.DAPS{Radius: 1, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 4, StepSize: 1e-3}, guide.Pathwise{Solve: 1}, guide.Pathwise{Root: 3, Solve: 2, MinAlphaBar: 0.3},
+		guide.MMPS{Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85}, guide.Gibbs{}, guide.DDRM{Top: 2}, guide.DAPS{Radius: 1, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 4, StepSize: 1e-3}, guide.Pathwise{Solve: 1}, guide.Pathwise{Root: 3, Solve: 2, MinAlphaBar: 0.3},
 	} {
 		counted.passes = 0
 		o.Method = m

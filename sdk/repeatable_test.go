@@ -59,7 +59,7 @@ func TestBatchSplit(t *testing.T) {
 // Nor where its images have operators of their own, for every method.
 func TestBatchOfMasks(t *testing.T) {
 	dev := device(t, 2)
-	for _, method := range []guide.Method{guide.DPS{Scale: 0.5}, guide.MCG{}, guide.PiGDM{Scale: 1}, guide.Evidence{Scale: 1, Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85}, guide.AdamDPS{Scale: 0.1, Beta1: 0.4, Beta2: 0.4}, guide.PiGDM{Scale: 1, Learned: 100}, guide.DiffPIR{Lambda: 1, Zeta: 0.5, Learned: 100}, guide.TMPD{}, guide.FPS{Particles: 3, Fresh: 0.95}, guide.Gibbs{}, guide.DAPS{Radius: 1, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 4, StepSize: 1e-3}, guide.Pathwise{Root: 2, Solve: 2}} {
+	for _, method := range []guide.Method{guide.DPS{Scale: 0.5}, guide.MCG{}, guide.PiGDM{Scale: 1}, guide.Evidence{Scale: 1, Lanczos: 2}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85}, guide.AdamDPS{Scale: 0.1, Beta1: 0.4, Beta2: 0.4}, guide.PiGDM{Scale: 1, Learned: 100}, guide.DiffPIR{Lambda: 1, Zeta: 0.5, Learned: 100}, guide.TMPD{}, guide.FPS{Particles: 3, Fresh: 0.95}, guide.Gibbs{}, guide.DDRM{Top: 2}, guide.DAPS{Radius: 1, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 4, StepSize: 1e-3}, guide.Pathwise{Root: 2, Solve: 2}} {
 		p, o := pictures(t, dev, "inpaint", 2, 4)
 		o.Method, o.Images = method, []uint64{3, 4}
 		if guide.TakesTerm(method, o.Schedule) != nil {
@@ -127,7 +127,7 @@ func TestSolvesWithoutASpectrum(t *testing.T) {
 	both, err := measure.NewPerImage(all...)
 	require.NoError(t, err)
 	t.Cleanup(both.Close)
-	for _, method := range []guide.Method{guide.DiffPIR{Lambda: 1, Zeta: 1}, guide.Gibbs{}} {
+	for _, method := range []guide.Method{guide.DiffPIR{Lambda: 1, Zeta: 1}, guide.Gibbs{}, guide.DDRM{Top: 2}} {
 		p, o := pictures(t, dev, "denoise", 2, 3)
 		p.Operator, o.Method, o.CMI = both, method, nil
 		together := restore(t, p, o)
@@ -160,6 +160,7 @@ func TestResume(t *testing.T) {
 		"without a term": func(o *sdk.Options) { o.CMI = nil },
 		"from y":         func(o *sdk.Options) { o.FromMeasurement = true },
 		"particles":      func(o *sdk.Options) { o.Method, o.CMI = guide.FPS{Particles: 3, Fresh: 0.9}, nil },
+		"mean":           func(o *sdk.Options) { o.Method, o.CMI = guide.DDRM{Top: 2}, nil },
 		"moments":        func(o *sdk.Options) { o.Method = guide.AdamDPS{Scale: 0.1, Beta1: 0.9, Beta2: 0.99} },
 	} {
 		p, o := pictures(t, dev, "sr4", 1, 4)

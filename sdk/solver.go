@@ -62,6 +62,9 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 		s.step.A, _ = p.Operator.(measure.Linear)
 	}
 	s.step.Evaluate = s.evaluate
+	s.step.EvaluateAt = func(x0, x compute.Tensor, timesteps []int) error {
+		return s.x0.AtTimesteps(x, s.o.Schedule, timesteps, x0)
+	}
 	s.step.Propose, s.step.NoiseNorm = s.proposeFrom, s.noiseNorm
 	s.step.Random = func(z []float32, draw int) { s.o.Noise.Method(z, s.step.Index, draw) }
 	s.step.Clipped = s.step.X0

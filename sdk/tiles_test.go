@@ -40,6 +40,7 @@ func TestTiles(t *testing.T) {
 		parts  int // where activations are not kept
 	}{
 		{guide.DiffPIR{Lambda: 1, Zeta: 0.5}, false, 3, 3},
+		{guide.DDRM{Top: 2}, false, 3, 3},
 		{guide.DPS{Scale: 0.5}, false, 3 * 2, 3 * 3},
 		{guide.DPS{Scale: 0.5}, true, 3 * (2 + 3), 3 * (3 + 7)}, // K = 2: 2 and 1 passes, or 2·2 and 3
 	} {

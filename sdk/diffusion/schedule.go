@@ -17,6 +17,7 @@ import (
 // to the clean image. Indices outside [0, N) panic as a slice does.
 type Schedule struct {
 	timesteps []int
+	training  []float64 // ᾱ of every training step
 	beta      []float64
 	alphaBar  []float64
 	variance  []float64 // β̃
@@ -49,7 +50,7 @@ func New(betas []float64, n int) (*Schedule, error) {
 		variance := betas[t] * (1 - all[t-1]) / (1 - all[t])
 		return step{betas[t], all[t-1], variance, math.Log(variance)}
 	}
-	s := &Schedule{timesteps: respace(len(betas), n)}
+	s := &Schedule{timesteps: respace(len(betas), n), training: all}
 	kept := 1.0
 	for _, t := range s.timesteps {
 		s.beta = append(s.beta, 1-all[t]/kept)
@@ -91,6 +92,21 @@ func (s *Schedule) Len() int { return len(s.beta) }
 
 // Timestep returns the training timestep t that the network sees at step i.
 func (s *Schedule) Timestep(i int) int { return s.timesteps[i] }
+
+// TrainingAlphaBar is ᾱ_t of training step t, kept or not.
+func (s *Schedule) TrainingAlphaBar(t int) float64 { return s.training[t] }
+
+// Nearest returns the training step whose noise level √(1−ᾱ_t)/√ᾱ_t has the ratio to noise that is
+// nearest to 1, noise > 0.
+func (s *Schedule) Nearest(noise float64) (t int) {
+	best := math.Inf(1)
+	for i, ab := range s.training {
+		if off := math.Abs(math.Log((1-ab)/ab) - 2*math.Log(noise)); off < best {
+			best, t = off, i
+		}
+	}
+	return t
+}
 
 // Beta is β of the respaced schedule.
 func (s *Schedule) Beta(i int) float64 { return s.beta[i] }

@@ -21,7 +21,7 @@ func every() []guide.Method {
 		guide.PiGDM{Scale: 1}, guide.PiGDM{Scale: 1, GuidedMean: true}, guide.PiGDM{Scale: 1, Curvature: guide.Curvature{Weight: 1}},
 		guide.Evidence{Scale: 1, Lanczos: 3}, guide.Evidence{Scale: 1, Lanczos: 2, Curvature: guide.Curvature{Weight: 1}},
 		guide.PiGDM{Scale: 1, Learned: 100}, guide.DiffPIR{Lambda: 1, Zeta: 0.5, Learned: 100}, guide.MMPS{Lanczos: 2}, guide.TMPD{}, guide.FPS{Particles: 3, Fresh: 0.7}, guide.DiffPIR{Lambda: 1, Zeta: 0.5}, guide.DDNM{Eta: 0.85},
-		guide.DAPS{Radius: 1, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 3, StepSize: 1e-3}, guide.Gibbs{},
+		guide.DAPS{Radius: 1, Langevin: 1, StepSize: 1}, guide.DAPS{Langevin: 3, StepSize: 1e-3}, guide.Gibbs{}, guide.DDRM{Top: 2},
 		guide.Pathwise{Root: 2, Solve: 3}, guide.Pathwise{Solve: 2}, guide.Pathwise{Root: 2, Solve: 3, MinAlphaBar: 1},
 	}
 }

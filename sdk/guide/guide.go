@@ -145,8 +145,11 @@ type Step struct {
 	Denoiser prior.Denoiser
 	// Evaluate evaluates the network at another state x of a step's noise level: it writes
 	// the Tweedie mean to x0 and returns ε, valid until the next call, which ends Epsilon
-	// above and the Denoiser's point. [Cost.Values] counts the calls.
+	// above and the Denoiser's point. [Cost.Values] counts the calls of
+	// this and of EvaluateAt.
 	Evaluate func(x0, x compute.Tensor, index int) (epsilon compute.Tensor, err error)
+	// EvaluateAt is Evaluate at a training step of its own for each image; it gives no ε.
+	EvaluateAt func(x0, x compute.Tensor, timesteps []int) error
 	// Propose writes the sample and the mean that the base sampler would take with
 	// another x̂0 and the same noise.
 	Propose func(sample, mean, x0 compute.Tensor)

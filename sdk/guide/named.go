@@ -55,11 +55,12 @@ var Named = map[string]func(Settings) Method{
 	"evidence": func(s Settings) Method {
 		return Evidence{Scale: s.scaleOr(1), Lanczos: s.Lanczos, Curvature: s.Curvature}
 	},
-	"mmps":    func(s Settings) Method { return MMPS{Lanczos: s.Lanczos} },
-	"tmpd":    func(Settings) Method { return TMPD{} },
-	"diffpir": func(s Settings) Method { return DiffPIR{Lambda: 1, Zeta: 1, Learned: s.Learned} },
-	"ddnm":    func(Settings) Method { return DDNM{Eta: 0.85, MinSingular: 0.03} },
-	"fps":     func(Settings) Method { return FPS{Particles: 5, Fresh: 0.95} },
+	"mmps":      func(s Settings) Method { return MMPS{Lanczos: s.Lanczos} },
+	"tmpd":      func(Settings) Method { return TMPD{} },
+	"diffpir":   func(s Settings) Method { return DiffPIR{Lambda: 1, Zeta: 1, Learned: s.Learned} },
+	"ddnm":      func(Settings) Method { return DDNM{Eta: 0.85, MinSingular: 0.03} },
+	"ddrm-mean": func(Settings) Method { return DDRM{Top: 2} },
+	"fps":       func(Settings) Method { return FPS{Particles: 5, Fresh: 0.95} },
 	"pathwise": func(s Settings) Method {
 		return Pathwise{Root: s.Lanczos, Solve: s.Lanczos, MinAlphaBar: 0.03}
 	},

@@ -103,6 +103,12 @@ func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev com
 		}
 		return tweedie.At(x, schedule, index, x0)
 	}
+	tr.EvaluateAt = func(x0, x compute.Tensor, timesteps []int) error {
+		if tr.failing != nil {
+			return tr.failing
+		}
+		return tweedie.AtTimesteps(x, schedule, timesteps, x0)
+	}
 	variance := make([]float32, images*dim)
 	for i := range variance {
 		variance[i] = float32(2*rng.Float64() - 1)

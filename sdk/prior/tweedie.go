@@ -1,6 +1,9 @@
 package prior
 
 import (
+	"errors"
+	"math"
+
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 )
@@ -76,8 +79,32 @@ func (t *Tweedie) At(x compute.Tensor, s *diffusion.Schedule, index int, mean co
 	return out, nil
 }
 
+// AtTimesteps evaluates the model at states x of another noise level for each image, training steps of
+// a schedule, and writes x̂0 to mean. There are no derivatives at it. Cost 1 F.
+func (t *Tweedie) AtTimesteps(x compute.Tensor, s *diffusion.Schedule, timesteps []int, mean compute.Tensor) error {
+	point, err := t.model.At(x, timesteps)
+	t.point = nil
+	if err != nil {
+		return err
+	}
+	t.Passes += CostOf(t.model, x.N).Value
+	image, noise := make([]float64, x.N), make([]float64, x.N)
+	for n, step := range timesteps {
+		ab := s.TrainingAlphaBar(step)
+		image[n], noise[n] = 1/math.Sqrt(ab), -math.Sqrt((1-ab)/ab)
+	}
+	t.model.Device().Combine(mean, compute.Term{X: x, Coef: image}, compute.Term{X: point.Out().Channels(0, x.C), Coef: noise})
+	return nil
+}
+
+// errNoPoint is returned by derivatives after AtTimesteps.
+var errNoPoint = errors.New("the network has no derivatives at a state of several noise levels: evaluate it at one")
+
 // VJP implements [Denoiser]: Jᵀu = (I − σ_t ∂ε/∂x_t)ᵀu/√ᾱ_t.
 func (t *Tweedie) VJP(u compute.Tensor) (compute.Tensor, error) {
+	if t.point == nil {
+		return u, errNoPoint
+	}
 	dev, full := t.model.Device(), u
 	if out := t.point.Out(); out.C != u.C { // the variance channels take no part
 		full = t.results.Scratch("cotangent", u.N, out.C, out.H, out.W)
@@ -123,6 +150,9 @@ func (t *Tweedie) SecondAlong(v compute.Tensor, coef [][]float64) (compute.Tenso
 // derivative is cxt·v + ceps·(the derivative of ε that of computes), v's shape, and counts
 // the passes that this takes.
 func (t *Tweedie) derivative(name string, v compute.Tensor, cxt float64, passes int, of func() (compute.Tensor, error)) (compute.Tensor, error) {
+	if t.point == nil {
+		return v, errNoPoint
+	}
 	if t.Interrupt != nil {
 		if err := t.Interrupt(); err != nil {
 			return v, err
