@@ -195,3 +195,19 @@ func ExampleNew() {
 	// t = 333, alphaBar = 0.3186
 	// t =   0, alphaBar = 0.9999
 }
+
+// The training step nearest in ratio, for a run that keeps only some of them, and beyond both ends.
+func TestNearest(t *testing.T) {
+	s := schedule(t, "linear", 1000, 7)
+	level := func(t int) float64 {
+		return math.Sqrt((1 - s.TrainingAlphaBar(t)) / s.TrainingAlphaBar(t))
+	}
+	for _, at := range []int{0, 1, 12, 500, 999} {
+		assert.Equal(t, at, s.Nearest(level(at)))
+	}
+	assert.Equal(t, 12, s.Nearest(math.Sqrt(level(12)*level(13))*0.999))
+	assert.Equal(t, 13, s.Nearest(math.Sqrt(level(12)*level(13))*1.001))
+	assert.Equal(t, 0, s.Nearest(1e-9))
+	assert.Equal(t, 999, s.Nearest(1e9))
+	assert.InEpsilon(t, s.AlphaBar(6), s.TrainingAlphaBar(s.Timestep(6)), 1e-9)
+}
