@@ -78,7 +78,7 @@ from --first-image on: restore b.png --first-image 2 is what restore a.png b.png
   cmi-native restore hole.png --task mask --mask keep.png --measured
   cmi-native restore y.npy --measured --operator A.npz --sigma-y 0.02
   cmi-native restore face.png --task kernel --kernel motion.npy --border circular
-  cmi-native restore holiday.jpg --prior photos64 --task blur --method diffpir   # at its own size
+  cmi-native restore holiday.jpg --prior photos64 --task blur --method ddrm-mean --steps 20   # at its own size
   cmi-native restore face.png --task box --samples 8      # how sure is it, and where
   cmi-native restore face.png --cmi --eta -1 --lanczos 3 --diagnostics`,
 		Annotations: onStop("finished pictures and samples are kept"),
