@@ -1,84 +1,122 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"image"
 	"io"
-	"math"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/examples/faces"
+	"github.com/cmi-diffusion/cmi/examples/photos"
 	"github.com/cmi-diffusion/cmi/sdk"
-	"github.com/cmi-diffusion/cmi/sdk/metric"
+	"github.com/cmi-diffusion/cmi/sdk/certainty"
+	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
 
-// demoTasks in the order of the grid, with their labels.
+// demoTasks are the tasks of the faces, in the order of the grid, with their labels.
 var demoTasks = []struct{ name, label string }{
-	{"sr4", "4× super-\nresolution"}, {"inpaint", "90 % random\ninpainting"}, {"box", "box\ninpainting"}, {"blur", "Gaussian\nblur"},
+	{"box", "box\ninpainting"}, {"sr4", "4× super-\nresolution"}, {"inpaint", "90 % random\ninpainting"}, {"blur", "Gaussian\nblur"},
+}
+
+// The methods of the demo: the one of the best single picture and the one of calibrated samples, see docs/methods.md.
+const demoBest, demoSamples = "pathwise-mean", "pathwise"
+
+type demoFlags struct {
+	modelFlags
+	specFlags
+	out, images, photo string
+	faces, samples     int
 }
 
 func demoCommand() *cobra.Command {
-	var model modelFlags
-	var sampling specFlags
-	var out, dir string
-	var count int
+	var f demoFlags
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Restore faces for four tasks, DPS beside CMI+DPS, and draw a grid",
-		Long: `demo degrades pictures of faces (4× super-resolution, 90 % random inpainting, box inpainting,
-Gaussian blur, each with noise), restores them by DPS and by CMI+DPS from the same measurements and
-random numbers, and writes one labelled grid with PSNR (dB) and SSIM, demo.png, and beside it demo.json
-with the version, the device and the flags. Below it prints the means
-over the faces and the paired difference with its 95 % bootstrap interval.`,
+		Short: "Restore faces and a photograph, with other possible answers and where they differ",
+		Long: `demo degrades faces (box inpainting, 4× super-resolution, 90 % random inpainting, Gaussian blur) and a photograph
+(4× super-resolution), each with noise, and draws one labelled grid of them, demo.png: truth, measurement, the best
+restoration (` + demoBest + `), two other possible answers (samples by ` + demoSamples + `), and the standard deviation of
+--samples of them, which says where the picture is sure. PSNR (dB) and SSIM stand under the pictures. demo.json beside it
+has the version, the device and the flags.`,
 		Example: `  cmi-native demo
-  cmi-native demo --faces 8 --steps 100
-  cmi-native demo --images DIR --faces 16 --eta -1      # your own faces, another weight`,
+  cmi-native demo --steps 50 --samples 16
+  cmi-native demo --images DIR --photo holiday.jpg      # your own pictures`,
 		Args: arguments(0, 0),
-		RunE: func(c *cobra.Command, _ []string) error {
-			if err := effective(c, sampling.needs(true, "dps")); err != nil {
-				return err
-			}
-			sampling.CMI.On = true
-			if err := sampling.chooseTerm(c, "dps"); err != nil {
-				return err
-			}
-			truths, err := interruptible(c.Context(), func() ([]picture.Image, error) { return demoFaces(dir, count) })
-			if err != nil {
-				return err
-			}
-			place, err := model.place(c.Context())
-			if err != nil {
-				return err
-			}
-			defer place.Close()
-			_, h, w := place.Prior().Image()
-			for i := range truths {
-				if truths[i], err = picture.Fit(truths[i], h, w, picture.Crop); err != nil {
-					return err
-				}
-			}
-			made, err := newManifest(c, &model, place.Prior().Device().Info())
-			if err != nil {
-				return err
-			}
-			if err := demo(c, place, truths, sampling, out); err != nil {
-				return err
-			}
-			return (&outputFlags{out: out}).finish(c, made, "demo", []string{"demo.png"}, nil)
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return demo(c, &f) },
 	}
-	model.add(c)
-	model.addFallback(c)
-	sampling.add(c, 50)
-	sampling.addGuidance(c)
-	c.Flags().StringVar(&out, "out", "out", "`DIR` for the grid")
-	c.Flags().StringVar(&dir, "images", "", "`DIR` of pictures instead of the faces that are built in")
-	c.Flags().IntVar(&count, "faces", 2, "how many faces")
+	f.modelFlags.add(c)
+	f.addFallback(c)
+	f.specFlags.add(c, 30)
+	fl := c.Flags()
+	fl.Float64Var(&f.SigmaY, "sigma-y", f.SigmaY, "standard deviation of the measurement noise, images in [-1, 1]")
+	fl.StringVar(&f.out, "out", "out", "`DIR` for the grid")
+	fl.StringVar(&f.images, "images", "", "`DIR` of pictures instead of the faces that are built in")
+	fl.IntVar(&f.faces, "faces", len(demoTasks), "how many faces take turns in the tasks")
+	fl.StringVar(&f.photo, "photo", "", "photograph `FILE` to restore at its own size instead of the one that is built in; none for no photograph")
+	fl.IntVar(&f.samples, "samples", 5, "samples of each picture, at least 2")
 	return c
+}
+
+// subject is what a row of the demo shows.
+type subject struct {
+	label, task string
+	image       job.Image
+}
+
+func demo(c *cobra.Command, f *demoFlags) error {
+	if f.samples < 2 || f.samples > mostOfEach {
+		return fmt.Errorf("--samples is %d, 2 to %d are possible", f.samples, mostOfEach)
+	}
+	truths, err := interruptible(c.Context(), func() ([]picture.Image, error) { return demoFaces(f.images, f.faces) })
+	if err != nil {
+		return err
+	}
+	parts := []*demoPart{{demoFlags: f, own: restoreFlags{modelFlags: f.modelFlags, specFlags: f.specFlags, reduced: 1, firstImage: 1}}}
+	if f.photo != "none" {
+		photograph := *parts[0]
+		photograph.own.prior, photograph.own.key, photograph.own.config, photograph.own.class = "photos64", "", "", -1
+		parts = append(parts, &photograph)
+	}
+	for k, p := range parts {
+		if p.place, err = p.own.place(c.Context()); err != nil {
+			return err
+		}
+		defer p.place.Close()
+		if k == 0 {
+			p.subjects, err = p.people(truths)
+		} else {
+			p.subjects, err = p.photograph(c)
+		}
+		if err == nil {
+			err = p.plan(c.Context())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	made, err := newManifest(c, &f.modelFlags, parts[0].place.Prior().Device().Info())
+	if err != nil {
+		return err
+	}
+	if err := prepareFolder(f.out); err != nil {
+		return err
+	}
+	d := demonstration{demoFlags: f}
+	if err := d.run(c, parts); err != nil {
+		return err
+	}
+	if err := d.summarise(c.OutOrStdout()); err != nil {
+		return err
+	}
+	saveGrid(c.OutOrStdout(), c.ErrOrStderr(), filepath.Join(f.out, "demo.png"), d.draw)
+	return (&outputFlags{out: f.out}).finish(c, made, "demo", []string{"demo.png"}, nil)
 }
 
 func demoFaces(dir string, n int) ([]picture.Image, error) {
@@ -103,100 +141,169 @@ func demoFaces(dir string, n int) ([]picture.Image, error) {
 	return out, nil
 }
 
-// comparison is what demo has measured of one task: scores of each face by each arm.
-type comparison struct{ scores [2][]scores }
+// demoPart are the subjects of one prior.
+type demoPart struct {
+	*demoFlags
+	own      restoreFlags
+	place    *sdk.Place
+	subjects []subject
+	jobs     [][2]*job.Job // of each subject: the best restoration, and the samples
+}
 
-func demo(c *cobra.Command, place *sdk.Place, truths []picture.Image, f specFlags, out string) error {
-	arms := []bool{false, true} // without and with the information term
-	total := 0
-	for _, withCMI := range arms {
-		if err := place.Do(c.Context(), func(m prior.Model) error {
-			f.CMI.On = withCMI
-			plan, err := f.Plan(m, 1)
-			if err != nil {
-				return err
+// people returns the faces in the demo's tasks.
+func (p *demoPart) people(truths []picture.Image) (all []subject, err error) {
+	_, h, w := p.place.Prior().Image()
+	for k, task := range demoTasks {
+		face, err := picture.Fit(truths[k%len(truths)], h, w, picture.Crop)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, subject{task.label, task.name, imageOf(face, k)})
+	}
+	return all, nil
+}
+
+// photograph returns the picture that is restored at its own size.
+func (p *demoPart) photograph(c *cobra.Command) ([]subject, error) {
+	s := subject{label: "a photograph,\n4× super-\nresolution", task: "sr4"}
+	if p.photo == "" {
+		cat, err := photos.Cat()
+		s.image = imageOf(cat, 0)
+		return []subject{s}, err
+	}
+	p.own.Task = s.task
+	images, err := p.own.openOwnSize(c, p.place.Prior(), []string{p.photo}, []int{0})
+	if err != nil {
+		return nil, err
+	}
+	s.image = images[0]
+	return []subject{s}, nil
+}
+
+// plan makes all jobs, and so every measurement, before any sampling.
+func (p *demoPart) plan(ctx context.Context) error {
+	p.jobs = make([][2]*job.Job, len(p.subjects))
+	return p.place.Do(ctx, func(m prior.Model) (err error) {
+		for i, s := range p.subjects {
+			for k, method := range []string{demoBest, demoSamples} {
+				p.own.Task, p.own.Method, p.own.samples = s.task, method, []int{1, p.samples}[k]
+				if p.jobs[i][k], err = p.own.job(m, p.own.eachSample([]job.Image{s.image})); err != nil {
+					return err
+				}
 			}
-			total += plan.Passes() * len(truths) * len(demoTasks)
-			return plan.Fits()
-		}); err != nil {
-			return err
+		}
+		return nil
+	})
+}
+
+// demonstration gathers the rows of the demo.
+type demonstration struct {
+	*demoFlags
+	rows []demoRow
+}
+
+// demoRow is what was made of a subject.
+type demoRow struct {
+	subject
+	measured                      picture.Cell
+	truth, best                   picture.Image
+	samples                       []picture.Image
+	mean                          picture.Image
+	std                           []float32 // of each pixel, over the samples
+	ofBest, first, second, ofMean scores    // of the best restoration, two samples and the samples' mean
+}
+
+// run makes the rows of all subjects.
+func (d *demonstration) run(c *cobra.Command, parts []*demoPart) error {
+	passes := 0
+	for _, p := range parts {
+		for _, jobs := range p.jobs {
+			passes += jobs[0].Plan.Passes() + jobs[1].Plan.Passes()
 		}
 	}
-	if err := prepareFolder(out); err != nil {
-		return err
-	}
-	grid := picture.Grid{
-		Title:   "Restored by diffusion posterior sampling, without and with mutual-information guidance",
-		Columns: []string{"truth", "measurement", "DPS", "CMI+DPS"}, Smooth: true, CellSize: 144,
-		Note: fmt.Sprintf("PSNR and SSIM under each picture. σ_y = %g, %d steps, seed %d. The term: %s, η = %g, K = %d.", f.SigmaY, f.Steps, f.Seed, f.CMI.Choice, f.CMI.Eta, f.CMI.Lanczos),
-	}
-	results := make([]comparison, len(demoTasks))
-	bar := newProgress(c.ErrOrStderr(), total)
-	for k, task := range demoTasks {
-		for i, truth := range truths {
-			row := picture.Row{Label: task.label, Cells: []picture.Cell{{Image: truth}}}
-			image := imageOf(truth, i)
-			image.Name = fmt.Sprintf("face %d", i+1)
-			for a, withCMI := range arms {
-				f.Task, f.CMI.On = task.name, withCMI
-				j, restored, err := runJob(c.Context(), place, f.Spec, bar.run(fmt.Sprintf("%-8s %s", task.name, armName(f.Spec))), image)
+	bar := newProgress(c.ErrOrStderr(), passes)
+	for _, p := range parts {
+		for i, s := range p.subjects {
+			var restored [2][]picture.Image
+			for k, j := range p.jobs[i] {
+				report := bar.run(fmt.Sprintf("%-8s %s", s.task, j.Spec.Method))
+				j.Options.OnStep = func(p sdk.Progress) { report(p.Passes) }
+				images, err := j.Run(c.Context(), p.place)
 				if err != nil {
 					return failed(err)
 				}
-				if a == 0 {
-					row.Cells = append(row.Cells, measuredCell(j.Measurements[0]))
+				for _, image := range images {
+					restored[k] = append(restored[k], p.own.cropped(pictureOf(image), p.own.indexOf(image)))
 				}
-				q, err := score(pictureOf(restored[0]), truth)
-				if err != nil {
-					return err
-				}
-				results[k].scores[a] = append(results[k].scores[a], q)
-				row.Cells = append(row.Cells, picture.Cell{Image: pictureOf(restored[0]), Caption: q.String()})
 			}
-			grid.Rows = append(grid.Rows, row)
+			truth := p.own.cropped(pictureOf(s.image), p.own.indexOf(s.image))
+			if err := d.add(demoRow{subject: s, measured: measuredCell(p.jobs[i][0].Measurements[0]), truth: truth, best: restored[0][0], samples: restored[1]}); err != nil {
+				return err
+			}
 		}
 	}
 	bar.finish()
-	if err := summarise(c.OutOrStdout(), results, f.Seed); err != nil {
-		return err
-	}
-	saveGrid(c.OutOrStdout(), c.ErrOrStderr(), filepath.Join(out, "demo.png"), grid.Draw)
 	return nil
 }
 
-// summarise prints the means of each task and the paired differences.
-func summarise(w io.Writer, results []comparison, seed uint64) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "task\tDPS\tCMI+DPS\tdifference in PSNR (95 % interval)\tin SSIM")
-	for k, r := range results {
-		var mean [2]scores
-		var psnr, ssim [2][]float64
-		for a := range mean {
-			for _, s := range r.scores[a] {
-				n := float64(len(r.scores[a]))
-				mean[a].psnr, mean[a].ssim = mean[a].psnr+s.psnr/n, mean[a].ssim+s.ssim/n
-				psnr[a], ssim[a] = append(psnr[a], s.psnr), append(ssim[a], s.ssim)
-			}
-		}
-		text := fmt.Sprintf("%s\t%v\t%v", demoTasks[k].name, mean[0], mean[1])
-		for _, d := range []struct {
-			of     [2][]float64
-			format string
-			unit   string
-		}{{psnr, "%+.2f", " dB"}, {ssim, "%+.4f", ""}} {
-			value, lo, hi, err := metric.PairedBootstrap(d.of[1], d.of[0], 2000, seed)
-			if err != nil {
-				return failed(err)
-			}
-			text += "\t" + fmt.Sprintf(d.format, value) + d.unit
-			if !math.IsNaN(lo) { // a single face has no interval
-				text += fmt.Sprintf(" ("+d.format+" … "+d.format+")", lo, hi)
-			}
-		}
-		fmt.Fprintln(t, text)
+// add completes a row by what its samples say together.
+func (d *demonstration) add(row demoRow) error {
+	var pix [][]float32
+	for _, p := range row.samples {
+		pix = append(pix, p.Pix)
 	}
-	if n := len(results[0].scores[0]); n < metric.FewestImages {
-		fmt.Fprintf(t, "all of %d face(s) may differ alike by chance: --faces %d or more tell\n", n, metric.FewestImages)
+	e, err := certainty.Of(pix)
+	if err != nil {
+		return failed(err)
+	}
+	row.mean = row.best
+	row.mean.Pix, row.std = e.Mean, overChannels(e.Std, row.best.C)
+	for p, to := range map[*picture.Image]*scores{&row.best: &row.ofBest, &row.samples[0]: &row.first, &row.samples[1]: &row.second, &row.mean: &row.ofMean} {
+		if *to, err = score(*p, row.truth); err != nil {
+			return err
+		}
+	}
+	d.rows = append(d.rows, row)
+	return nil
+}
+
+// summarise prints the figures of each row.
+func (d *demonstration) summarise(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "task\t%s\tone sample by %s\tmean of %d\ttheir standard deviation\n", demoBest, demoSamples, d.samples)
+	for _, r := range d.rows {
+		mean := 0.0
+		for _, s := range r.std {
+			mean += float64(s) / float64(len(r.std))
+		}
+		fmt.Fprintf(t, "%s\t%v\t%v\t%v\t%.3f\n", r.task, r.ofBest, r.first, r.ofMean, mean)
 	}
 	return t.Flush()
+}
+
+// draw draws the grid with the scale of the standard deviations.
+func (d *demonstration) draw() (*image.RGBA, error) {
+	grid := picture.Grid{
+		Title:   "A noisy measurement, the best restoration, two other pictures that explain it too, and where such pictures differ",
+		Columns: []string{"truth", "measurement", "best restoration", "another answer", "another answer", "where they differ"}, Smooth: true, CellSize: 144,
+		Note: fmt.Sprintf("Best: %s; answers: samples by %s. PSNR and SSIM under the pictures. Right: the standard deviation of %d samples. σ_y = %g, %d steps, seed %d.",
+			demoBest, demoSamples, d.samples, d.SigmaY, d.Steps, d.Seed),
+	}
+	s := picture.Scale{Label: "standard deviation of the samples, pictures in [-1, 1]", Colour: heat}
+	for _, r := range d.rows { // a few pixels may be beyond the scale, for the others to be told apart
+		sorted := slices.Sorted(slices.Values(r.std))
+		s.Top = max(s.Top, picture.TopOf(sorted[:len(sorted)*199/200+1]))
+	}
+	for _, r := range d.rows {
+		std, err := s.Draw(r.std, r.truth.H, r.truth.W)
+		if err != nil {
+			return nil, err
+		}
+		grid.Rows = append(grid.Rows, picture.Row{Label: r.label, Cells: []picture.Cell{
+			{Image: r.truth}, r.measured, {Image: r.best, Caption: r.ofBest.String()},
+			{Image: r.samples[0], Caption: r.first.String()}, {Image: r.samples[1], Caption: r.second.String()}, {Image: picture.From(std)},
+		}})
+	}
+	grid.Scale = &s
+	return grid.Draw()
 }

@@ -124,7 +124,8 @@ func TestBadInput(t *testing.T) {
 		{"a start from what is not linear", []string{"restore", face, "--start", "400", "--task", "phase"}, []string{"phase", "pure noise"}},
 		{"learned variance of dps", []string{"restore", face, "--learned-variance", "0.2"}, []string{"needs the method pigdm or diffpir"}},
 		{"curvature of dps", []string{"restore", face, "--curvature", "1"}, []string{"needs the method pigdm or evidence"}},
-		{"guided mean in the demo", []string{"demo", "--guided-mean"}, []string{"--guided-mean true", "needs the method pigdm"}},
+		{"one sample in the demo", []string{"demo", "--samples", "1"}, []string{"--samples is 1", "2 to"}},
+		{"demo's photograph", []string{"demo", "--steps", "2", "--samples", "2", "--photo", "missing.jpg"}, []string{"missing.jpg"}},
 		{"border of no kernel", []string{"restore", face, "--border", "foo"}, []string{"needs --task kernel"}},
 		{"rate of no noise", []string{"restore", face, "--rate", "NaN"}, []string{"needs --noise poisson"}},
 		{"eta that is no number", []string{"restore", face, "--cmi", "--eta", "NaN"}, []string{"NaN"}},
@@ -442,10 +443,9 @@ func TestInfoAndSampleAndDemo(t *testing.T) {
 	code, _, stderr := tool(context.Background(), "sample", "--count", "2", "--steps", "2", "--ddim", "0", "--out", out)
 	require.Zero(t, code, stderr)
 	assert.FileExists(t, filepath.Join(out, "samples.png"))
-	code, stdout, stderr = tool(context.Background(), "demo", "--faces", "1", "--steps", "2", "--out", out)
+	code, stdout, stderr = tool(context.Background(), "demo", "--faces", "1", "--samples", "2", "--steps", "2", "--out", out)
 	require.Zero(t, code, stderr)
-	assert.Regexp(t, `sr4 .* dB +[+-][\d.]+\n`, stdout, "one face has no interval")
-	assert.Contains(t, stdout, "--faces 6")
+	assert.Regexp(t, `(?m)^task .*\n(?:\w+ +(?:[\d.]+ dB +[\d.]+ +){3}[\d.]+\n){5}`, stdout, "four tasks of a face and a photograph")
 	var made manifest
 	text, err := os.ReadFile(filepath.Join(out, "demo.json"))
 	require.NoError(t, err)

@@ -360,9 +360,6 @@ func (f *restoreFlags) certaintyGrid(g picture.Grid, rows []certaintyRow) (*imag
 		row.Cells = append(row.Cells, mean, picture.Cell{Image: picture.From(drawn)})
 		g.Rows = append(g.Rows, row)
 	}
-	drawn, err := g.Draw()
-	if err != nil {
-		return nil, err
-	}
-	return s.WithBar(drawn)
+	g.Scale = &s
+	return g.Draw()
 }

@@ -18,6 +18,7 @@ type Grid struct {
 	Columns []string
 	Rows    []Row
 	Note    string
+	Scale   *Scale // of cells that were drawn by it: its bar stands at the foot; nil for none
 	// CellSize is the side of a cell in pixels, 160 if 0. Unless Smooth, it goes to
 	// the nearest multiple of the largest image's side, so that pixels are shown as
 	// squares of one size.
@@ -58,8 +59,11 @@ type layout struct {
 	title, note       block
 	heads, labels     []block
 	captions          [][]block
-	headH, labelW     int // of the headings and the labels
-	colW, rowH        []int
+	headH, labelW     int   // of the headings and the labels
+	colW, rowH, boxH  []int // boxH is the height of a row's cells without captions
+	small             style // of the bar's numbers
+	bar               block
+	barH              int
 	width, height     int
 }
 
@@ -82,18 +86,21 @@ func (g Grid) Draw() (*image.RGBA, error) {
 	}
 	y += after(l.headH, l.gap/2)
 	for i, row := range l.Rows {
-		l.labels[i].draw(out, x0-l.gap, y+max((l.cell-l.labels[i].height)/2, 0), right, ink)
+		l.labels[i].draw(out, x0-l.gap, y+max((l.boxH[i]-l.labels[i].height)/2, 0), right, ink)
 		for j, x := 0, x0; j < len(row.Cells); j++ {
-			box := image.Rect(0, 0, l.cell, l.cell).Add(image.Pt(x+(l.colW[j]-l.cell)/2, y))
+			box := image.Rect(0, 0, l.cell, l.boxH[i]).Add(image.Pt(x+(l.colW[j]-l.cell)/2, y))
 			if err := l.drawCell(out, box, row.Cells[j]); err != nil {
 				return nil, fmt.Errorf("grid, row %d, column %d: %w", i+1, j+1, err)
 			}
-			l.captions[i][j].draw(out, x+l.colW[j]/2, y+l.cell+l.gap/3, centre, faint)
+			l.captions[i][j].draw(out, x+l.colW[j]/2, y+l.boxH[i]+l.gap/3, centre, faint)
 			x += l.colW[j] + l.gap
 		}
 		y += l.rowH[i] + l.gap
 	}
 	l.note.draw(out, l.margin, y, left, faint)
+	if l.Scale != nil {
+		l.Scale.drawBar(out, image.Pt(l.margin, y+after(l.note.height, l.gap)), l.width-2*l.margin, l.bar, l.small)
+	}
 	return out, nil
 }
 
@@ -146,7 +153,7 @@ func (l *layout) texts(columns int) error {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
-	l.colW, l.rowH = make([]int, columns), make([]int, len(l.Rows))
+	l.colW, l.rowH, l.boxH = make([]int, columns), make([]int, len(l.Rows)), make([]int, len(l.Rows))
 	for j := range l.colW {
 		l.colW[j] = l.cell
 	}
@@ -160,11 +167,12 @@ func (l *layout) texts(columns int) error {
 		label := strong.wrap(row.Label, l.cell)
 		l.labels = append(l.labels, label)
 		l.labelW = max(l.labelW, label.width)
-		l.rowH[i] = max(l.cell, label.height)
+		l.boxH[i] = row.height(l.cell)
+		l.rowH[i] = max(l.boxH[i], label.height)
 		for j, c := range row.Cells {
 			b := plain.wrap(c.Caption, l.cell+l.gap/2)
 			l.captions[i] = append(l.captions[i], b)
-			l.rowH[i], l.colW[j] = max(l.rowH[i], l.cell+after(b.height, l.gap/3)), max(l.colW[j], b.width)
+			l.rowH[i], l.colW[j] = max(l.rowH[i], l.boxH[i]+after(b.height, l.gap/3)), max(l.colW[j], b.width)
 		}
 	}
 	inner := after(l.labelW, l.gap) + (columns-1)*l.gap
@@ -173,12 +181,35 @@ func (l *layout) texts(columns int) error {
 	}
 	l.title = title.wrap(l.Title, inner)
 	l.note = plain.wrap(l.Note, inner)
+	if l.Scale != nil {
+		if l.small, err1 = newStyle(regular, 13); err1 != nil {
+			return err1
+		}
+		l.bar = l.small.wrap(l.Scale.Label, inner)
+		l.barH = l.Scale.barHeight(l.bar, l.small)
+	}
 	l.width = 2*l.margin + max(inner, l.title.width, l.note.width)
-	l.height = 2*l.margin + after(l.title.height, l.gap) + after(l.headH, l.gap/2) + after(l.note.height, l.gap) - l.gap
+	l.height = 2*l.margin + after(l.title.height, l.gap) + after(l.headH, l.gap/2) + after(l.note.height, l.gap) + after(l.barH, l.gap) - l.gap
 	for _, h := range l.rowH {
 		l.height += h + l.gap
 	}
 	return nil
+}
+
+// height returns the height of a row of cells of that width: less than it where all pictures are wide.
+func (r Row) height(cell int) int {
+	tallest := 0
+	for _, c := range r.Cells {
+		if m := c.Image; m.W > m.H && m.H > 0 {
+			tallest = max(tallest, cell*m.H/m.W, 1)
+		} else if m.H > 0 {
+			return cell
+		}
+	}
+	if tallest == 0 { // no picture
+		return cell
+	}
+	return tallest
 }
 
 // drawCell draws a cell's image in the middle of the box, as large as fits.
@@ -201,7 +232,7 @@ func (l *layout) drawCell(to *image.RGBA, box image.Rectangle, c Cell) error {
 	}
 	side := max(m.H, m.W)
 	w, h := max(l.cell*m.W/side, 1), max(l.cell*m.H/side, 1)
-	at := image.Rect(0, 0, w, h).Add(box.Min).Add(image.Pt((l.cell-w)/2, (l.cell-h)/2))
+	at := image.Rect(0, 0, w, h).Add(box.Min).Add(image.Pt((box.Dx()-w)/2, (box.Dy()-h)/2))
 	draw.Draw(to, at.Inset(-1), image.NewUniform(outline), image.Point{}, draw.Src)
 	var scale draw.Interpolator = draw.NearestNeighbor
 	if side > l.cell || l.Smooth && side == l.largest {

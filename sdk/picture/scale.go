@@ -42,36 +42,47 @@ func (s Scale) Draw(values []float32, h, w int) (*image.RGBA, error) {
 	return out, nil
 }
 
+// barThickness is that of a scale's bar, and leastBar the length it has at least, in pixels.
+const barThickness, leastBar = 12, 320
+
 // WithBar returns a picture, small ones enlarged by a whole factor, with the scale's bar
 // beneath: its label, and what the colours at both ends and in the middle stand for.
 func (s Scale) WithBar(p image.Image) (*image.RGBA, error) {
-	const least, bar, margin = 320, 12, 16 // pixels
+	const margin = 16 // pixels
 	small, err := newStyle(regular, 13)
 	if err != nil {
 		return nil, err
 	}
 	size := p.Bounds().Size()
-	times := (least + max(size.X, size.Y) - 1) / max(size.X, size.Y)
-	if max(size.X, size.Y) >= least {
+	times := (leastBar + max(size.X, size.Y) - 1) / max(size.X, size.Y)
+	if max(size.X, size.Y) >= leastBar {
 		times = 1
 	}
 	size = size.Mul(times)
-	width := max(size.X, least)
+	width := max(size.X, leastBar)
 	label := small.wrap(s.Label, width)
-	height := margin + size.Y + margin + label.height + bar + small.line + margin
-	out := image.NewRGBA(image.Rect(0, 0, max(width, label.width)+2*margin, height))
+	out := image.NewRGBA(image.Rect(0, 0, max(width, label.width)+2*margin, 3*margin+size.Y+s.barHeight(label, small)))
 	draw.Draw(out, out.Rect, image.NewUniform(paper), image.Point{}, draw.Src)
 	draw.NearestNeighbor.Scale(out, image.Rectangle{Max: size}.Add(image.Pt(margin, margin)), p, p.Bounds(), draw.Src, nil)
-	y := 2*margin + size.Y
-	label.draw(out, margin, y, left, ink)
-	y += label.height
-	long := min(width, 2*least)
+	s.drawBar(out, image.Pt(margin, 2*margin+size.Y), width, label, small)
+	return out, nil
+}
+
+// barHeight returns the height of the bar with its label and numbers.
+func (s Scale) barHeight(label block, numbers style) int {
+	return label.height + barThickness + numbers.line
+}
+
+// drawBar draws the label, the bar below it and its numbers, at most as wide as that.
+func (s Scale) drawBar(to *image.RGBA, at image.Point, width int, label block, numbers style) {
+	label.draw(to, at.X, at.Y, left, ink)
+	y := at.Y + label.height
+	long := min(width, 2*leastBar)
 	for x := range long {
 		c := image.NewUniform(s.Colour(float64(x) / float64(long-1)))
-		draw.Draw(out, image.Rect(x, 0, x+1, bar).Add(image.Pt(margin, y)), c, image.Point{}, draw.Src)
+		draw.Draw(to, image.Rect(x, 0, x+1, barThickness).Add(image.Pt(at.X, y)), c, image.Point{}, draw.Src)
 	}
-	for at, v := range map[anchor]float64{left: 0, centre: s.Top / 2, right: s.Top} {
-		small.wrap(fmt.Sprintf("%.3g", v), long).draw(out, margin+long*int(at)/2, y+bar, at, faint)
+	for where, v := range map[anchor]float64{left: 0, centre: s.Top / 2, right: s.Top} {
+		numbers.wrap(fmt.Sprintf("%.3g", v), long).draw(to, at.X+long*int(where)/2, y+barThickness, where, faint)
 	}
-	return out, nil
 }
