@@ -79,7 +79,7 @@ would. See docs/cluster.md.`,
 	f.addGuidance(c)
 	fl := c.Flags()
 	fl.Lookup("steps").Usage = "reverse steps; the preset's if left out"
-	fl.Lookup("steps").DefValue = "" // the preset's
+	fl.Lookup("steps").DefValue = "0" // the preset's
 	fl.StringVar(&f.preset, "preset", "faces64", "experiment: "+strings.Join(experiment.PresetNames(), ", "))
 	fl.StringVar(&f.images, "images", "", "`DIR` of pictures; for faces64 eight faces are built in")
 	fl.IntVar(&f.limit, "limit", 0, "take only this many pictures, the first; 0 takes all")

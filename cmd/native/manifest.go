@@ -390,6 +390,13 @@ func rerun(c *cobra.Command, path, out string, force bool) error {
 	for _, flag := range keys(m.Given) {
 		args = append(args, "--"+flag+"="+m.Given[flag])
 	}
+	if m.Command == "restore" { // what the command chose itself may be another one today
+		for _, flag := range []string{"method", "start", "steps"} {
+			if value, was := m.Options[flag]; was && m.Given[flag] == "" {
+				args = append(args, "--"+flag+"="+value)
+			}
+		}
+	}
 	args = append(args, fmt.Sprintf("--first-image=%d", m.Number), "--out="+out, fmt.Sprintf("--force=%t", force))
 	if m.Command == "sample" {
 		args = append(args, "--count=1")

@@ -70,15 +70,15 @@ a window is padded by reflection and cut again.
 
 Masks, kernels and noise that are drawn depend on the seed and on the picture's number in the list,
 from --first-image on: restore b.png --first-image 2 is what restore a.png b.png makes of b.png.`,
-		Example: `  cmi-native restore face.png --task sr4                  # DPS
-  cmi-native restore face.png --task sr4 --cmi            # with mutual-information guidance
+		Example: `  cmi-native restore face.png --task sr4                  # by the method that is best for the task
+  cmi-native restore face.png --task sr4 --cmi            # DPS with mutual-information guidance
   cmi-native restore face.png --task box --cmi spread     # by another choice of it
   cmi-native restore *.jpg --crop --task inpaint --steps 200 --out results
   cmi-native restore small.png --task sr4 --measured --sigma-y 0.02
   cmi-native restore hole.png --task mask --mask keep.png --measured
   cmi-native restore y.npy --measured --operator A.npz --sigma-y 0.02
   cmi-native restore face.png --task kernel --kernel motion.npy --border circular
-  cmi-native restore holiday.jpg --prior photos64 --task blur --method ddrm-mean --steps 20   # at its own size
+  cmi-native restore holiday.jpg --prior photos64 --task blur   # at its own size
   cmi-native restore face.png --task box --samples 8      # how sure is it, and where
   cmi-native restore face.png --cmi --eta -1 --lanczos 3 --diagnostics`,
 		Annotations: onStop("finished pictures and samples are kept"),
@@ -92,7 +92,9 @@ from --first-image on: restore b.png --first-image 2 is what restore a.png b.png
 	f.addGuidance(c)
 	fl := c.Flags()
 	fl.StringVar(&f.Task, "task", f.Task, "what to restore from: "+strings.Join(measure.TaskNames(), ", "))
-	fl.StringVar(&f.Method, "method", f.Method, "sampling method: "+strings.Join(job.Methods(), ", ")+"; for colourise pathwise-mean if left out")
+	fl.StringVar(&f.Method, "method", f.Method, "sampling method: "+strings.Join(job.Methods(), ", ")+"; if left out, what is best for the task: diffpir from the middle of the process, pathwise-mean for inpaint, matrix and colourise, pathwise for --samples, and dps with --cmi or its own flags")
+	fl.Lookup("method").DefValue, fl.Lookup("steps").DefValue = "", "0" // the task's
+	fl.Lookup("steps").Usage = "reverse steps; if neither they nor the method are given, as many as the method takes for about 100 network passes, else 100"
 	f.addTerm(c)
 	f.outputFlags.add(c, "the results")
 	fl.StringVar(&f.mask, "mask", "", "for --task mask, inpaint and box: a `FILE`, white where the image is known and black or transparent where it is missing, or an array (.npy) of 1 and 0; or a folder with a file of the same name for each picture")
@@ -195,9 +197,7 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 	if f.operator != "" && !c.Flags().Changed("task") {
 		f.Task = "matrix"
 	}
-	if !c.Flags().Changed("method") {
-		f.Method = guide.MethodFor(f.Task)
-	}
+	f.chooseMethod(c)
 	if err := f.check(c, args); err != nil {
 		return err
 	}
@@ -217,6 +217,11 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		return err
 	}
 	defer closePlaces(places)
+	if given := c.Flags().Changed; !given("method") && !given("start") {
+		if f.Start, err = f.Spec.UsualStart(places[0].Prior()); err != nil {
+			return err
+		}
+	}
 	made, err := newManifest(c, &f.modelFlags, places[0].Prior().Device().Info())
 	if err != nil {
 		return err
@@ -289,6 +294,23 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		r.diagnostics = &lockedWriter{to: file}
 	}
 	return failed(r.run())
+}
+
+// chooseMethod takes the method and the number of steps that are usual for the task where no flag says. DPS has
+// flags that are its own.
+func (f *restoreFlags) chooseMethod(c *cobra.Command) {
+	given := c.Flags().Changed
+	if given("method") {
+		return
+	}
+	usual := f.Spec.Usual(f.samples)
+	if slices.ContainsFunc([]string{"scale", "dps-limit", "published"}, given) && f.Task != "colourise" {
+		usual.Method, usual.Steps = "dps", 100
+	}
+	f.Method = usual.Method
+	if !given("steps") {
+		f.Steps = usual.Steps
+	}
 }
 
 // jobs makes the job of each batch of images, and so every measurement, before any sampling.

@@ -71,13 +71,17 @@ var Named = map[string]func(Settings) Method{
 	"unconditional": func(Settings) Method { return Unconditional{} },
 }
 
-// MethodFor returns the name of the method that suits a task: DPS, but for colourisation, where
-// it paints false colours (docs/published.md).
+// MethodFor returns the name of the method that gives the best single picture of a task at about 100 network passes
+// (docs/pareto.md): DiffPIR, but the conditional mean where most of an image is not measured at all, and DPS where the
+// operator is not linear. DPS paints false colours where only the luma is known (docs/published.md).
 func MethodFor(task string) string {
-	if task == "colourise" {
+	switch task {
+	case "inpaint", "matrix", "colourise":
 		return "pathwise-mean"
+	case "phase", "":
+		return "dps"
 	}
-	return "dps"
+	return "diffpir"
 }
 
 // PublishedDDIM returns the η of DDIM that a method was published on, nil for DDPM's chain.
