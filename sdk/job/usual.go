@@ -29,10 +29,10 @@ func (s Spec) Usual(samples int) Spec {
 }
 
 // usualAlphaBar is the noise level at which DiffPIR's usual run starts: ᾱ of the linear schedule at t = 400.
-const usualAlphaBar = 0.19
+const usualAlphaBar = 0.193
 
 // UsualStart returns the training step at which the spec's method starts where the caller does not choose it: for
-// DiffPIR the last one with ᾱ_t ≥ 0.19 of the model, if as many steps as the spec has are left below it; 0, pure
+// DiffPIR the last one with ᾱ_t ≥ 0.193 of the model, if as many steps as the spec has are left below it; 0, pure
 // noise, for others.
 func (s Spec) UsualStart(m prior.Model) (int, error) {
 	if s.Method != "diffpir" || s.Task == "" {

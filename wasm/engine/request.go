@@ -5,10 +5,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"syscall/js"
 
-	"github.com/cmi-diffusion/cmi/sdk/guide"
 	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
@@ -24,7 +24,12 @@ type request struct {
 	Tiles        bool    // keep the picture's size: the model covers it by windows
 	Memory       float64 // bytes that a run by windows may take; 0: what the device has
 	Samples      int     // of the posterior, each with noise of its own
+
+	usual bool // the method was left to us, and the start with it
 }
+
+// unset stands for a number of steps that the request does not give.
+const unset = math.MinInt32
 
 // mostSamples bounds a request's samples: they are held together.
 const mostSamples = 64
@@ -32,12 +37,18 @@ const mostSamples = 64
 // readRequest reads the JSON of a request over the defaults.
 func readRequest(text string) (r request, err error) {
 	r.Spec, r.Seed, r.Samples = job.Default(), "1", 1
-	r.Method = ""
+	r.Method, r.Steps = "", unset
 	if err := job.Decode([]byte(text), &r); err != nil {
 		return r, err
 	}
+	usual := r.Spec.Usual(r.Samples)
 	if r.Method == "" {
-		r.Method = guide.MethodFor(r.Task)
+		r.Method, r.usual = usual.Method, r.Start == 0
+	} else {
+		usual.Steps = job.Default().Steps
+	}
+	if r.Steps == unset {
+		r.Steps = usual.Steps
 	}
 	if r.Spec.Seed, err = strconv.ParseUint(r.Seed, 10, 64); err != nil {
 		return r, fmt.Errorf("seed is %s, a whole number from 0 to 2⁶⁴ − 1 is wanted", r.Seed)
@@ -52,6 +63,14 @@ func readRequest(text string) (r request, err error) {
 		return r, fmt.Errorf("memory is %v, a number of bytes from 0 is wanted", r.Memory)
 	}
 	return r, nil
+}
+
+// start chooses where the run starts, if the method was left to us.
+func (r *request) start(m prior.Model) (err error) {
+	if r.usual {
+		r.Start, err = r.UsualStart(m)
+	}
+	return err
 }
 
 // image is the request's pixels, with its mask or kernel, extended to its frame.

@@ -87,6 +87,9 @@ func (r *request) prior(base prior.Model, f frame) (m prior.Model, again func(pr
 
 // job makes the job of a sample, from 0, of the request's image.
 func (r *request) job(base prior.Model, sample int, pixels, mask, kernel js.Value) (*job.Job, frame, error) {
+	if err := r.start(base); err != nil {
+		return nil, frame{}, err
+	}
 	f, err := r.frame(base)
 	if err != nil {
 		return nil, f, err
@@ -125,6 +128,9 @@ func plan(ctx context.Context, e *engine, args []js.Value) (any, error) {
 		return nil, err
 	}
 	base := e.model.place.Prior()
+	if err := r.start(base); err != nil {
+		return nil, e.refused(err)
+	}
 	f, err := r.frame(base)
 	if err != nil {
 		return nil, e.refused(err)

@@ -108,7 +108,7 @@ export interface RestoreOptions {
   samples?: number;
   /** With task "mask": also give the picture at its own resolution, with what is restored in the hole alone. */
   paste?: boolean;
-  /** Reverse steps, 2 to the model's `steps`; 100 if left out. */
+  /** Reverse steps, 2 to the model's `steps`; 100 if left out, and where the method is too, as many as it takes for about 100 passes. */
   steps?: number;
   /** The training step to start at, from the measurement, in place of pure noise at the last one; all `steps` are below it. */
   start?: number;
@@ -116,7 +116,10 @@ export interface RestoreOptions {
   seed?: number | bigint;
   /** Standard deviation of the measurement's noise, on images in [−1, 1]; 0.05 if left out. */
   sigmaY?: number;
-  /** "dps" if left out, for the task "colourise" "pathwise-mean". */
+  /**
+   * If left out, what is best for the task: "diffpir" from the middle of the process, "pathwise-mean" for the tasks "inpaint",
+   * "matrix" and "colourise", "pathwise" for several samples, and "dps" with `cmi`, `ddim` or Poisson noise.
+   */
   method?: Method;
   /**
    * Scale of the data guidance; the published one for the task, times 1000/steps, if left out. With "dps" or "dps+" in fewer

@@ -118,11 +118,14 @@ export interface RestoreRequest {
   border?: "reflect" | "circular";
   /** A whole number from 0; 1 if left out. The same seed gives the same picture. */
   seed?: number | bigint;
-  /** Reverse steps, 2 to the model's `steps`; 100 if left out. */
+  /** Reverse steps, 2 to the model's `steps`; 100 if left out, and where the method is too, as many as it takes for about 100 passes. */
   steps?: number;
   /** The training step to start at, from the measurement, in place of pure noise at the last one; all `steps` are below it. */
   start?: number;
-  /** "dps" if left out, for the task "colourise" "pathwise-mean". */
+  /**
+   * If left out, what is best for the task: "diffpir" from the middle of the process, "pathwise-mean" for the tasks "inpaint",
+   * "matrix" and "colourise", "pathwise" for several samples, and "dps" with `cmi`, `ddim` or Poisson noise.
+   */
   method?: Method;
   /** Of the data guidance; the published one for the task, times 1000/steps, if left out. */
   scale?: number;
