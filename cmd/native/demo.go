@@ -25,9 +25,6 @@ var demoTasks = []struct{ name, label string }{
 	{"box", "box\ninpainting"}, {"sr4", "4× super-\nresolution"}, {"inpaint", "90 % random\ninpainting"}, {"blur", "Gaussian\nblur"},
 }
 
-// The methods of the demo: the one of the best single picture and the one of calibrated samples, see docs/methods.md.
-const demoBest, demoSamples = "pathwise-mean", "pathwise"
-
 type demoFlags struct {
 	modelFlags
 	specFlags
@@ -42,9 +39,9 @@ func demoCommand() *cobra.Command {
 		Short: "Restore faces and a photograph, with other possible answers and where they differ",
 		Long: `demo degrades faces (box inpainting, 4× super-resolution, 90 % random inpainting, Gaussian blur) and a photograph
 (4× super-resolution), each with noise, and draws one labelled grid of them, demo.png: truth, measurement, the best
-restoration (` + demoBest + `), two other possible answers (samples by ` + demoSamples + `), and the standard deviation of
---samples of them, which says where the picture is sure. PSNR (dB) and SSIM stand under the pictures. demo.json beside it
-has the version, the device and the flags.`,
+restoration, two other possible answers, and the standard deviation of --samples of them, which says where the picture
+is sure; all by the methods that restore takes. PSNR (dB) and SSIM stand under the pictures. demo.json beside it has the
+version, the device and the flags.`,
 		Example: `  cmi-native demo
   cmi-native demo --steps 50 --samples 16
   cmi-native demo --images DIR --photo holiday.jpg      # your own pictures`,
@@ -53,8 +50,9 @@ has the version, the device and the flags.`,
 	}
 	f.modelFlags.add(c)
 	f.addFallback(c)
-	f.specFlags.add(c, 30)
+	f.specFlags.add(c, 100)
 	fl := c.Flags()
+	fl.Lookup("steps").DefValue, fl.Lookup("steps").Usage = "0", "reverse steps; if left out, as many as restore takes"
 	fl.Float64Var(&f.SigmaY, "sigma-y", f.SigmaY, "standard deviation of the measurement noise, images in [-1, 1]")
 	fl.StringVar(&f.out, "out", "out", "`DIR` for the grid")
 	fl.StringVar(&f.images, "images", "", "`DIR` of pictures instead of the faces that are built in")
@@ -95,7 +93,7 @@ func demo(c *cobra.Command, f *demoFlags) error {
 			p.subjects, err = p.photograph(c)
 		}
 		if err == nil {
-			err = p.plan(c.Context())
+			err = p.plan(c.Context(), c.Flags().Changed("steps"))
 		}
 		if err != nil {
 			return err
@@ -180,13 +178,21 @@ func (p *demoPart) photograph(c *cobra.Command) ([]subject, error) {
 	return []subject{s}, nil
 }
 
-// plan makes all jobs, and so every measurement, before any sampling.
-func (p *demoPart) plan(ctx context.Context) error {
+// plan makes all jobs, and so every measurement, before any sampling. The steps are the methods' own unless they are fixed.
+func (p *demoPart) plan(ctx context.Context, fixedSteps bool) error {
 	p.jobs = make([][2]*job.Job, len(p.subjects))
 	return p.place.Do(ctx, func(m prior.Model) (err error) {
 		for i, s := range p.subjects {
-			for k, method := range []string{demoBest, demoSamples} {
-				p.own.Task, p.own.Method, p.own.samples = s.task, method, []int{1, p.samples}[k]
+			for k, samples := range []int{1, p.samples} {
+				p.own.Task, p.own.samples = s.task, samples
+				usual := p.own.Spec.Usual(samples)
+				p.own.Method = usual.Method
+				if !fixedSteps {
+					p.own.Steps = usual.Steps
+				}
+				if p.own.Start, err = p.own.Spec.UsualStart(m); err != nil {
+					return err
+				}
 				if p.jobs[i][k], err = p.own.job(m, p.own.eachSample([]job.Image{s.image})); err != nil {
 					return err
 				}
@@ -205,6 +211,7 @@ type demonstration struct {
 // demoRow is what was made of a subject.
 type demoRow struct {
 	subject
+	methods                       [2]string // of the best restoration and the samples
 	measured                      picture.Cell
 	truth, best                   picture.Image
 	samples                       []picture.Image
@@ -237,7 +244,7 @@ func (d *demonstration) run(c *cobra.Command, parts []*demoPart) error {
 				}
 			}
 			truth := p.own.cropped(pictureOf(s.image), p.own.indexOf(s.image))
-			if err := d.add(demoRow{subject: s, measured: measuredCell(p.jobs[i][0].Measurements[0]), truth: truth, best: restored[0][0], samples: restored[1]}); err != nil {
+			if err := d.add(demoRow{subject: s, methods: [2]string{p.jobs[i][0].Spec.Method, p.jobs[i][1].Spec.Method}, measured: measuredCell(p.jobs[i][0].Measurements[0]), truth: truth, best: restored[0][0], samples: restored[1]}); err != nil {
 				return err
 			}
 		}
@@ -270,13 +277,13 @@ func (d *demonstration) add(row demoRow) error {
 // summarise prints the figures of each row.
 func (d *demonstration) summarise(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "task\t%s\tone sample by %s\tmean of %d\ttheir standard deviation\n", demoBest, demoSamples, d.samples)
+	fmt.Fprintf(t, "task\tbest restoration\t\tone sample\t\tmean of %d\ttheir standard deviation\n", d.samples)
 	for _, r := range d.rows {
 		mean := 0.0
 		for _, s := range r.std {
 			mean += float64(s) / float64(len(r.std))
 		}
-		fmt.Fprintf(t, "%s\t%v\t%v\t%v\t%.3f\n", r.task, r.ofBest, r.first, r.ofMean, mean)
+		fmt.Fprintf(t, "%s\t%v\t%s\t%v\t%s\t%v\t%.3f\n", r.task, r.ofBest, r.methods[0], r.first, r.methods[1], r.ofMean, mean)
 	}
 	return t.Flush()
 }
@@ -286,8 +293,7 @@ func (d *demonstration) draw() (*image.RGBA, error) {
 	grid := picture.Grid{
 		Title:   "A noisy measurement, the best restoration, two other pictures that explain it too, and where such pictures differ",
 		Columns: []string{"truth", "measurement", "best restoration", "another answer", "another answer", "where they differ"}, Smooth: true, CellSize: 144,
-		Note: fmt.Sprintf("Best: %s; answers: samples by %s. PSNR and SSIM under the pictures. Right: the standard deviation of %d samples. σ_y = %g, %d steps, seed %d.",
-			demoBest, demoSamples, d.samples, d.SigmaY, d.Steps, d.Seed),
+		Note: fmt.Sprintf("PSNR and SSIM, and the method, under each picture. Right: the standard deviation of %d samples. σ_y = %g, seed %d.", d.samples, d.SigmaY, d.Seed),
 	}
 	s := picture.Scale{Label: "standard deviation of the samples, pictures in [-1, 1]", Colour: heat}
 	for _, r := range d.rows { // a few pixels may be beyond the scale, for the others to be told apart
@@ -300,8 +306,8 @@ func (d *demonstration) draw() (*image.RGBA, error) {
 			return nil, err
 		}
 		grid.Rows = append(grid.Rows, picture.Row{Label: r.label, Cells: []picture.Cell{
-			{Image: r.truth}, r.measured, {Image: r.best, Caption: r.ofBest.String()},
-			{Image: r.samples[0], Caption: r.first.String()}, {Image: r.samples[1], Caption: r.second.String()}, {Image: picture.From(std)},
+			{Image: r.truth}, r.measured, {Image: r.best, Caption: r.ofBest.String() + "\n" + r.methods[0]},
+			{Image: r.samples[0], Caption: r.first.String() + "\n" + r.methods[1]}, {Image: r.samples[1], Caption: r.second.String() + "\n" + r.methods[1]}, {Image: picture.From(std)},
 		}})
 	}
 	grid.Scale = &s
