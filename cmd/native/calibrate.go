@@ -36,8 +36,8 @@ one picture err together, so that a dozen pictures fix the coverage of others to
 is of one prior, task, method, number of steps and σ_y, and of whatever other flags of the sampler are given.
 
 The samples go to --out, in a folder for each task. The same command goes on there after a stop.`,
-		Example: `  cmi-native calibrate faces --task box --method pathwise --steps 25 -o calibration.json
-  cmi-native restore face.png --task box --method pathwise --steps 25 --samples 8 --calibration calibration.json
+		Example: `  cmi-native calibrate faces --task box -o calibration.json
+  cmi-native restore face.png --task box --samples 8 --calibration calibration.json
   cmi-native posterior out/box                          # does it hold on other pictures?`,
 		Annotations: onStop("finished pictures are kept, the same command goes on from there"),
 		Args:        arguments(1, 1),

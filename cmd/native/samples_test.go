@@ -32,13 +32,13 @@ func array(t *testing.T, path ...string) []float32 {
 	return p.Pix
 }
 
-// The first of several samples is the picture that restore makes without --samples, and no
+// The first of several samples is the picture that restore makes by the same method without --samples, and no
 // sample depends on the batch. Mean, standard deviation and intervals are those of the samples.
 func TestSamples(t *testing.T) {
 	plain, out, again := t.TempDir(), t.TempDir(), t.TempDir()
 	restore := func(args ...string) (stdout, stderr string) {
 		t.Helper()
-		code, stdout, stderr := tool(t.Context(), append([]string{"restore", face, face2, "--task", "box", "--steps", "3", "--npy"}, args...)...)
+		code, stdout, stderr := tool(t.Context(), append([]string{"restore", face, face2, "--task", "box", "--method", "dps", "--steps", "3", "--npy"}, args...)...)
 		require.Zero(t, code, stderr)
 		return stdout, stderr
 	}
@@ -168,7 +168,7 @@ func TestCalibrationFile(t *testing.T) {
 	}
 	restore := func(args ...string) (out string, code int, stderr string) {
 		out = t.TempDir()
-		code, _, stderr = tool(t.Context(), append([]string{"restore", face, "--steps", "2", "--samples", "2", "--npy", "--out", out}, args...)...)
+		code, _, stderr = tool(t.Context(), append([]string{"restore", face, "--method", "dps", "--steps", "2", "--samples", "2", "--npy", "--out", out}, args...)...)
 		return out, code, stderr
 	}
 	asSampled, code, stderr := restore("--calibration", "none")
