@@ -58,7 +58,7 @@ func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	result := map[string]any{
 		"image": float32Array(all[0]), "channels": len(all[0]) / (cut.h * cut.w), "height": cut.h, "width": cut.w,
 		"measurement": map[string]any{"data": float32Array(y.Y), "channels": y.C, "height": y.H, "width": y.W},
-		"cmi": string(cmi.Off), "passes": passes, "seconds": time.Since(start).Seconds(),
+		"cmi":         string(cmi.Off), "passes": passes, "seconds": time.Since(start).Seconds(),
 	}
 	if term, err := j.Spec.CMI.For(j.Spec.Method); err != nil {
 		return nil, err

@@ -70,7 +70,7 @@ function solver(backend: Backend, now: { info: SolverInfo }): Solver {
     if (closed) throw new ClosedError();
     signal?.throwIfAborted();
     const job: Job = { ...rest, previewEvery, picture: await portable(picture) };
-    if (cmi !== undefined) job.cmi = typeof cmi === "boolean" ? cmi : given("cmi", cmi, cmiOptions);
+    if (cmi !== undefined) job.cmi = typeof cmi === "object" ? given("cmi", cmi, cmiOptions) : cmi;
     if (mask !== undefined) job.mask = await portable(mask, "the mask");
     if (kernel !== undefined) job.kernel = isKernel(kernel) ? { data: Float32Array.from(kernel.data), width: kernel.width, height: kernel.height } : await portable(kernel, "the kernel");
     now.info = await unlessAborted(backend.open(), signal); // loading is everybody's: it goes on

@@ -20,8 +20,8 @@ export const restoreOptions: Names<RestoreOptions> = {
 };
 
 export const cmiOptions: Names<CMIOptions> = {
-  eta: true, weighting: true, estimator: true, probes: true, lanczos: true, minAlphaBar: true, maxAlphaBar: true, first: true,
-  last: true, every: true, trustStd: true, trustGuidance: true,
+  choice: true, eta: true, weighting: true, estimator: true, probes: true, lanczos: true, minAlphaBar: true, maxAlphaBar: true, first: true, last: true,
+  every: true, trustStd: true, trustGuidance: true,
 };
 
 /** given checks an object of options by name; what is undefined or null is left out. of is whose options they are, for people. */
