@@ -16,7 +16,7 @@ import (
 // the network, with a prior that has a [prior.TangentCache], as networks do.
 type Plan struct {
 	Images       int
-	MethodPasses int // of the sampler and its method; a batch takes as many as one image
+	MethodPasses int // of the sampler and its method, of all particles of an image; a batch takes as many as one image
 	TermPasses   int // of the information term
 	// Memory is about the bytes of device memory beyond what the prior holds now; exact
 	// for the network, whose activations are nearly all of it. It is 0 where the prior
@@ -31,13 +31,14 @@ type Plan struct {
 // NewPlan plans a run of n images.
 func NewPlan(m prior.Model, o Options, n int) Plan {
 	p := Plan{Images: n, model: m, options: o}
-	pass := prior.CostOf(m, n)
+	each := o.perImage()
+	pass := prior.CostOf(m, n*each)
 	for i := range o.Schedule.Len() {
-		cost := o.Method.Cost(o.Schedule, i)
-		p.MethodPasses += cost.Forwards(pass)
+		cost := o.cost(i)
+		p.MethodPasses += each * cost.Forwards(pass)
 		// A term whose norm is tied to the guidance rests where there is none.
-		if o.CMI != nil && (cost.Guides || o.CMI.TrustGuidance == 0) && o.CMI.Active(o.Schedule.Len()-i, o.Schedule.AlphaBar(i)) {
-			p.TermPasses += o.CMI.Probes * pass.Forwards(0, 0, o.CMI.Lanczos, true)
+		if o.termActs(i) && (cost.Guides || o.CMI.TrustGuidance == 0) {
+			p.TermPasses += each * o.CMI.Probes * pass.Forwards(0, 0, o.CMI.Lanczos, true)
 		}
 	}
 	if estimator, ok := m.(prior.MemoryEstimator); ok {
@@ -46,8 +47,11 @@ func NewPlan(m prior.Model, o Options, n int) Plan {
 		if c, ok := o.Method.(guide.Carrier); ok {
 			images += 3 * c.Carries() // before and after a step, and what becomes of them
 		}
-		p.Memory, p.LargestArray = estimator.EstimateMemory(n, derivatives(o))
-		p.Memory += int64(images) * 4 * int64(n*c*h*w)
+		if o.Particles > 0 {
+			images += 6
+		}
+		p.Memory, p.LargestArray = estimator.EstimateMemory(n*each, derivatives(o))
+		p.Memory += int64(images) * 4 * int64(n*each*c*h*w)
 	}
 	return p
 }
@@ -55,7 +59,7 @@ func NewPlan(m prior.Model, o Options, n int) Plan {
 // derivatives returns those that a run takes at each point.
 func derivatives(o Options) (p compute.Passes) {
 	for i := range o.Schedule.Len() {
-		cost := o.Method.Cost(o.Schedule, i)
+		cost := o.cost(i)
 		p.VJP = p.VJP || cost.Adjoint
 		switch {
 		case cost.Jet && cost.Directions > 0:
@@ -117,7 +121,9 @@ func (p Plan) Fits() error {
 	advice := fmt.Sprintf("a batch of %d would fit", most)
 	if most == 0 {
 		advice = "not even one image fits: take a smaller model or another device"
-		if p.options.CMI != nil {
+		if p.options.Particles > 1 {
+			advice = "not even one image fits: take fewer particles"
+		} else if p.options.CMI != nil {
 			advice = "not even one image fits: leave the information term out, or take a smaller model or another device"
 		}
 	}

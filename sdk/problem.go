@@ -40,6 +40,12 @@ type Options struct {
 	// of pure noise: for a Schedule of the first training steps alone ([diffusion.New]), which
 	// begins in the middle of the process. The operator must be linear.
 	FromMeasurement bool
+	// Particles, where it is not 0, is the number P of states that follow each image, each by
+	// the method's steps: twisted sequential Monte Carlo. They are weighed by what the posterior
+	// gives them, resampled where the weights become too unequal, and the result is one of them,
+	// drawn by the weights. For linear operators, DDPM or DDIM with an η above 0, and methods
+	// whose steps have a density, see [guide.TakesParticles]. The last step is the prior's own.
+	Particles int
 	// OnStep is called after every step, on the sampler's goroutine. What it is given
 	// stays valid.
 	OnStep func(Progress)
@@ -60,7 +66,10 @@ type Progress struct {
 	Gradient    []float64 // ‖∇I‖; nil likewise
 	Applied     []float64 // ‖w_t ∇I‖ after limiting; nil likewise
 	Limited     []bool    // did the trust radius shorten the term? nil likewise
-	Preview     []float32 // clipped x̂0 [N,C,H,W]; nil unless asked for
+	// With particles what is above is their mean by their weights, and these are not nil:
+	ESS         []float64 // effective sample size (Σw)²/Σw² of the weights, before a resampling
+	LogEvidence []float64 // estimate of log p(y) in nats: of the Gaussian evidence at x_t, and in the last step of y
+	Preview     []float32 // clipped x̂0 [N,C,H,W], that of the largest weight; nil unless asked for
 }
 
 // Of returns the progress of one image. Passes stays as it is: an image takes as many
@@ -75,6 +84,9 @@ func (p Progress) Of(image int) Progress {
 		one.Information, one.Gradient = p.Information[image:image+1], p.Gradient[image:image+1]
 		one.Applied, one.Limited = p.Applied[image:image+1], p.Limited[image:image+1]
 	}
+	if p.ESS != nil {
+		one.ESS, one.LogEvidence = p.ESS[image:image+1], p.LogEvidence[image:image+1]
+	}
 	if p.Preview != nil {
 		size := len(p.Preview) / p.Images
 		one.Preview = p.Preview[image*size : (image+1)*size]
@@ -83,7 +95,7 @@ func (p Progress) Of(image int) Progress {
 }
 
 // Noise is the source of a run's randomness. The sampler has it fill dense arrays of
-// the whole batch. Steps are numbered by index, N−1 the first, 0 the last, which has
+// the whole batch, with particles all first ones of the images, then all second ones. Steps are numbered by index, N−1 the first, 0 the last, which has
 // no step noise.
 type Noise interface {
 	Initial(x []float32)                 // x_T ~ N(0, I), [N,C,H,W]
@@ -114,6 +126,9 @@ func (p Problem) Validate(o Options) error {
 		return fmt.Errorf("DDIM's eta is %v, 0 to 1 is wanted", *o.DDIM)
 	}
 	if err := guide.Validate(o.Method, o.DDIM); err != nil {
+		return err
+	}
+	if err := p.validateParticles(o); err != nil {
 		return err
 	}
 	if o.Images != nil && len(o.Images) != p.N {

@@ -18,14 +18,15 @@ type Solver struct {
 	dev compute.Device
 	ws  *compute.Workspace
 
-	step  guide.Step
-	std   compute.Tensor // σ of DDPM's reverse step per pixel: learned or fixed
-	z     compute.Tensor // the step's noise, scaled
-	noisy bool
-	x0    *prior.Tweedie // x̂0 at x_t and its derivatives
-	term  *cmi.Term
-	host  []float32
-	next  int // index of the step to run next; −1 when done
+	step      guide.Step
+	std       compute.Tensor // σ of DDPM's reverse step per pixel: learned or fixed
+	z         compute.Tensor // the step's noise, scaled
+	noisy     bool
+	x0        *prior.Tweedie // x̂0 at x_t and its derivatives
+	term      *cmi.Term
+	host      []float32
+	particles *particles // nil without
+	next      int        // index of the step to run next; −1 when done
 }
 
 // NewSolver validates the problem, allocates what every step needs, and draws x_T; the
@@ -38,13 +39,18 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 	if err := NewPlan(p.Prior, o, p.N).Fits(); err != nil {
 		return nil, err
 	}
+	var ps *particles
+	if o.Particles > 0 {
+		ps = newParticles(p.N, o.Particles)
+		p, o = withParticles(p, o)
+	}
 	c, h, w := p.Prior.Image()
 	if o.Noise == nil {
 		o.Noise = newPhilox(o.Seed, o.Images, p.N)
 	}
 
 	dev := p.Prior.Device()
-	s := &Solver{p: p, o: o, dev: dev, ws: compute.NewWorkspace(dev), x0: prior.NewTweedie(p.Prior)}
+	s := &Solver{p: p, o: o, dev: dev, ws: compute.NewWorkspace(dev), x0: prior.NewTweedie(p.Prior), particles: ps}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -87,7 +93,7 @@ func NewSolver(p Problem, o Options) (solver *Solver, err error) {
 		}
 	}
 	if o.Saved != nil && o.Saved.X != nil {
-		s.x0.Passes = o.Saved.Passes
+		s.x0.Passes = o.Saved.Passes / o.perImage()
 		return s, s.SetState(o.Saved.X, o.Saved.Next)
 	}
 	return s, s.initial()
@@ -105,9 +111,18 @@ func (s *Solver) Close() {
 // SetState makes x, dense [N,C,H,W], the state from which step index → index−1 is
 // taken, −1 ≤ index < the number of steps. After the images come as many values again for
 // each tensor that the method carries ([guide.Carrier]); without these they are zero, as at
-// the start. Passes goes on counting.
+// the start. With [Options].Particles the images are all first particles, all second ones and so on, and three
+// values for each follow at the end, whose sum is the logarithm of its weight, likewise. Passes goes on counting.
 func (s *Solver) SetState(x []float32, index int) error {
 	all, size := s.state(), len(s.host)
+	if s.particles != nil {
+		clear(s.particles.log)
+		clear(s.particles.psi)
+		if weights := 3 * s.p.N; len(x) == len(all)*size+weights {
+			s.particles.weightsOfState(x[len(x)-weights:])
+			x = x[:len(x)-weights]
+		}
+	}
 	if len(x) == size {
 		all = all[:1]
 	}
@@ -146,11 +161,14 @@ func (s *Solver) State() (x []float32, index int, err error) {
 		}
 		x = append(x, part...)
 	}
+	if s.particles != nil {
+		x = append(x, s.particles.weightsToState()...)
+	}
 	return x, s.next, nil
 }
 
 // Passes returns the number of network passes so far, in units of one forward.
-func (s *Solver) Passes() int { return s.x0.Passes }
+func (s *Solver) Passes() int { return s.x0.Passes * s.o.perImage() }
 
 // Run takes all remaining steps and returns the restored images, [N,C,H,W] in
 // about [−1, 1]. When ctx ends it stops before the next derivative with ctx's error; the
@@ -166,5 +184,9 @@ func (s *Solver) Run(ctx context.Context) ([]float32, error) {
 			return nil, err
 		}
 	}
-	return compute.ToHost(s.dev, s.step.X)
+	x, err := compute.ToHost(s.dev, s.step.X)
+	if err != nil || s.particles == nil {
+		return x, err
+	}
+	return s.picked(x, s.drawnParticles()), nil
 }

@@ -17,12 +17,12 @@ func (s *Solver) Step() error {
 		return fmt.Errorf("the run is finished")
 	}
 	steps := s.o.Schedule.Len()
-	report := Progress{Step: steps - s.next, Steps: steps, Images: s.p.N}
+	report := Progress{Step: steps - s.next, Steps: steps, Images: s.p.N / s.o.perImage()}
 	if err := s.take(s.next, &report); err != nil {
 		return fmt.Errorf("step %d of %d: %w", report.Step, report.Steps, err)
 	}
 	s.next--
-	report.Passes = s.x0.Passes
+	report.Passes = s.Passes()
 	if s.o.OnStep != nil {
 		s.o.OnStep(report)
 	}
@@ -43,7 +43,7 @@ func (s *Solver) take(i int, report *Progress) error {
 	}
 	st := &s.step
 	st.Index, st.Residual = i, nil
-	if s.o.Method.Cost(s.o.Schedule, i).Image {
+	if s.o.cost(i).Image {
 		s.image()
 	} else {
 		if err := s.predict(i); err != nil { // x̂0(x_t)
@@ -51,7 +51,7 @@ func (s *Solver) take(i int, report *Progress) error {
 		}
 		s.propose(i) // x′ ~ p(x_{t−1} | x_t, x̂0)
 	}
-	if err := s.o.Method.Step(st); err != nil { // x_{t−1} = x′ + guidance
+	if err := s.o.method(i).Step(st); err != nil { // x_{t−1} = x′ + guidance
 		return err
 	}
 	gradient, err := s.information(i, report) // ∇I(x_t), eqs. 13 and 14
@@ -74,7 +74,7 @@ func (s *Solver) save() error {
 	if err != nil {
 		return err
 	}
-	*s.o.Saved = Saved{X: x, Next: s.next - 1, Passes: s.x0.Passes}
+	*s.o.Saved = Saved{X: x, Next: s.next - 1, Passes: s.Passes()}
 	return nil
 }
 
@@ -174,7 +174,7 @@ func (s *Solver) ddimNorm(i int) []float64 {
 // where the term does not act.
 func (s *Solver) information(i int, report *Progress) (gradient compute.Tensor, err error) {
 	alphaBar := s.o.Schedule.AlphaBar(i)
-	if s.term == nil || !s.o.CMI.Active(report.Step, alphaBar) {
+	if !s.o.termActs(i) {
 		return gradient, nil
 	}
 	guided := slices.ContainsFunc(s.step.Guidance, func(norm float64) bool { return norm > 0 })
@@ -229,13 +229,21 @@ func (s *Solver) finish(i int, gradient compute.Tensor, report *Progress) error 
 	}
 	for n := range next {
 		if !(next[n] <= math.MaxFloat32) || math.IsNaN(x0[n]) || math.IsInf(x0[n], 0) {
-			return fmt.Errorf("image %d has diverged: lower the method's scale or the information weight", n)
+			return fmt.Errorf("image %d has diverged: lower the method's scale or the information weight", n%report.Images)
+		}
+	}
+	if s.particles != nil {
+		if err := s.weigh(i, report); err != nil {
+			return err
 		}
 	}
 	if s.o.OnStep != nil && s.o.Preview {
 		var err error
 		if report.Preview, err = compute.ToHost(s.dev, st.Clipped); err != nil {
 			return err
+		}
+		if s.particles != nil {
+			report.Preview = s.picked(report.Preview, s.particles.heaviest)
 		}
 	}
 	st.X, st.Next = st.Next, st.X

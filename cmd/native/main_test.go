@@ -172,7 +172,7 @@ func TestBadInput(t *testing.T) {
 		{"full without golden", []string{"verify", "--full"}, []string{"--golden"}},
 		{"too many faces", []string{"demo", "--faces", "99"}, []string{"99", "8"}},
 		{"mixture", []string{"mixture", "--problems", "1"}, []string{"--problems is 1, 2 to 100000"}},
-		{"mixture table", []string{"mixture", "--table", "9"}, []string{"9", "1, 2 and 3"}},
+		{"mixture table", []string{"mixture", "--table", "9"}, []string{"9", "1 to 4"}},
 		{"bench", []string{"bench", "--rounds", "0"}, []string{"--rounds"}},
 		{"bench what", []string{"bench", "--only", "VJP,all"}, []string{"--only all", "VJP, JVP, jet"}},
 		{"bench shapes", []string{"bench", "--shapes", "lsun"}, []string{"--shapes lsun", "ffhq, imagenet"}},

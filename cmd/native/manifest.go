@@ -40,6 +40,7 @@ type manifest struct {
 	SSIM    *float64          `json:"ssim,omitempty"`
 
 	Certainty *certaintyOf `json:"certainty,omitempty"` // of --samples
+	Particles *particlesOf `json:"particles,omitempty"` // of --particles, of the first sample
 }
 
 // outputFlags are those of commands that write results into a folder.

@@ -3,17 +3,20 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"gonum.org/v1/gonum/stat"
 
 	"github.com/cmi-diffusion/cmi/sdk/metric"
 	"github.com/cmi-diffusion/cmi/sdk/referee"
 )
 
 // tables by their numbers on the command line.
-var tables = map[int]func() referee.Table{1: referee.Weights, 2: referee.Depths, 3: referee.Curvature}
+var tables = map[int]func() referee.Table{1: referee.Weights, 2: referee.Depths, 3: referee.Curvature, 4: referee.Particles}
 
 // mostDrawn bounds problems and samples: sampling that many takes a third of a gigabyte.
 const mostDrawn = 100_000
@@ -33,15 +36,19 @@ of the distance is against the first row of the same method, paired over the pro
 
   --table 1   weights of the information term on DPS, ΠGDM and exact-covariance guidance
   --table 2   depth K of the Lanczos solver, on DPS
-  --table 3   the innovation curvature and the information term`,
+  --table 3   the innovation curvature and the information term
+  --table 4   particles, on ΠGDM, exact-covariance guidance and DPS, beside exact samples and pathwise;
+              with the effective sample size of the last step, and the estimate of log p(y) less
+              log p(y): the mean over the problems and its standard error`,
 		Example: `  cmi-native mixture
   cmi-native mixture --table 3
+  cmi-native mixture --table 4
   cmi-native mixture --table 2 --problems 24 --seed 100`,
 		Args: arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			table, ok := tables[number]
 			if !ok {
-				return fmt.Errorf("there is no --table %d: 1, 2 and 3 are known", number)
+				return fmt.Errorf("there is no --table %d: 1 to 4 are known", number)
 			}
 			t := table()
 			t.Seed = seed
@@ -84,11 +91,16 @@ of the distance is against the first row of the same method, paired over the pro
 
 func printVerdicts(out io.Writer, table referee.Table, verdicts []referee.Verdict) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "%s\tsliced Wasserstein\tmean squared error\tchange of the distance (95 %% interval)\n", table.Title)
+	particles := slices.ContainsFunc(verdicts, func(v referee.Verdict) bool { return v.ESS != nil })
+	more := ""
+	if particles {
+		more = "\tESS\tlog evidence"
+	}
+	fmt.Fprintf(t, "%s\tsliced Wasserstein\tmean squared error\tchange of the distance (95 %% interval)%s\n", table.Title, more)
 	var base referee.Verdict
 	for i, v := range verdicts {
 		change := ""
-		if i == 0 || !strings.HasPrefix(v.Name, base.Name+" ") && v.CMI == nil {
+		if i == 0 || !strings.HasPrefix(v.Name, base.Name+" ") && v.CMI == nil && v.Particles == 0 {
 			base = v
 		} else {
 			d, lo, hi, err := metric.PairedBootstrap(v.Distance, base.Distance, 2000, table.Seed)
@@ -97,7 +109,13 @@ func printVerdicts(out io.Writer, table referee.Table, verdicts []referee.Verdic
 			}
 			change = fmt.Sprintf("%+.0f %%  %+.3f (%+.3f … %+.3f)", 100*(referee.Mean(v.Distance)/referee.Mean(base.Distance)-1), d, lo, hi)
 		}
-		fmt.Fprintf(t, "%s\t%.3f\t%.3f\t%s\n", v.Name, referee.Mean(v.Distance), referee.Mean(v.SquaredError), change)
+		if more = ""; v.ESS != nil {
+			mean, deviation := stat.MeanStdDev(v.LogEvidence, nil)
+			more = fmt.Sprintf("\t%.1f\t%+.2f ± %.2f", referee.Mean(v.ESS), mean, deviation/math.Sqrt(float64(len(v.LogEvidence))))
+		} else if particles {
+			more = "\t\t"
+		}
+		fmt.Fprintf(t, "%s\t%.3f\t%.3f\t%s%s\n", v.Name, referee.Mean(v.Distance), referee.Mean(v.SquaredError), change, more)
 	}
 	return t.Flush()
 }

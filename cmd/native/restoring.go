@@ -57,7 +57,9 @@ func (r *restoring) sample(ctx context.Context, lane, k int) error {
 	j := r.jobs[k]
 	report := r.bar.run(fmt.Sprintf("%s %s", j.Name(), armName(r.Spec)))
 	var writeErr error
+	var last sdk.Progress
 	j.Options.OnStep = func(p sdk.Progress) {
+		last = p
 		report(p.Passes)
 		for i, image := range j.Images {
 			if r.diagnostics != nil {
@@ -75,7 +77,7 @@ func (r *restoring) sample(ctx context.Context, lane, k int) error {
 		if err := r.saveRestored(one, sampleName(r.names[at], restored[i].Sample)); err != nil {
 			return err
 		}
-		if all := r.drawn.add(at, r.samples, j, i, one); all != nil {
+		if all := r.drawn.add(at, r.samples, j, i, one, last); all != nil {
 			if err := r.finishPicture(at, all); err != nil {
 				return err
 			}
@@ -95,6 +97,7 @@ func (r *restoring) finishPicture(at int, d *drawing) error {
 	if place < len(r.rows) {
 		r.rows[place] = row
 	}
+	m.Particles = d.particles
 	if r.samples > 1 {
 		said, more, err := r.saveCertainty(name, d, r.truth(d.job, d.in), r.scaled)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"gonum.org/v1/plot/palette/moreland"
 
+	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/certainty"
 	"github.com/cmi-diffusion/cmi/sdk/job"
 	"github.com/cmi-diffusion/cmi/sdk/picture"
@@ -79,6 +80,14 @@ type drawing struct {
 	left    int
 	job     *job.Job // of the first sample, in which it is number in
 	in      int
+
+	particles *particlesOf
+}
+
+// particlesOf is what a manifest says of a picture's particles, after the last step.
+type particlesOf struct {
+	ESS         float64 `json:"ess"`         // effective sample size of their weights
+	LogEvidence float64 `json:"logEvidence"` // estimate of log p(y), in nats
 }
 
 // drawings are those of a run, by the pictures' places in the list.
@@ -87,9 +96,9 @@ type drawings struct {
 	of   map[int]*drawing
 }
 
-// add keeps sample number i of a job. It returns the picture's drawing when all its samples are
+// add keeps sample number i of a job, whose last step is told too. It returns the picture's drawing when all its samples are
 // there, and nil before.
-func (d *drawings) add(at, samples int, j *job.Job, i int, restored picture.Image) *drawing {
+func (d *drawings) add(at, samples int, j *job.Job, i int, restored picture.Image, last sdk.Progress) *drawing {
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	one := d.of[at]
@@ -101,6 +110,9 @@ func (d *drawings) add(at, samples int, j *job.Job, i int, restored picture.Imag
 	one.samples[k] = restored
 	if k == 0 {
 		one.job, one.in = j, i
+		if last.ESS != nil {
+			one.particles = &particlesOf{last.ESS[i], last.LogEvidence[i]}
+		}
 	}
 	if one.left--; one.left > 0 {
 		return nil

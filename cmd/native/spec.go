@@ -56,6 +56,7 @@ func (f *specFlags) addGuidance(c *cobra.Command) {
 	fl.Float64Var(&f.Scale, "scale", 0, "scale of the data guidance; 0 takes the published one for the task, times 1000/steps")
 	fl.Float64Var(&f.DPSLimit, "dps-limit", 0, "dps: a step takes away no more than this fraction of the residual; 0 takes 0.5 for fewer than 1000 steps, negative is no limit, as published")
 	fl.IntVar(&f.Start, "start", 0, "training step to start at, from the pseudo-inverse of the measurement; all --steps are taken below it. 0 starts at the last one, from pure noise")
+	fl.IntVar(&f.Particles, "particles", 0, "dps, dps+, adamdps, pigdm, evidence, mmps, tmpd, pathwise-mean: states that follow each sample, weighed by the posterior and resampled (twisted sequential Monte Carlo); the result is one of them, drawn by its weight. 0 is without")
 	fl.Float64Var(&f.SigmaY, "sigma-y", f.SigmaY, "standard deviation of the measurement noise, images in [-1, 1]")
 	fl.Float64Var(&f.Curvature, "curvature", 0, "pigdm, evidence: weight of the innovation curvature, one jet along the innovation; 1 is the evidence's gradient")
 	fl.BoolVar(&f.GuidedMean, "guided-mean", false, "pigdm: guide the mean of the base sampler instead of the published DDIM form")

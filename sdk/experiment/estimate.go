@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/cmi-diffusion/cmi/sdk"
@@ -100,7 +101,7 @@ func timeStep(ctx context.Context, m prior.Model, spec job.Spec) (shortest time.
 		if err := ctx.Err(); err != nil {
 			return 0, 0, 0, err
 		}
-		if err := s.SetState(x, at); err != nil {
+		if err := s.SetState(slices.Repeat(x, max(1, o.Particles)), at); err != nil {
 			return 0, 0, 0, err
 		}
 		before, began := s.Passes(), time.Now()
@@ -112,5 +113,5 @@ func timeStep(ctx context.Context, m prior.Model, spec job.Spec) (shortest time.
 		}
 		shortest, passes = min(shortest, time.Since(began)), s.Passes()-before
 	}
-	return shortest, passes, o.Method.Cost(o.Schedule, at).Passes(), nil
+	return shortest, passes, o.Method.Cost(o.Schedule, at).Passes() * max(1, o.Particles), nil
 }

@@ -30,7 +30,9 @@ func AdamDPSFor(steps int) AdamDPS {
 func (AdamDPS) Name() string { return "adamdps" }
 
 // Cost implements [Method].
-func (AdamDPS) Cost(*diffusion.Schedule, int) Cost { return Cost{Guides: true, Adjoint: true} }
+func (AdamDPS) Cost(*diffusion.Schedule, int) Cost {
+	return Cost{Guides: true, Adjoint: true, Shifts: true}
+}
 
 // Carries implements [Carrier]: m and v.
 func (AdamDPS) Carries() int { return 2 }

@@ -69,6 +69,31 @@ func curved(m guide.Method) bool {
 	return false
 }
 
+// A step that is said to have a density moves the proposal by the same whatever the step's noise, and
+// the method refuses particles where it is not; DSG and the methods with a step of their own do not.
+func TestDensities(t *testing.T) {
+	without := map[string]bool{"projection": true, "mcg": true, "dsg": true, "diffpir": true, "ddnm": true, "fps": true, "daps": true, "gibbs": true, "pathwise": true}
+	for _, m := range append(every(), guide.PiGDM{Scale: 1, Published: true}, guide.DPS{Scale: 1, Weights: []float64{1, 2, 3}}) {
+		tr := newTrial(t, true, 5, nil, nil)
+		err := guide.TakesParticles(m, tr.Schedule)
+		if !m.Cost(tr.Schedule, 5).Shifts {
+			assert.ErrorContains(t, err, m.Name()+" takes steps whose density is not known")
+			continue
+		}
+		assert.NoError(t, err, m.Name())
+		assert.False(t, without[m.Name()] || strings.HasPrefix(m.Name(), "pathwise") && m.(guide.Pathwise).Root > 0, m.Name())
+		moved, propose := tr.run(t, m), tr.Propose
+		tr.Propose = func(sample, mean, x0 compute.Tensor) { // with noise that is 0
+			propose(sample, mean, x0)
+			tr.Device.Combine(sample, compute.Times(1, mean))
+		}
+		tr.Propose(tr.Proposal, tr.Mean, tr.Clipped)
+		for i, again := range tr.run(t, m) {
+			assert.InDeltaSlice(t, moved[i], again, 1e-5, m.Name())
+		}
+	}
+}
+
 // A method value serves another run after the first has freed its memory.
 func TestMethodsServeAnotherRun(t *testing.T) {
 	for _, m := range every() {

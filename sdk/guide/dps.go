@@ -82,7 +82,9 @@ func (m DPS) Name() string {
 }
 
 // Cost implements [Method].
-func (DPS) Cost(*diffusion.Schedule, int) Cost { return Cost{Guides: true, Adjoint: true} }
+func (m DPS) Cost(*diffusion.Schedule, int) Cost {
+	return Cost{Guides: true, Adjoint: true, Shifts: m.Weights == nil}
+}
 
 // Step implements [Method]: one adjoint pass.
 func (m DPS) Step(s *Step) error {

@@ -73,7 +73,7 @@ func (Evidence) Name() string { return "evidence" }
 
 // Cost implements [Method].
 func (m Evidence) Cost(s *diffusion.Schedule, index int) Cost {
-	return Cost{Guides: true, Linear: true, Adjoint: true, Directions: m.Lanczos, Jet: m.Curvature.acts(s, index)}
+	return Cost{Guides: true, Linear: true, Adjoint: true, Directions: m.Lanczos, Jet: m.Curvature.acts(s, index), Shifts: true}
 }
 
 // Validate implements [Validator].

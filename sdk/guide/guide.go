@@ -35,6 +35,7 @@ type Cost struct {
 	Directions int  // JVPs, one after the other
 	Variance   bool // takes Step.Variance: the network must have learned it
 	Jet        bool // takes D²x̂0[w, w], w a combination of the Directions where there are any
+	Shifts     bool // Next is the Proposal moved by what the step's noise has no part in: its density is known
 }
 
 // Passes returns the cost of the step in forwards of a network.
@@ -116,6 +117,17 @@ func TakesTerm(m Method, s *diffusion.Schedule) error {
 	return nil
 }
 
+// TakesParticles says whether the particles of a method can be weighed: each of its steps must
+// have a density, see [Cost].Shifts, and begin at pure noise.
+func TakesParticles(m Method, s *diffusion.Schedule) error {
+	for i := range s.Len() {
+		if !m.Cost(s, i).Shifts {
+			return fmt.Errorf("the method %s takes steps whose density is not known, so that particles can't be weighed: leave them out, or take dps, pigdm, evidence, mmps, tmpd or pathwise-mean", m.Name())
+		}
+	}
+	return nil
+}
+
 // Step is one reverse step x_t → x_{t−1} of a batch: what the base sampler has
 // computed, and where the method leaves its result. All tensors are on one device;
 // the method must not change the inputs.
@@ -186,7 +198,7 @@ type Unconditional struct{}
 func (Unconditional) Name() string { return "unconditional" }
 
 // Cost implements [Method].
-func (Unconditional) Cost(*diffusion.Schedule, int) Cost { return Cost{} }
+func (Unconditional) Cost(*diffusion.Schedule, int) Cost { return Cost{Shifts: true} }
 
 // Step implements [Method].
 func (Unconditional) Step(s *Step) error {

@@ -40,9 +40,9 @@ func (m Pathwise) isotropic(s *diffusion.Schedule, index int) bool {
 // Cost implements [Method].
 func (m Pathwise) Cost(s *diffusion.Schedule, index int) Cost {
 	if m.isotropic(s, index) {
-		return Cost{Guides: true, Linear: true, Adjoint: true}
+		return Cost{Guides: true, Linear: true, Adjoint: true, Shifts: m.Root == 0}
 	}
-	return Cost{Guides: true, Linear: true, Directions: m.Root + m.Solve}
+	return Cost{Guides: true, Linear: true, Directions: m.Root + m.Solve, Shifts: m.Root == 0}
 }
 
 // Validate implements [Validator].

@@ -45,7 +45,7 @@ func (PiGDM) Name() string { return "pigdm" }
 
 // Cost implements [Method].
 func (m PiGDM) Cost(s *diffusion.Schedule, index int) Cost {
-	return Cost{Guides: true, Linear: true, Adjoint: true, Jet: m.Curvature.acts(s, index), Variance: learned(m.Learned, s, index)}
+	return Cost{Guides: true, Linear: true, Adjoint: true, Jet: m.Curvature.acts(s, index), Variance: learned(m.Learned, s, index), Shifts: !m.Published}
 }
 
 // Step implements [Method]: one adjoint pass, and a jet with Curvature.

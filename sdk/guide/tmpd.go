@@ -22,7 +22,7 @@ func (TMPD) Name() string { return "tmpd" }
 
 // Cost implements [Method].
 func (TMPD) Cost(*diffusion.Schedule, int) Cost {
-	return Cost{Guides: true, Linear: true, Adjoint: true, Directions: 1}
+	return Cost{Guides: true, Linear: true, Adjoint: true, Directions: 1, Shifts: true}
 }
 
 // Step implements [Method]: one JVP and one adjoint pass.

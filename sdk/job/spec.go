@@ -48,6 +48,8 @@ type Spec struct {
 	// variance of each pixel that the network has learned; 0 is without.
 	LearnedVariance float64 `json:"learnedVariance"`
 
+	Particles int `json:"particles"` // [sdk.Options].Particles; 0 is without
+
 	Border string `json:"border"` // task kernel: how the image goes on beyond its edge, reflect or circular
 }
 
@@ -201,7 +203,7 @@ func (s Spec) Options(m prior.Model) (o sdk.Options, err error) {
 		whole = s.Steps * len(betas) / (s.Start + 1)
 		betas = betas[:s.Start+1]
 	}
-	o = sdk.Options{Seed: s.Seed, Variance: sdk.VarianceOf(m), FromMeasurement: s.Start != 0}
+	o = sdk.Options{Seed: s.Seed, Particles: s.Particles, Variance: sdk.VarianceOf(m), FromMeasurement: s.Start != 0}
 	if o.Schedule, err = diffusion.New(betas, s.Steps); err != nil {
 		return o, err
 	}
@@ -217,6 +219,11 @@ func (s Spec) Options(m prior.Model) (o sdk.Options, err error) {
 	}
 	if err := guide.Validate(o.Method, o.DDIM); err != nil {
 		return o, err
+	}
+	if s.Particles > 0 {
+		if err := guide.TakesParticles(o.Method, o.Schedule); err != nil {
+			return o, err
+		}
 	}
 	if s.CMI.On {
 		chosen, err := s.CMI.For(s.Method)
@@ -272,6 +279,12 @@ func (s Spec) check() error {
 		return wrong("scale", "is %v, a positive number is wanted, or 0 for the published one", s.Scale)
 	case !(s.LearnedVariance >= 0):
 		return wrong("learnedVariance", "is %v, a noise level above 0 is wanted (0.2 as published), or 0 for none", s.LearnedVariance)
+	case s.Particles < 0:
+		return wrong("particles", "is %d, a number from 1 is wanted, or 0 for a run without particles", s.Particles)
+	case s.Particles > 0 && s.Noise == "poisson":
+		return wrong("particles", "is %d, but the noise is poisson: particles are weighed by Gaussian noise", s.Particles)
+	case s.Particles > 0 && s.Start != 0:
+		return wrong("particles", "is %d, but a run that starts in the middle can't be weighed: leave start out", s.Particles)
 	case !finite(s.Curvature):
 		return wrong("curvature", "is %v, a finite number is wanted", s.Curvature)
 	case s.Task == "":

@@ -6,7 +6,10 @@ package referee
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
+
+	"gonum.org/v1/gonum/floats"
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
@@ -32,6 +35,12 @@ type Arm struct {
 	Name   string
 	Method guide.Method
 	CMI    *cmi.Options
+	// Particles is [sdk.Options].Particles: each sample is one of so many, of its own.
+	Particles int
+	// DDIM is [sdk.Options].DDIM; nil is DDPM's chain.
+	DDIM *float64
+	// Exact draws the samples from the posterior itself: what a perfect sampler would get. The method is not taken.
+	Exact bool
 }
 
 // Verdict is an arm's result: one value for each problem.
@@ -43,6 +52,9 @@ type Verdict struct {
 	// SquaredError is the mean over samples and coordinates of the squared error
 	// against the true point.
 	SquaredError []float64
+	// ESS is the effective sample size of the particles in the last step, the mean over the samples, and
+	// LogEvidence the logarithm of the mean of the samples' estimates of p(y), less log p(y); nil without particles.
+	ESS, LogEvidence []float64
 }
 
 // Schedule returns the β and the schedule of the judgement: 200 steps, β linear from 5e-4 to 0.1.
@@ -77,9 +89,14 @@ func Judge(ctx context.Context, dev compute.Device, s Setting, arms []Arm, done 
 		}
 		exact := posterior.Sample(s.Samples, rand.New(rand.NewPCG(seed, 1)))
 		for a, arm := range arms {
-			samples, err := sample(ctx, dev, p, betas, schedule, arm, s.Samples, seed)
+			samples, last, err := sample(ctx, dev, p, betas, schedule, arm, s.Samples, seed)
 			if err != nil {
 				return nil, fmt.Errorf("%s, problem %d: %w", arm.Name, i+1, err)
+			}
+			if arm.Particles > 0 {
+				verdicts[a].ESS = append(verdicts[a].ESS, Mean(last.ESS))
+				estimate := floats.LogSumExp(last.LogEvidence) - math.Log(float64(s.Samples))
+				verdicts[a].LogEvidence = append(verdicts[a].LogEvidence, estimate-posterior.LogEvidence)
 			}
 			distance, err := mixture.SlicedWasserstein(samples, exact, 200, rand.New(rand.NewPCG(seed, 2)))
 			if err != nil {
@@ -95,16 +112,23 @@ func Judge(ctx context.Context, dev compute.Device, s Setting, arms []Arm, done 
 	return verdicts, nil
 }
 
-// sample draws posterior samples of one problem through the product's solver.
-func sample(ctx context.Context, dev compute.Device, p *mixture.Problem, betas []float64, schedule *diffusion.Schedule, arm Arm, n int, seed uint64) ([][]float64, error) {
+// sample draws posterior samples of one problem through the product's solver, and returns its last report.
+func sample(ctx context.Context, dev compute.Device, p *mixture.Problem, betas []float64, schedule *diffusion.Schedule, arm Arm, n int, seed uint64) (out [][]float64, last sdk.Progress, err error) {
+	if arm.Exact {
+		posterior, err := p.Posterior()
+		if err != nil {
+			return nil, last, err
+		}
+		return posterior.Sample(n, rand.New(rand.NewPCG(seed, 3))), last, nil
+	}
 	model, err := mixture.NewModel(p.Prior, diffusion.AlphaBars(betas), dev)
 	if err != nil {
-		return nil, err
+		return nil, last, err
 	}
 	defer model.Close()
 	op, err := measure.NewDense(dev, p.A)
 	if err != nil {
-		return nil, err
+		return nil, last, err
 	}
 	defer op.Close()
 	y := make([]float32, 0, n*len(p.Y))
@@ -114,19 +138,20 @@ func sample(ctx context.Context, dev compute.Device, p *mixture.Problem, betas [
 		}
 	}
 	x, err := sdk.Restore(ctx, sdk.Problem{Prior: model, Operator: op, Y: y, N: n, SigmaY: p.SigmaY},
-		sdk.Options{Method: arm.Method, CMI: arm.CMI, Schedule: schedule, Variance: diffusion.FixedSmall, NoClip: true, Seed: seed})
+		sdk.Options{Method: arm.Method, CMI: arm.CMI, Schedule: schedule, Variance: diffusion.FixedSmall, NoClip: true, Seed: seed,
+			Particles: arm.Particles, DDIM: arm.DDIM, OnStep: func(p sdk.Progress) { last = p }})
 	if err != nil {
-		return nil, err
+		return nil, last, err
 	}
 	dim := len(p.Truth)
-	out := make([][]float64, n)
+	out = make([][]float64, n)
 	for i := range out {
 		out[i] = make([]float64, dim)
 		for k := range dim {
 			out[i][k] = float64(x[i*dim+k])
 		}
 	}
-	return out, nil
+	return out, last, nil
 }
 
 func squaredError(samples [][]float64, truth []float64) float64 {

@@ -43,12 +43,12 @@ func Weights() Table {
 		name   string
 		method guide.Method
 	}{{"DPS ζ=0.3", dps}, {"ΠGDM", drift(0)}, {"exact covariance", exact(3, 0)}} {
-		t.Arms = append(t.Arms, Arm{base.name, base.method, nil})
+		t.Arms = append(t.Arms, Arm{Name: base.name, Method: base.method})
 		for _, eta := range []float64{1, 3, 10} {
-			t.Arms = append(t.Arms, Arm{fmt.Sprintf("%s + CMI β η=%g", base.name, eta), base.method, trace(eta)})
+			t.Arms = append(t.Arms, Arm{Name: fmt.Sprintf("%s + CMI β η=%g", base.name, eta), Method: base.method, CMI: trace(eta)})
 		}
 		for _, eta := range []float64{0.05, 0.2} {
-			t.Arms = append(t.Arms, Arm{fmt.Sprintf("%s + CMI constant η=%g", base.name, eta), base.method, Term(eta, cmi.Constant, cmi.Trace, 0)})
+			t.Arms = append(t.Arms, Arm{Name: fmt.Sprintf("%s + CMI constant η=%g", base.name, eta), Method: base.method, CMI: Term(eta, cmi.Constant, cmi.Trace, 0)})
 		}
 	}
 	return t
@@ -56,11 +56,30 @@ func Weights() Table {
 
 // Depths is table 2: how many Lanczos steps the probe needs, on DPS.
 func Depths() Table {
-	t := Table{"depth of the solver, DPS ζ=0.3, one probe, β η=1", Setting{Problems: 8, Samples: 120, Components: 30, Dim: 32, Rows: 12, Orthonormal: true, Seed: 1}, []Arm{{"no CMI", dps, nil}}}
+	t := Table{"depth of the solver, DPS ζ=0.3, one probe, β η=1", Setting{Problems: 8, Samples: 120, Components: 30, Dim: 32, Rows: 12, Orthonormal: true, Seed: 1}, []Arm{{Name: "no CMI", Method: dps}}}
 	for _, k := range []int{0, 1, 2, 3, 6, 12} {
-		t.Arms = append(t.Arms, Arm{fmt.Sprintf("K=%d", k), dps, Term(1, cmi.Beta, cmi.Probe, k)})
+		t.Arms = append(t.Arms, Arm{Name: fmt.Sprintf("K=%d", k), Method: dps, CMI: Term(1, cmi.Beta, cmi.Probe, k)})
 	}
-	t.Arms = append(t.Arms, Arm{"exact trace", dps, trace(1)})
+	t.Arms = append(t.Arms, Arm{Name: "exact trace", Method: dps, CMI: trace(1)})
+	return t
+}
+
+// Particles is table 4: how many particles a method's samples need to reach exact samples.
+func Particles() Table {
+	t := Table{"particles: each sample one of P, drawn by its weight", Setting{Problems: 8, Samples: 120, Components: 25, Dim: 8, Rows: 3, Seed: 1},
+		[]Arm{{Name: "exact samples", Exact: true}}}
+	for _, base := range []struct {
+		name   string
+		method guide.Method
+		most   int
+	}{{"ΠGDM", drift(0), 32}, {"exact covariance", exact(3, 0), 32}, {"DPS ζ=0.3", dps, 32}} {
+		t.Arms = append(t.Arms, Arm{Name: base.name, Method: base.method})
+		for of := 2; of <= base.most; of *= 2 {
+			t.Arms = append(t.Arms, Arm{Name: fmt.Sprintf("%s, P=%d", base.name, of), Method: base.method, Particles: of})
+		}
+	}
+	eta := 1.0
+	t.Arms = append(t.Arms, Arm{Name: "pathwise", Method: guide.Pathwise{Root: 8, Solve: 3}, DDIM: &eta})
 	return t
 }
 
@@ -72,14 +91,14 @@ func Curvature() Table {
 		make func(curvature float64) guide.Method
 	}{{"exact covariance", func(c float64) guide.Method { return exact(12, c) }}, {"ΠGDM", drift}} {
 		t.Arms = append(t.Arms,
-			Arm{base.name, base.make(0), nil},
-			Arm{base.name + " + CMI η=1", base.make(0), trace(1)},
-			Arm{base.name + " + CMI η=−1", base.make(0), trace(-1)},
-			Arm{base.name + " + CMI η=1, one probe K=2", base.make(0), Term(1, cmi.Beta, cmi.Probe, 2)},
-			Arm{base.name + " + curvature", base.make(1), nil},
-			Arm{base.name + " + curvature + CMI η=1", base.make(1), trace(1)},
-			Arm{base.name + " + curvature + CMI η=1, one probe K=2", base.make(1), Term(1, cmi.Beta, cmi.Probe, 2)},
-			Arm{base.name + " + curvature + CMI η=−1", base.make(1), trace(-1)})
+			Arm{Name: base.name, Method: base.make(0)},
+			Arm{Name: base.name + " + CMI η=1", Method: base.make(0), CMI: trace(1)},
+			Arm{Name: base.name + " + CMI η=−1", Method: base.make(0), CMI: trace(-1)},
+			Arm{Name: base.name + " + CMI η=1, one probe K=2", Method: base.make(0), CMI: Term(1, cmi.Beta, cmi.Probe, 2)},
+			Arm{Name: base.name + " + curvature", Method: base.make(1)},
+			Arm{Name: base.name + " + curvature + CMI η=1", Method: base.make(1), CMI: trace(1)},
+			Arm{Name: base.name + " + curvature + CMI η=1, one probe K=2", Method: base.make(1), CMI: Term(1, cmi.Beta, cmi.Probe, 2)},
+			Arm{Name: base.name + " + curvature + CMI η=−1", Method: base.make(1), CMI: trace(-1)})
 	}
 	return t
 }

@@ -92,6 +92,9 @@ func step(p sdk.Progress, previewEvery int, cut frame) map[string]any {
 	if p.Information != nil {
 		out["information"], out["gradient"], out["applied"] = p.Information[0], p.Gradient[0], p.Applied[0]
 	}
+	if p.ESS != nil {
+		out["ess"], out["logEvidence"] = p.ESS[0], p.LogEvidence[0]
+	}
 	if p.Preview != nil && (p.Step%previewEvery == 0 || p.Step == p.Steps) {
 		out["preview"] = float32Array(cut.image(len(p.Preview)/(cut.paddedH*cut.paddedW), p.Preview))
 	}

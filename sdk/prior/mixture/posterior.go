@@ -14,6 +14,8 @@ type Posterior struct {
 	Weights []float64     // sum 1
 	Means   [][]float64   // of length n
 	Factor  *mat.TriDense // U, n × n upper triangular: the covariance is U Uᵀ
+	// LogEvidence is log p(y) in nats, p(y) = Σ_k π_k N(y; A μ_k, G) with Σ_k π_k = 1.
+	LogEvidence float64
 }
 
 // Posterior returns the exact distribution of x0 given y = A x0 + σ_y n, n ~ N(0, I):
@@ -67,6 +69,7 @@ func (m *Mixture) Posterior(a *mat.Dense, y []float64, sigmaY float64) (*Posteri
 		post.Means[k] = mean.RawVector().Data
 	}
 	logSum := floats.LogSumExp(post.Weights)
+	post.LogEvidence = logSum - math.Log(floats.Sum(m.Weights)) - (evidence.LogDet()+float64(rows)*math.Log(2*math.Pi))/2
 	if math.IsInf(logSum, 0) || math.IsNaN(logSum) {
 		return nil, fmt.Errorf("mixture: measurement of norm %g has no likelihood in float64 under any component at sigmaY %g; try a larger sigmaY", floats.Norm(y, 2), sigmaY)
 	}

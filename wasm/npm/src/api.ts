@@ -130,6 +130,8 @@ export interface RestoreOptions {
   ddim?: number;
   /** With "pigdm" and "diffpir": below this noise level σ_t/√ᾱ_t the posterior variance of each pixel that the model has learned, in place of one for all; 0.2 as published. */
   learnedVariance?: number;
+  /** Run as many states and weigh them by the posterior (twisted sequential Monte Carlo); the result is one of them, drawn by its weight. None if left out or 0. */
+  particles?: number;
   /** A preview in every k-th progress; 1 if left out, 0 for none. */
   previewEvery?: number;
   onProgress?: (progress: RestoreProgress) => void;

@@ -20,7 +20,7 @@ declare const CALIBRATIONS: Calibration[];
 declare const INTERVALS: number[];
 
 /** Options that change what is sampled, beside those that a calibration names. */
-const others = ["cmi", "start", "scale", "ddim", "learnedVariance", "border"] as const;
+const others = ["cmi", "start", "scale", "ddim", "learnedVariance", "particles", "border"] as const;
 
 /** factorOf is that of a job's intervals; undefined where none is known. */
 function factorOf(prior: Prior | undefined, job: Job): number | undefined {

@@ -133,6 +133,8 @@ export interface RestoreRequest {
   ddim?: number;
   /** With "pigdm" and "diffpir": below this noise level σ_t/√ᾱ_t the posterior variance of each pixel that the model has learned, in place of one for all; 0.2 as published. */
   learnedVariance?: number;
+  /** Run as many states and weigh them by the posterior (twisted sequential Monte Carlo); the result is one of them, drawn by its weight. None if left out or 0. */
+  particles?: number;
   /** true: the information term by the choice that suits the method; or a choice, or its options. */
   cmi?: boolean | CMIChoice | "off" | CMIOptions;
   /** Standard deviation of the measurement noise on images in [−1, 1]; 0.05 if left out. */
@@ -181,6 +183,9 @@ export interface RestoreStep {
   applied?: number;
   /** The trust radius shortened the term. */
   limited: boolean;
+  /** With `particles`: the effective sample size of their weights, and the estimate of log p(y) in nats. */
+  ess?: number;
+  logEvidence?: number;
   /** Clipped x̂0, channels × height × width. */
   preview?: Float32Array;
 }

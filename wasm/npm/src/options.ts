@@ -15,7 +15,7 @@ export const solverOptions: Names<SolverOptions> = {
 export const restoreOptions: Names<RestoreOptions> = {
   task: true, cmi: true, measured: true, mask: true, kernel: true, border: true, fit: true, maxSide: true, tooLarge: true,
   memory: true, samples: true, paste: true, steps: true, start: true, seed: true,
-  sigmaY: true, method: true, scale: true, ddim: true, learnedVariance: true, previewEvery: true, onProgress: true, onPlan: true,
+  sigmaY: true, method: true, scale: true, ddim: true, learnedVariance: true, particles: true, previewEvery: true, onProgress: true, onPlan: true,
   signal: true,
 };
 
