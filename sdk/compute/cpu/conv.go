@@ -27,8 +27,6 @@ type convolution struct {
 	offsets                 [9]int // what taps views
 	perBlock, blocks, split int    // of convStrips
 	perTask, groups         int
-	stage                   []float32 // single pixels of many images as columns
-	ld                      int
 }
 
 // Conv implements [compute.Linear]. It is an implicit matrix product: the
@@ -227,35 +225,15 @@ func (c *convolution) block(k *kernels, w *worker, s *strip, group, p, end int) 
 	}
 }
 
-// convVector is the 1×1 convolution of single pixels, a linear layer. For few
-// images it is a product of panels and vectors; else the images are the columns
-// of a matrix.
+// convVector is the 1×1 convolution of single pixels, a linear layer: products of panels and
+// vectors, the same for any number of images, so that none depends on the others.
 func (d *Device) convVector(c *convolution) {
-	const few = 4
-	if c.src.N <= few {
-		d.batches(ceil(c.out, 8), 8*c.in, func(d *Device, w *worker, g int) {
-			c := &d.conv
-			sums := w.floats(8)
-			for n := range c.src.N {
-				d.k.panel(sums, c.panel(g), image(c.src, n))
-				c.store(n, g, sums, 1)
-			}
-		})
-		return
-	}
-	c.ld = ceil(c.src.N, 16) * 16
-	c.stage = d.staged(c.in * c.ld)
-	for n := range c.src.N {
-		for i, v := range image(c.src, n) {
-			c.stage[i*c.ld+n] = v
-		}
-	}
-	d.parallel(ceil(c.out, 8), func(d *Device, w *worker, g int) {
+	d.batches(ceil(c.out, 8), 8*c.in*c.src.N, func(d *Device, w *worker, g int) {
 		c := &d.conv
-		tile := w.floats(8 * c.ld)
-		d.k.gemm(tile, c.ld, c.panel(g), 8, c.stage, c.ld, c.in, c.ld, false)
+		sums := w.floats(8)
 		for n := range c.src.N {
-			c.store(n, g, tile[n:], c.ld)
+			d.k.panel(sums, c.panel(g), image(c.src, n))
+			c.store(n, g, sums)
 		}
 	})
 }
@@ -263,11 +241,11 @@ func (d *Device) convVector(c *convolution) {
 // panel returns the weights of a group of 8 output channels of a 1×1 convolution.
 func (c *convolution) panel(g int) []float32 { return c.panels[g*8*c.in : (g+1)*8*c.in] }
 
-// store writes a group of an image's single pixel, its channels ld apart.
-func (c *convolution) store(n, g int, column []float32, ld int) {
+// store writes a group of an image's single pixel.
+func (c *convolution) store(n, g int, sums []float32) {
 	to := image(c.dst, n)[g*8 : min(g*8+8, c.out)]
 	for r := range to {
-		v := column[r*ld]
+		v := sums[r]
 		if c.bias != nil {
 			v += c.bias[g*8+r]
 		}
