@@ -104,7 +104,7 @@ func TestExactSamplesAreNear(t *testing.T) {
 // a quarter of that without, and less than three times that of two exact sets; and the estimate of p(y) is right.
 func TestParticlesReachExactSamples(t *testing.T) {
 	s := referee.Particles().Setting
-	s.Problems, s.Samples = 2, 60
+	s.Problems, s.Samples = 1, 60
 	method := guide.PiGDM{Scale: 1, GuidedMean: true}
 	for _, s.Seed = range []uint64{1, 50} {
 		v := judge(t, s, referee.Arm{Name: "without", Method: method}, referee.Arm{Name: "P=4", Method: method, Particles: 4},
