@@ -16,11 +16,12 @@ import (
 func TestTiles(t *testing.T) {
 	base := network(t, device(t, 2))
 	_, h, w := base.Image()
-	run := func(method guide.Method, term bool, atOnce, n int) (sdk.Plan, []float32) {
+	run := func(method guide.Method, term bool, particles, atOnce, n int) (sdk.Plan, []float32) {
 		m, err := tiles.New(base, h+8, 2*w, tiles.Options{Seed: 1, AtOnce: atOnce})
 		require.NoError(t, err)
 		defer m.Close()
 		p, o := picturesOf(t, m, "sr4", n, 3)
+		o.Particles = particles
 		if o.Method = method; !term {
 			o.CMI = nil
 		}
@@ -36,21 +37,23 @@ func TestTiles(t *testing.T) {
 	for _, c := range []struct {
 		method guide.Method
 		term   bool
+		of     int // particles
 		whole  int // passes of a window
 		parts  int // where activations are not kept
 	}{
-		{guide.DiffPIR{Lambda: 1, Zeta: 0.5}, false, 3, 3},
-		{guide.DDRM{Top: 2}, false, 3, 3},
-		{guide.DPS{Scale: 0.5}, false, 3 * 2, 3 * 3},
-		{guide.DPS{Scale: 0.5}, true, 3 * (2 + 3), 3 * (3 + 7)}, // K = 2: 2 and 1 passes, or 2·2 and 3
+		{guide.DiffPIR{Lambda: 1, Zeta: 0.5}, false, 0, 3, 3},
+		{guide.DDRM{Top: 2}, false, 0, 3, 3},
+		{guide.DPS{Scale: 0.5}, false, 0, 3 * 2, 3 * 3},
+		{guide.DPS{Scale: 0.5}, false, 2, 2 * (2*2 + 1), 2 * (2*3 + 1)}, // the last step is the prior's own
+		{guide.DPS{Scale: 0.5}, true, 0, 3 * (2 + 3), 3 * (3 + 7)},      // K = 2: 2 and 1 passes, or 2·2 and 3
 	} {
-		plan, want := run(c.method, c.term, 0, 1)
+		plan, want := run(c.method, c.term, c.of, 0, 1)
 		assert.Equal(t, c.whole*6, plan.Passes())
-		less, got := run(c.method, c.term, 2, 1)
+		less, got := run(c.method, c.term, c.of, 2, 1)
 		assert.Equal(t, c.parts*6, less.Passes())
 		assert.InDeltaSlice(t, want, got, 1e-3)
 		assert.Less(t, less.Memory, plan.Memory)
-		_, two := run(c.method, c.term, 5, 2)
+		_, two := run(c.method, c.term, c.of, 5, 2)
 		assert.InDeltaSlice(t, want, two[:len(want)], 1e-3)
 	}
 }
