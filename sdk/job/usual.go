@@ -8,6 +8,7 @@ import (
 // Usual returns the spec with the method that is taken for its task where the caller chooses none, and with its usual
 // number of steps, at about 100 network passes:
 //
+//   - with particles: ΠGDM, whose steps have a density and follow an evidence;
 //   - with samples > 1 of an image: pathwise, whose samples are nearest to the posterior;
 //   - for one image: [guide.MethodFor];
 //   - with the information term, Poisson noise or η of DDIM: DPS, but for colourisation.
@@ -15,7 +16,9 @@ import (
 // docs/pareto.md has the measurements behind it.
 func (s Spec) Usual(samples int) Spec {
 	switch s.Method = guide.MethodFor(s.Task); {
-	case s.Task == "colourise", s.Method == "dps":
+	case s.Particles == 0 && (s.Task == "colourise" || s.Method == "dps"):
+	case s.Particles > 0:
+		s.Method = "pigdm"
 	case s.CMI.On || s.Noise == "poisson" || s.DDIM != nil:
 		s.Method = "dps"
 	case samples > 1:
