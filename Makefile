@@ -177,6 +177,11 @@ web-test: wasm web-tools
 web-tools:
 	cd wasm/test && { test node_modules/.package-lock.json -nt package-lock.json || npm ci --no-audit --no-fund; }
 
+# Next and SvelteKit, which the recipes of docs/browser.md are built with: half a gigabyte.
+.PHONY: web-frameworks
+web-frameworks:
+	cd wasm/test/frameworks && { test node_modules/.package-lock.json -nt package-lock.json || npm ci --no-audit --no-fund; }
+
 # Ours beside onnxruntime-web in one browser, on an idle machine: minutes. Python with torch, onnx and onnxscript writes the peers' files.
 bench-web: wasm web-tools
 	$(PYTHON) tools/peers/export_onnx.py out/onnx

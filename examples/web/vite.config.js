@@ -1,5 +1,4 @@
 export default {
-  optimizeDeps: { exclude: ["cmi-diffusion"] }, // its worker and .wasm files stay beside it
   build: { target: "es2022" },
   server: { headers: { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" } }, // threads
 };

@@ -18,8 +18,8 @@ func TestBrowser(t *testing.T) {
 		t.Fatalf("no *.test.mjs here: %v", err)
 	}
 	wasmtest.DependOn(t, files...)
-	wasmtest.DependOn(t, "support", "package-lock.json")
-	for _, part := range []string{"wasm/npm/dist", "wasm/npm/src", "wasm/demo", "sdk", "cmd/native", "examples/faces", "examples/web", "testdata/golden"} {
+	wasmtest.DependOn(t, "support", "package-lock.json", "frameworks/package-lock.json")
+	for _, part := range []string{"wasm/npm/dist", "wasm/npm/src", "wasm/demo", "sdk", "cmd/native", "examples/faces", "examples/web", "testdata/golden", "docs/browser.md", "README.md", "wasm/npm/README.md"} {
 		wasmtest.DependOn(t, wasmtest.Root(t, part))
 	}
 	for _, file := range files {

@@ -1,17 +1,14 @@
 // The packed tarball in a page without a bundler, with Vite (dev and build) and with webpack; and what the tarball holds.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { open } from "./support/browser.mjs";
 import { isolation, serve } from "./support/server.mjs";
+import { blocks, install, recipe } from "./support/packed.mjs";
 import { root } from "./support/paths.mjs";
 import { browser } from "./support/site.mjs";
-
-const folder = mkdtempSync(join(tmpdir(), "cmi-bundlers-"));
-after(() => rmSync(folder, { recursive: true, force: true }));
 
 // As docs/browser.md has it: what a user writes.
 const app = `import { createSolver } from "cmi-diffusion";
@@ -26,11 +23,9 @@ try {
 `;
 const html = (head) => `<!doctype html><html lang="en"><meta charset="utf-8"><title></title>${head}<link rel="icon" href="data:,">`;
 
-let context, packed;
+let context;
+const { folder, packed, tarball } = install();
 before(async () => {
-  packed = JSON.parse(execFileSync("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", folder], { cwd: join(root, "wasm", "npm"), encoding: "utf8" }))[0];
-  writeFileSync(join(folder, "package.json"), JSON.stringify({ name: "user", private: true, type: "module" }));
-  execFileSync("npm", ["install", "--offline", "--no-audit", "--no-fund", "--ignore-scripts", join(folder, packed.filename)], { cwd: folder });
   cpSync(join(root, "examples", "faces", "01.png"), join(folder, "public", "face.png"), { recursive: true });
   mkdirSync(join(folder, "src"));
   writeFileSync(join(folder, "src", "main.js"), app);
@@ -50,28 +45,51 @@ async function works(url) {
 
 test("the tarball holds what is needed, and nothing else", () => {
   const names = packed.files.map((f) => f.path);
-  const want = ["LICENSE", "NOTICE", "README.md", "package.json", ...["cmi.wasm", "simd.wasm", "simd-threads.wasm", "faces64.safetensors", "index.js", "local.js", "pool.js", "worker.js", "types/index.d.ts"].map((f) => "dist/" + f)];
+  const want = ["LICENSE", "NOTICE", "README.md", "package.json", ...["cmi.wasm", "simd.wasm", "simd-threads.wasm", "faces64.safetensors", "photos64.safetensors", "index.js", "local.js", "pool.js", "worker.js", "types/index.d.ts"].map((f) => "dist/" + f)];
   for (const w of want) assert.ok(names.includes(w), `${w} is missing`);
   assert.deepEqual(names.filter((n) => !want.includes(n) && !/^dist\/types\/\w+\.d\.ts$/.test(n)), []);
 });
 
+/** typed compiles a user's TypeScript. */
+const tsc = join(root, "wasm", "npm", "node_modules", ".bin", "tsc");
+const typed = (files, module = "esnext", moduleResolution = "bundler") => {
+  for (const [name, code] of Object.entries(files)) writeFileSync(join(folder, name), code);
+  execFileSync(tsc, ["--noEmit", "--strict", "--target", "es2022", "--module", module, "--moduleResolution", moduleResolution, ...Object.keys(files)], { cwd: folder, encoding: "utf8", stdio: "pipe" });
+};
+
 test("types: a user's TypeScript compiles, and a mistake does not", () => {
-  const tsc = join(root, "wasm", "npm", "node_modules", ".bin", "tsc");
-  const check = (code) => {
-    writeFileSync(join(folder, "use.ts"), code);
-    execFileSync(tsc, ["--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler", "use.ts"], { cwd: folder, encoding: "utf8", stdio: "pipe" });
-  };
   const use = (task) => `import { createSolver, DeviceLostError, type Restoration } from "cmi-diffusion";
+    import "cmi-diffusion/worker";
+    import "cmi-diffusion/pool";
     const solver = await createSolver({ device: "auto", onProgress: ({ file, loaded }) => console.log(file, loaded) });
     const r: Restoration = await solver.restore(new File([], "x"), { task: ${task}, cmi: { eta: -1 }, onProgress: ({ preview }) => preview?.close() });
     if (r.image.width > 64) throw new DeviceLostError("x");`;
-  check(use(`"sr4"`));
-  assert.throws(() => check(use(`"sharpen"`)), (e) => /sharpen/.test(e.stdout));
+  typed({ "use.ts": use(`"sr4"`) });
+  typed({ "use.ts": use(`"sr4"`) }, "nodenext", "nodenext");
+  assert.throws(() => typed({ "use.ts": use(`"sharpen"`) }), (e) => /sharpen/.test(e.stdout));
+});
+
+test("the examples of the docs compile, with the page's own names declared", () => {
+  const names = { file: "File", photo: "Blob", canvas: "HTMLCanvasElement", context: "CanvasRenderingContext2D", controller: "AbortController", signal: "AbortSignal", onProgress: "(p: RestoreProgress) => void", solver: "Solver" };
+  const examples = ["README.md", "wasm/npm/README.md", "docs/browser.md"].flatMap((document) => blocks(document)
+    .filter(({ language, code }) => ["js", "ts"].includes(language) && /createSolver|solver\./.test(code))
+    .map(({ code }, i) => [document.replace(/\W/g, "-") + `-${i}.ts`, code]));
+  assert.ok(examples.length >= 4, `${examples.length} examples`);
+  typed(Object.fromEntries(examples.map(([name, code]) => {
+    const own = Object.entries(names).filter(([n]) => !new RegExp(`const ${n}\\b`).test(code)).map(([n, type]) => `declare const ${n}: ${type};`);
+    return [name, `import type { RestoreProgress, Solver } from "cmi-diffusion";\n${own.join("\n")}\n${code}\nexport {};`];
+  })));
+});
+
+test("publint and attw find nothing", () => {
+  const tool = (name, ...args) => execFileSync(join(root, "wasm", "test", "node_modules", ".bin", name), args, { cwd: folder, encoding: "utf8", stdio: "pipe" });
+  assert.match(tool("publint", "run", tarball, "--strict"), /All good/);
+  // It is an ES module alone, which CommonJS gets by import().
+  tool("attw", tarball, "--profile", "esm-only"); // its exit code counts the problems
 });
 
 test("a page without a bundler", async () => {
-  const map = `<script type="importmap">{"imports":{"cmi-diffusion":"/node_modules/cmi-diffusion/dist/index.js"}}</script><script type="module" src="/src/main.js"></script>`;
-  const server = await serve({ "/node_modules/": join(folder, "node_modules"), "/src/": join(folder, "src"), "/face.png": () => ({ body: readFileSync(join(folder, "public", "face.png")), type: "image/png" }), "/": () => ({ body: html(map) }) }, isolation);
+  const server = await serve({ "/node_modules/": join(folder, "node_modules"), "/src/": join(folder, "src"), "/face.png": () => ({ body: readFileSync(join(folder, "public", "face.png")), type: "image/png" }), "/": () => ({ body: html(recipe("importmap.html")) }) }, isolation);
   try {
     await works(server.url);
   } finally {
@@ -79,7 +97,7 @@ test("a page without a bundler", async () => {
   }
 });
 
-const viteConfig = { root: folder, configFile: false, logLevel: "error", optimizeDeps: { exclude: ["cmi-diffusion"] }, server: { port: 0, host: "127.0.0.1", headers: isolation }, build: { target: "es2022", outDir: join(folder, "vite") } };
+const viteConfig = { root: folder, configFile: false, logLevel: "error", server: { port: 0, host: "127.0.0.1", headers: isolation }, build: { target: "es2022", outDir: join(folder, "vite") } };
 
 test("Vite, dev server", async () => {
   const { createServer } = await import("vite");

@@ -4,7 +4,7 @@ import { chromium } from "playwright-core";
 
 export const binary = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
 
-const flags = [
+export const flags = [
   "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
   "--enable-blink-features=ForceEagerMeasureMemory",
 ];
