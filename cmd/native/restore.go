@@ -59,6 +59,11 @@ It writes NAME.png (restored), NAME.measurement.png and NAME.measurement.npy (it
 where the task has one, and one labelled grid of all, restored.png. Ctrl-C stops within one step and
 keeps what is finished.
 
+--cmi adds the information term by a named choice. paper adds +∇I, towards pictures of which the
+measurement tells much, where the network is unsure; fidelity adds −∇I, towards pictures that it is sure
+of, smoother and nearer to the truth on average; spread adds +∇I with twice the limit, so that samples of
+one measurement differ more. --cmi alone takes what was best at the method: progress and NAME.json say which.
+
 With --samples N it draws N samples of p(image | measurement) for each picture and writes, beside NAME.png,
 which is the first of them, NAME.sample2.png and so on, their mean NAME.mean.png, the standard deviation
 of each pixel NAME.std.png, the width of its 90 % interval NAME.width90.png, and a grid certainty.png. The
