@@ -1,6 +1,7 @@
-// Builds the demo page into a folder of static files: node build.mjs [FOLDER]. The package must have been built before.
+// Builds the demo page into a folder of static files: node build.mjs [FOLDER [URL]]. URL is
+// where the folder will be served, for the picture that others show beside a link. The package must have been built before.
 import { createHash } from "node:crypto";
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createRequire } from "node:module";
@@ -12,10 +13,12 @@ const out = resolve(process.argv[2] ?? join(here, "dist"));
 
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
-for (const name of ["index.html", "style.css", "icon.svg"]) cpSync(join(here, name), join(out, name));
+for (const name of ["style.css", "icon.svg", "preview.jpg", "photos"]) cpSync(join(here, name), join(out, name), { recursive: true, filter: (f) => !f.endsWith(".md") });
+const url = process.argv[3]?.replace(/\/?$/, "/") ?? "";
+writeFileSync(join(out, "index.html"), readFileSync(join(here, "index.html"), "utf8").replace('content="preview.jpg"', `content="${url}preview.jpg"`));
 const faces = join(here, "..", "..", "examples", "faces");
 for (const name of readdirSync(faces).filter((n) => n.endsWith(".png"))) cpSync(join(faces, name), join(out, "faces", name));
-for (const name of ["index.js", "worker.js", "pool.js", "cmi.wasm", "simd.wasm", "simd-threads.wasm", "faces64.safetensors"]) {
+for (const name of ["index.js", "worker.js", "pool.js", "cmi.wasm", "simd.wasm", "simd-threads.wasm", "faces64.safetensors", "photos64.safetensors"]) {
   cpSync(join(npm, "dist", name), join(out, "cmi-diffusion", name));
 }
 

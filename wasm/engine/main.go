@@ -30,6 +30,7 @@ type engine struct {
 // token.
 var functions = map[string]func(ctx context.Context, e *engine, args []js.Value) (any, error){
 	"loadModel": loadModel,
+	"measure":   measureOnly,
 	"plan":      plan,
 	"restore":   restore,
 	"bench":     bench,

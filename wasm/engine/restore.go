@@ -54,24 +54,15 @@ func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
 		}
 		all[k] = cut.image(restored[0].C, restored[0].Pix)
 	}
-	y := cut.measurement(j.Measurements[0])
-	result := map[string]any{
-		"image": float32Array(all[0]), "channels": len(all[0]) / (cut.h * cut.w), "height": cut.h, "width": cut.w,
-		"measurement": map[string]any{"data": float32Array(y.Y), "channels": y.C, "height": y.H, "width": y.W},
-		"cmi":         string(cmi.Off), "passes": passes, "seconds": time.Since(start).Seconds(),
-	}
+	result := measured(j, cut)
+	result["image"], result["channels"], result["height"], result["width"] = float32Array(all[0]), len(all[0])/(cut.h*cut.w), cut.h, cut.w
+	result["cmi"] = string(cmi.Off)
 	if term, err := j.Spec.CMI.For(j.Spec.Method); err != nil {
 		return nil, err
 	} else if term.On {
 		result["cmi"] = string(term.Choice)
 	}
-	if y.Known != nil {
-		known := make([]byte, len(y.Known))
-		for i, v := range y.Known {
-			known[i] = byte(v)
-		}
-		result["measuredPixels"] = uint8Array(known)
-	}
+	result["passes"], result["seconds"] = passes, time.Since(start).Seconds()
 	if r.Samples > 1 {
 		estimate, err := certainty.Of(all)
 		if err != nil {
@@ -84,6 +75,41 @@ func restore(ctx context.Context, e *engine, args []js.Value) (any, error) {
 		result["samples"], result["mean"], result["std"] = samples, float32Array(estimate.Mean), float32Array(estimate.Std)
 	}
 	return result, nil
+}
+
+// measureOnly is measure(request, pixels, mask, kernel): it degrades a picture as restore does, and no more.
+func measureOnly(ctx context.Context, e *engine, args []js.Value) (any, error) {
+	r, err := readRequest(args[0].String())
+	if err != nil {
+		return nil, badInput{err}
+	}
+	place, err := e.loaded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var result map[string]any
+	err = place.Do(ctx, func(m prior.Model) error {
+		j, cut, err := r.job(m, 0, args[1], args[2], args[3])
+		if err == nil {
+			result = measured(j, cut)
+		}
+		return err
+	})
+	return result, e.refused(err)
+}
+
+// measured returns a job's measurement for JavaScript.
+func measured(j *job.Job, cut frame) map[string]any {
+	y := cut.measurement(j.Measurements[0])
+	result := map[string]any{"measurement": map[string]any{"data": float32Array(y.Y), "channels": y.C, "height": y.H, "width": y.W}}
+	if y.Known != nil {
+		known := make([]byte, len(y.Known))
+		for i, v := range y.Known {
+			known[i] = byte(v)
+		}
+		result["measuredPixels"] = uint8Array(known)
+	}
+	return result
 }
 
 // step returns a step's report for JavaScript.

@@ -7,7 +7,7 @@ export interface Series {
 interface Point { step: number; value: number }
 
 const [width, height] = [360, 180];
-const margin = { left: 38, right: 78, top: 10, bottom: 24 };
+const margin = { left: 44, right: 14, top: 26, bottom: 24 };
 const namespace = "http://www.w3.org/2000/svg";
 
 /** A line chart of values per step that grows while it is watched. */
@@ -50,19 +50,13 @@ export class Chart {
         element("text", { x: margin.left - 8, y: y(value) + 4, "text-anchor": "end" }, number(value)));
     }
     parts.push(element("text", { x: margin.left, y: height - 6 }, "step 1"), element("text", { x: width - margin.right, y: height - 6, "text-anchor": "end" }, String(this.steps)));
-    const ends: { y: number; node: SVGElement }[] = [];
-    for (const s of this.series) {
+    this.series.forEach((s, i) => {
       const points = this.points.get(s.name)!;
-      const last = points.at(-1);
-      if (!last) continue;
+      if (!points.length) return;
       parts.push(element("path", { class: `line ${s.name}`, d: points.map((p, i) => `${i ? "L" : "M"}${x(p.step).toFixed(1)} ${y(p.value).toFixed(1)}`).join("") }));
-      ends.push({ y: y(last.value) + 4, node: element("text", { class: s.name, x: x(last.step) + 7 }, s.label) });
-    }
-    ends.sort((a, b) => a.y - b.y);
-    ends.forEach((e, i) => { // labels that would cover one another move apart
-      if (i && e.y - ends[i - 1]!.y < 13) e.y = ends[i - 1]!.y + 13;
-      e.node.setAttribute("y", e.y.toFixed(1));
-      parts.push(e.node);
+      // The legend stands above, where no line is and nothing is cut.
+      const from = margin.left + i * 110;
+      parts.push(element("path", { class: `line ${s.name}`, d: `M${from} 10h22` }), element("text", { class: s.name, x: from + 28, y: 14 }, s.label));
     });
     this.svg.replaceChildren(...parts);
     this.svg.setAttribute("aria-label", this.summary());

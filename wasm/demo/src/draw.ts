@@ -27,14 +27,17 @@ export function canvasOf(picture: ImageData): HTMLCanvasElement {
   return canvas;
 }
 
-/** squareOf is the picture's largest centred square, side × side: what the model will see of it. */
-export function squareOf(picture: ImageBitmap, side: number): HTMLCanvasElement {
+/** thumbnail is a picture, or its largest centred square, with a longer side of at most so many pixels. */
+export function thumbnail(picture: ImageBitmap, side: number, square: boolean): HTMLCanvasElement {
   const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = side;
   const cut = Math.min(picture.width, picture.height);
+  const [w, h] = square ? [cut, cut] : [picture.width, picture.height];
+  const scale = Math.min(1, side / Math.max(w, h));
+  canvas.width = Math.max(1, Math.round(w * scale));
+  canvas.height = Math.max(1, Math.round(h * scale));
   const context = canvas.getContext("2d")!;
   context.imageSmoothingQuality = "high";
-  context.drawImage(picture, (picture.width - cut) / 2, (picture.height - cut) / 2, cut, cut, 0, 0, side, side);
+  context.drawImage(picture, (picture.width - w) / 2, (picture.height - h) / 2, w, h, 0, 0, canvas.width, canvas.height);
   return canvas;
 }
 

@@ -1,6 +1,7 @@
 /** What is painted on, and with what. */
 export interface Canvas {
-  size: number; // painted pixels on a side
+  width: number; // painted pixels
+  height: number;
   backdrop?: CanvasImageSource | undefined; // shown below
   ground: string; // the colour of what is not painted, as the solver takes it
   ink: string;
@@ -36,7 +37,7 @@ export class Painter {
 
   /** open takes a new sheet; what was painted stays if its size does. */
   open(sheet: Canvas): void {
-    const keep = this.sheet?.size === sheet.size && this.sheet.ink === sheet.ink;
+    const keep = this.sheet?.width === sheet.width && this.sheet.height === sheet.height && this.sheet.ink === sheet.ink && this.sheet.backdrop === sheet.backdrop;
     this.sheet = sheet;
     this.help.textContent = sheet.help;
     if (!keep) this.clear();
@@ -45,8 +46,9 @@ export class Painter {
 
   clear(): void {
     if (!this.sheet) return;
-    this.paper.width = this.paper.height = this.sheet.size;
-    this.cursor = { x: this.sheet.size / 2, y: this.sheet.size / 2 };
+    this.paper.width = this.sheet.width;
+    this.paper.height = this.sheet.height;
+    this.cursor = { x: this.sheet.width / 2, y: this.sheet.height / 2 };
     this.draw();
   }
 
@@ -57,7 +59,8 @@ export class Painter {
   /** picture is what was painted, on its ground. */
   picture(): HTMLCanvasElement {
     const out = document.createElement("canvas");
-    out.width = out.height = this.paper.width;
+    out.width = this.paper.width;
+    out.height = this.paper.height;
     const context = out.getContext("2d")!;
     context.fillStyle = this.sheet!.ground;
     context.fillRect(0, 0, out.width, out.height);
@@ -67,16 +70,16 @@ export class Painter {
 
   private place(e: PointerEvent): { x: number; y: number } {
     const box = this.canvas.getBoundingClientRect();
-    const scale = this.sheet!.size / box.width;
+    const scale = this.sheet!.width / box.width;
     return { x: (e.clientX - box.left) * scale, y: (e.clientY - box.top) * scale };
   }
 
   private stroke(to: { x: number; y: number }): void {
-    const { size, ink } = this.sheet!;
+    const { ink } = this.sheet!;
     const context = this.paper.getContext("2d")!;
     context.strokeStyle = ink;
     context.lineCap = context.lineJoin = "round";
-    context.lineWidth = (Number(this.brush.value) * size) / 64;
+    context.lineWidth = (Number(this.brush.value) * Math.max(this.paper.width, this.paper.height)) / 64;
     context.beginPath();
     const from = this.last ?? to;
     context.moveTo(from.x, from.y);
@@ -94,9 +97,9 @@ export class Painter {
       this.stroke(this.cursor);
       this.onChange();
     } else if (move) {
-      const { size } = this.sheet!;
-      const by = size / 32;
-      const to = { x: Math.min(size, Math.max(0, this.cursor.x + move[0] * by)), y: Math.min(size, Math.max(0, this.cursor.y + move[1] * by)) };
+      const { width, height } = this.sheet!;
+      const by = Math.max(width, height) / 32;
+      const to = { x: Math.min(width, Math.max(0, this.cursor.x + move[0] * by)), y: Math.min(height, Math.max(0, this.cursor.y + move[1] * by)) };
       if (e.shiftKey) {
         this.last = this.cursor;
         this.stroke(to);
@@ -110,21 +113,25 @@ export class Painter {
 
   private draw(): void {
     if (!this.sheet) return;
-    const { size, backdrop, shown } = this.sheet;
-    const side = (this.canvas.width = this.canvas.height = 384);
+    const { width, height, backdrop, shown } = this.sheet;
+    const scale = 512 / Math.max(width, height);
+    const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
+    this.canvas.width = w;
+    this.canvas.height = h;
     const context = this.context;
-    if (backdrop) context.drawImage(backdrop, 0, 0, side, side);
+    if (backdrop) context.drawImage(backdrop, 0, 0, w, h);
     const paint = document.createElement("canvas");
-    paint.width = paint.height = size;
+    paint.width = width;
+    paint.height = height;
     const tint = paint.getContext("2d")!;
     tint.drawImage(this.paper, 0, 0);
     tint.globalCompositeOperation = "source-in";
     tint.fillStyle = shown;
-    tint.fillRect(0, 0, size, size);
+    tint.fillRect(0, 0, width, height);
     context.imageSmoothingEnabled = false;
-    context.drawImage(paint, 0, 0, side, side);
+    context.drawImage(paint, 0, 0, w, h);
     if (document.activeElement !== this.canvas) return;
-    const [x, y] = [(this.cursor.x / size) * side, (this.cursor.y / size) * side];
+    const [x, y] = [this.cursor.x * scale, this.cursor.y * scale];
     for (const [colour, lineWidth] of [["#fff", 4], ["#000", 1.5]] as const) {
       context.strokeStyle = colour;
       context.lineWidth = lineWidth;

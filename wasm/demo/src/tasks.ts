@@ -1,17 +1,38 @@
-import type { Task } from "cmi-diffusion";
+import type { Method, Prior, RestoreOptions, Task } from "cmi-diffusion";
 
-/** A task as the page offers it. */
+/** What a visitor can have done to the picture. */
 export interface Offer {
+  name: string; // in the page's address
   task: Task;
+  measured?: boolean; // the picture is the measurement
   title: string;
   hint: string;
+  of: Prior[]; // the models that are up to it
 }
 
 export const offers: Offer[] = [
-  { task: "sr4", title: "A sixteenth of the pixels", hint: "4 × super-resolution" },
-  { task: "inpaint", title: "One pixel in ten", hint: "random inpainting" },
-  { task: "box", title: "All but a box", hint: "box inpainting" },
-  { task: "blur", title: "A blurred view", hint: "Gaussian blur" },
-  { task: "mask", title: "What you leave", hint: "paint out what is to be filled in" },
-  { task: "kernel", title: "A shaken view", hint: "draw how the camera moved" },
+  { name: "sr4", task: "sr4", title: "A sixteenth of the pixels", hint: "4 × super-resolution", of: ["photos64", "faces64"] },
+  { name: "blur", task: "blur", title: "A blurred view", hint: "Gaussian blur", of: ["photos64", "faces64"] },
+  { name: "mask", task: "mask", title: "What you leave", hint: "paint out what is to be filled in", of: ["photos64", "faces64"] },
+  { name: "kernel", task: "kernel", title: "A shaken view", hint: "draw how the camera moved", of: ["photos64", "faces64"] },
+  { name: "enlarge", task: "sr4", measured: true, title: "All of it, as it is", hint: "a small picture, enlarged 4 times", of: ["photos64"] },
+  { name: "inpaint", task: "inpaint", title: "One pixel in ten", hint: "random inpainting", of: ["faces64"] },
+  { name: "box", task: "box", title: "All but a box", hint: "box inpainting", of: ["faces64"] },
 ];
+
+export const models: { prior: Prior; title: string; hint: string }[] = [
+  { prior: "photos64", title: "Photographs", hint: "at their own size. It knows edges and textures, not what things are: large holes come out plain, lettering stays unreadable" },
+  { prior: "faces64", title: "Faces", hint: "64 × 64 pixels, the face filling the frame. Of anything else it makes a face" },
+];
+
+/** How one picture is restored, and how samples of what it may have been are drawn: see docs/methods.md. */
+export function sampler(prior: Prior, { task }: Offer, samples: number): Pick<RestoreOptions, "steps" | "start" | "samples" | "sigmaY"> & { method: Method } {
+  const hole = task === "mask" || task === "inpaint";
+  if (prior === "faces64") {
+    if (samples > 1) return { method: "pathwise", steps: 25, samples };
+    return hole ? { method: "pathwise-mean", steps: 25 } : { method: "diffpir", steps: 30 };
+  }
+  const sigmaY = 0.02; // a photograph's own noise
+  if (samples > 1) return { method: "pathwise", sigmaY, samples, ...(hole ? { steps: 12 } : { steps: 8, start: 400 }) };
+  return { method: "diffpir", sigmaY, ...(hole ? { steps: 20 } : { steps: 8, start: 400 }) };
+}

@@ -213,7 +213,7 @@ export interface Solver {
   restore(picture: PictureSource, options?: RestoreOptions): Promise<Restoration>;
   /** Says what restore with the same options takes: size, windows, memory, passes and about how many seconds. It takes about as long as three passes, once. */
   plan(picture: PictureSource, options?: RestoreOptions): Promise<RunPlan>;
-  /** Only degrades a picture, as restore with the same options does. It takes about as long as one step. */
+  /** Only degrades a picture, as restore with the same options does. No step is taken. */
   measure(picture: PictureSource, options?: RestoreOptions): Promise<Measurement>;
   /** Frees everything. Calls that have not ended reject with a ClosedError. */
   close(): Promise<void>;

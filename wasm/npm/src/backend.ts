@@ -1,4 +1,4 @@
-import type { Certainty, Kernel, LoadProgress, Prior, Restoration, RestoreOptions, RestoreProgress, RunPlan, SolverInfo, WasmPaths } from "./api.js";
+import type { Certainty, Kernel, LoadProgress, Measurement, Prior, Restoration, RestoreOptions, RestoreProgress, RunPlan, SolverInfo, WasmPaths } from "./api.js";
 import type { Portable } from "./pictures.js";
 
 /** What a backend needs to open: options of a solver as they travel to a worker, addresses absolute. */
@@ -43,6 +43,7 @@ export interface Outcome {
 export interface Backend {
   /** Loads program and model, if they are not; every other call does so too. */
   open(signal?: AbortSignal, onProgress?: (p: LoadProgress) => void): Promise<SolverInfo>;
+  measure(job: Job, signal?: AbortSignal): Promise<Measurement>;
   plan(job: Job, signal?: AbortSignal): Promise<RunPlan>;
   restore(job: Job, signal?: AbortSignal, onProgress?: (p: RestoreProgress) => void, onPlan?: (p: RunPlan) => void): Promise<Outcome>;
   close(): Promise<void>;

@@ -1,5 +1,5 @@
 // Drives a backend in a worker. A worker that stops is replaced by the next call.
-import type { LoadProgress, RestoreProgress, RunPlan, SolverInfo } from "./api.js";
+import type { LoadProgress, Measurement, RestoreProgress, RunPlan, SolverInfo } from "./api.js";
 import type { Backend, OpenOptions, Outcome } from "./backend.js";
 import { ClosedError, errorOf, InputError, NetworkError, SolverError, WorkerError } from "./errors.js";
 import type { Reply, Request } from "./messages.js";
@@ -8,7 +8,7 @@ import { offline, reason } from "./pictures.js";
 type Call = Request extends infer R ? (R extends { id: number } ? Omit<R, "id"> : never) : never;
 
 interface Pending {
-  resolve(value: SolverInfo | Outcome | RunPlan | undefined): void;
+  resolve(value: SolverInfo | Outcome | Measurement | RunPlan | undefined): void;
   reject(e: unknown): void;
   onProgress?: ((p: LoadProgress & RestoreProgress) => void) | undefined;
   onPlan?: ((p: RunPlan) => void) | undefined;
@@ -111,6 +111,7 @@ export function workerBackend(options: OpenOptions, make: () => Worker, moved: (
 
   return {
     open: (signal, onProgress) => call<SolverInfo>({ kind: "open" }, signal, onProgress),
+    measure: (job, signal) => call<Measurement>({ kind: "measure", job }, signal),
     plan: (job, signal) => call<RunPlan>({ kind: "plan", job }, signal),
     restore: (job, signal, onProgress, onPlan) => call<Outcome>({ kind: "restore", job, reports: onProgress !== undefined, plans: onPlan !== undefined }, signal, onProgress, onPlan),
     async close() {

@@ -190,16 +190,19 @@ export interface RestoreStep {
   preview?: Float32Array;
 }
 
-export interface RestoreResult {
+/** What is restored from. */
+export interface MeasureResult {
+  measurement: { data: Float32Array; channels: number; height: number; width: number };
+  /** Where pixels are measured, 0 or 1, if the operator leaves some out. */
+  measuredPixels?: Uint8Array;
+}
+
+export interface RestoreResult extends MeasureResult {
   /** Channels × height × width in about [−1, 1]. */
   image: Float32Array;
   channels: number;
   height: number;
   width: number;
-  /** What was restored from. */
-  measurement: { data: Float32Array; channels: number; height: number; width: number };
-  /** Where pixels are measured, 0 or 1, if the operator leaves some out. */
-  measuredPixels?: Uint8Array;
   /** With more than one sample: all, the first of which is the image; their mean; and each value's standard deviation. */
   samples?: Float32Array[];
   mean?: Float32Array;
@@ -253,6 +256,8 @@ export interface Engine {
   loadModel(read: () => Promise<Uint8Array>, config?: Record<string, unknown>): Promise<ModelInfo>;
   /** Says what a run takes, without doing it. The data of the request's pixels, mask and kernel are not read. */
   plan(request: RestoreRequest): Promise<EnginePlan>;
+  /** Only degrades a picture, as restore does. */
+  measure(request: RestoreRequest): Promise<MeasureResult>;
   /** Stops within one step when the signal says so. */
   restore(request: RestoreRequest, callbacks?: RestoreCallbacks): Promise<RestoreResult>;
   /** Runs the conformance suite and golden vectors on the device. */
@@ -361,6 +366,7 @@ async function start(program: WebAssembly.Module, device: Device, options: Engin
     gone,
     loadModel: (read, config) => call("loadModel", [read, config ? JSON.stringify(config) : ""]),
     plan: async (request) => call("plan", plain(request).slice(0, 1)),
+    measure: async (request) => call("measure", plain(request)),
     restore: async (request, { signal, onStep } = {}) => call("restore", [...plain(request), onStep ?? null], signal),
     verify: ({ golden, quick }, { signal, onCase } = {}) =>
       go.verifies

@@ -3,7 +3,7 @@ import type { Kernel, LoadProgress, RestoreProgress, RunPlan, SolverInfo } from 
 import { unlessAborted } from "./abort.js";
 import type { Backend, Job, OpenOptions, Outcome } from "./backend.js";
 import { certaintyOf } from "./certainty.js";
-import { createEngine, type Engine, type EngineInfo, type EnginePlan, type ModelInfo, type RestoreRequest, type RestoreStep, type Task } from "./engine.js";
+import { createEngine, type Engine, type EngineInfo, type EnginePlan, type MeasureResult, type ModelInfo, type RestoreRequest, type RestoreStep, type Task } from "./engine.js";
 import { asSolverError, ClosedError, InputError, MemoryError, NetworkError, UnsupportedError } from "./errors.js";
 import { fetchFile, readBlob, type FetchedFile, type FileOptions } from "./files.js";
 import { fitPicture, paste, toPicture, type Fit } from "./fit.js";
@@ -96,6 +96,17 @@ export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => 
       const { engine, model } = await open(signal, report);
       return about(engine.info, model);
     }),
+    measure: (job, signal) => guarded(signal, async () => {
+      const { engine, model } = await unlessAborted(open(), signal);
+      const { picture, mask, size } = await prepare(job, engine, model, options.prior === "photos64", signal);
+      try {
+        const { request, truth } = await pixelsFor(job, picture, mask, size, signal);
+        return { measurement: measured(await engine.measure(request)), ...(truth && { truth }) };
+      } finally {
+        picture.close();
+        mask?.close();
+      }
+    }),
     plan: (job, signal) => guarded(signal, async () => {
       const { engine, model } = await unlessAborted(open(), signal);
       const { picture, mask, size } = await prepare(job, engine, model, options.prior === "photos64", signal);
@@ -115,11 +126,11 @@ export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => 
           ...(signal && { signal }),
           ...(report && { onStep: (s: RestoreStep) => report(progress(s, { channels: model.channels, width, height }, start)) }),
         });
-        const { measurement: m, measuredPixels: known, channels } = result;
+        const { channels } = result;
         const image = (data: Float32Array) => toPicture(data, channels, width, height);
         return {
           image: image(result.image),
-          measurement: toPicture(m.data, m.channels, m.width, m.height, known?.length === m.width * m.height ? known : undefined),
+          measurement: measured(result),
           ...(truth && { truth }),
           ...(result.samples && { samples: result.samples.map(image), certainty: certaintyOf(result, options.prior, job) }),
           ...(job.paste && { pasted: paste(picture, mask!, result.image, channels, width, height, size.fit) }),
@@ -136,6 +147,11 @@ export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => 
       await was?.engine.close();
     },
   };
+}
+
+/** measured is a measurement as a picture. */
+function measured({ measurement: m, measuredPixels: known }: MeasureResult): ImageData {
+  return toPicture(m.data, m.channels, m.width, m.height, known?.length === m.width * m.height ? known : undefined);
 }
 
 const about = (info: EngineInfo, model: ModelInfo): SolverInfo => ({ ...info, worker: typeof document === "undefined", model });

@@ -1,5 +1,5 @@
 // What page and worker say to one another.
-import type { LoadProgress, RestoreProgress, RunPlan, SolverInfo } from "./api.js";
+import type { LoadProgress, Measurement, RestoreProgress, RunPlan, SolverInfo } from "./api.js";
 import type { Job, OpenOptions, Outcome } from "./backend.js";
 import type { ErrorCode } from "./errors.js";
 
@@ -7,7 +7,7 @@ import type { ErrorCode } from "./errors.js";
 export type Request =
   | { kind: "start"; options: OpenOptions; lock: string }
   | { kind: "open"; id: number }
-  | { kind: "plan"; id: number; job: Job }
+  | { kind: "plan" | "measure"; id: number; job: Job }
   | { kind: "restore"; id: number; job: Job; reports: boolean; plans: boolean }
   | { kind: "abort"; id: number }
   | { kind: "close"; id: number };
@@ -19,5 +19,5 @@ export type Reply =
   | { kind: "moved"; info: SolverInfo }
   | { kind: "planned"; id: number; plan: RunPlan }
   | { kind: "progress"; id: number; progress: RestoreProgress }
-  | { kind: "done"; id: number; value: SolverInfo | Outcome | RunPlan | undefined }
+  | { kind: "done"; id: number; value: SolverInfo | Outcome | Measurement | RunPlan | undefined }
   | { kind: "failed"; id: number; code: ErrorCode | "ABORTED"; message: string };

@@ -39,6 +39,8 @@ function answer(request: Exclude<Request, { kind: "start" | "abort" }>, signal: 
   switch (request.kind) {
     case "open":
       return backend.open(signal, (progress) => postMessage({ kind: "loading", id, progress }));
+    case "measure":
+      return backend.measure(request.job, signal);
     case "plan":
       return backend.plan(request.job, signal);
     case "restore":
