@@ -97,7 +97,7 @@ from --first-image on: restore b.png --first-image 2 is what restore a.png b.png
 	f.addGuidance(c)
 	fl := c.Flags()
 	fl.StringVar(&f.Task, "task", f.Task, "what to restore from: "+strings.Join(measure.TaskNames(), ", "))
-	fl.StringVar(&f.Method, "method", f.Method, "sampling method: "+strings.Join(job.Methods(), ", ")+"; if left out, what is best for the task: diffpir from the middle of the process, pathwise-mean for inpaint, matrix and colourise, pathwise for --samples, and dps with --cmi or its own flags")
+	fl.StringVar(&f.Method, "method", f.Method, "sampling method: "+strings.Join(job.Methods(), ", ")+"; if left out, what is best for the task: ddrm-mean for denoise, sr2, sr4, pool2 and pool4, pathwise-mean for inpaint, matrix and colourise, diffpir from the middle of the process for others, pathwise for --samples, and dps with --cmi, --ddim, --noise poisson or its own flags")
 	fl.Lookup("method").DefValue, fl.Lookup("steps").DefValue = "", "0" // the task's
 	fl.Lookup("steps").Usage = "reverse steps; if neither they nor the method are given, as many as the method takes for about 100 network passes, else 100"
 	f.addTerm(c)

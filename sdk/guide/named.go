@@ -71,11 +71,14 @@ var Named = map[string]func(Settings) Method{
 	"unconditional": func(Settings) Method { return Unconditional{} },
 }
 
-// MethodFor returns the name of the method that gives the best single picture of a task at about 100 network passes
-// (docs/pareto.md): DiffPIR, but the conditional mean where most of an image is not measured at all, and DPS where the
-// operator is not linear. DPS paints false colours where only the luma is known (docs/published.md).
+// MethodFor returns the name of the method that gives the best single picture of a task at about 100 network passes or
+// fewer (docs/pareto.md): DiffPIR; DDRM's posterior mean where every pixel is measured at least in a mean of few; the conditional
+// mean where most of an image is not measured at all; and DPS where the operator is not linear. DPS paints false colours
+// where only the luma is known (docs/published.md).
 func MethodFor(task string) string {
 	switch task {
+	case "denoise", "sr2", "sr4", "pool2", "pool4":
+		return "ddrm-mean"
 	case "inpaint", "matrix", "colourise":
 		return "pathwise-mean"
 	case "phase", "":

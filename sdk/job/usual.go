@@ -6,7 +6,7 @@ import (
 )
 
 // Usual returns the spec with the method that is taken for its task where the caller chooses none, and with its usual
-// number of steps, at about 100 network passes:
+// number of steps, at about 100 network passes or fewer:
 //
 //   - with particles: ΠGDM, whose steps have a density and follow an evidence;
 //   - with samples > 1 of an image: pathwise, whose samples are nearest to the posterior;
@@ -24,7 +24,7 @@ func (s Spec) Usual(samples int) Spec {
 	case samples > 1:
 		s.Method = "pathwise"
 	}
-	s.Steps = map[string]int{"pathwise": 25, "pathwise-mean": 40}[s.Method]
+	s.Steps = map[string]int{"pathwise": 25, "pathwise-mean": 40, "ddrm-mean": 30}[s.Method]
 	if s.Steps == 0 {
 		s.Steps = 100
 	}

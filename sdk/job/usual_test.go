@@ -19,7 +19,9 @@ func TestUsual(t *testing.T) {
 		method  string
 		steps   int
 	}{
-		{"sr4", 1, nil, "diffpir", 100},
+		{"sr4", 1, nil, "ddrm-mean", 30},
+		{"denoise", 1, nil, "ddrm-mean", 30},
+		{"blur", 1, nil, "diffpir", 100},
 		{"box", 1, nil, "diffpir", 100},
 		{"inpaint", 1, nil, "pathwise-mean", 40},
 		{"sr4", 8, nil, "pathwise", 25},
@@ -43,7 +45,9 @@ func TestUsual(t *testing.T) {
 // are left than are wanted.
 func TestUsualStart(t *testing.T) {
 	m, _ := network(t)
-	s := job.Default().Usual(1)
+	s := job.Default()
+	s.Task = "blur"
+	s = s.Usual(1)
 	start, err := s.UsualStart(m)
 	require.NoError(t, err)
 	_, betas, err := s.NoiseSchedule(m)
@@ -58,7 +62,7 @@ func TestUsualStart(t *testing.T) {
 	other, err := s.UsualStart(m)
 	require.NoError(t, err)
 	assert.Zero(t, other)
-	s = short("sr4", "diffpir")
+	s = short("blur", "diffpir")
 	s.Start = start
 	restore(t, m, s, image(1))
 }

@@ -44,6 +44,7 @@ var contenders = []contender{
 	{"mmps", per(4), nil},
 	{"diffpir", per(1), nil},
 	{"diffpir from 400", per(1), []string{"--start", "400"}},
+	{"ddrm-mean", per(1), nil},
 	{"gibbs", per(2.9), nil},
 	{"pathwise", per(3.8), nil},
 	{"pathwise-mean", per(2.58), nil},

@@ -12,7 +12,7 @@ import (
 )
 
 // inks has a colour for each contender, told apart by the colour-blind too (Okabe & Ito 2008).
-var inks = []color.RGBA{{0, 114, 178, 255}, {213, 94, 0, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}, {230, 159, 0, 255}, {86, 180, 233, 255}, {90, 90, 90, 255}, {160, 120, 60, 255}}
+var inks = []color.RGBA{{0, 114, 178, 255}, {213, 94, 0, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}, {230, 159, 0, 255}, {86, 180, 233, 255}, {90, 90, 90, 255}, {160, 120, 60, 255}, {0, 0, 0, 255}}
 
 // draw plots the LPIPS-like distance of each task against the passes, on a logarithmic axis.
 func draw(path string, scores []score) error {

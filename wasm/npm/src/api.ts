@@ -117,8 +117,9 @@ export interface RestoreOptions {
   /** Standard deviation of the measurement's noise, on images in [−1, 1]; 0.05 if left out. */
   sigmaY?: number;
   /**
-   * If left out, what is best for the task: "diffpir" from the middle of the process, "pathwise-mean" for the tasks "inpaint",
-   * "matrix" and "colourise", "pathwise" for several samples, and "dps" with `cmi`, `ddim` or Poisson noise.
+   * If left out, what is best for the task: "ddrm-mean" for "denoise" and means of up to 4 × 4 pixels, "pathwise-mean" for the tasks
+   * "inpaint", "matrix" and "colourise", "diffpir" from the middle of the process for others, "pathwise" for several samples, and "dps"
+   * with `cmi`, `ddim` or Poisson noise.
    */
   method?: Method;
   /**

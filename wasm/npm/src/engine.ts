@@ -123,8 +123,9 @@ export interface RestoreRequest {
   /** The training step to start at, from the measurement, in place of pure noise at the last one; all `steps` are below it. */
   start?: number;
   /**
-   * If left out, what is best for the task: "diffpir" from the middle of the process, "pathwise-mean" for the tasks "inpaint",
-   * "matrix" and "colourise", "pathwise" for several samples, and "dps" with `cmi`, `ddim` or Poisson noise.
+   * If left out, what is best for the task: "ddrm-mean" for "denoise" and means of up to 4 × 4 pixels, "pathwise-mean" for the tasks
+   * "inpaint", "matrix" and "colourise", "diffpir" from the middle of the process for others, "pathwise" for several samples, and "dps"
+   * with `cmi`, `ddim` or Poisson noise.
    */
   method?: Method;
   /** Of the data guidance; the published one for the task, times 1000/steps, if left out. */
