@@ -28,7 +28,7 @@ func TestCalibrate(t *testing.T) {
 		require.Zero(t, code, stderr)
 		return stdout
 	}
-	assert.Regexp(t, `^box, dps, 3 steps, σ_y 0.05: the 90 % intervals of 3 samples hold [\d.]+ % of 2 pictures; factor [\d.]+\nfactors: `, calibrate("--task", "box"))
+	assert.Regexp(t, `^box, pathwise, 3 steps, σ_y 0.05: the 90 % intervals of 3 samples hold [\d.]+ % of 2 pictures; factor [\d.]+\nfactors: `, calibrate("--task", "box"))
 	first, err := os.Stat(filepath.Join(out, "box", "01.sample3.png"))
 	require.NoError(t, err)
 	before := read(t, file)
@@ -41,7 +41,7 @@ func TestCalibrate(t *testing.T) {
 	var all []calibration
 	require.NoError(t, json.Unmarshal(read(t, file), &all))
 	require.Len(t, all, 3)
-	assert.Equal(t, [3]string{"box dps", "sr4 diffpir", "blur diffpir"}, [3]string{all[0].Task + " " + all[0].Method, all[1].Task + " " + all[1].Method, all[2].Task + " " + all[2].Method})
+	assert.Equal(t, [3]string{"box pathwise", "sr4 diffpir", "blur diffpir"}, [3]string{all[0].Task + " " + all[0].Method, all[1].Task + " " + all[1].Method, all[2].Task + " " + all[2].Method})
 	assert.Equal(t, [3]int{2, 3, 2 * 3 * 64 * 64}, [3]int{all[0].Pictures, all[0].Samples, all[0].Values})
 	assert.Empty(t, all[1].Options)
 	assert.Len(t, all[0].Held, 2)
