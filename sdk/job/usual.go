@@ -24,7 +24,7 @@ func (s Spec) Usual(samples int) Spec {
 	case samples > 1:
 		s.Method = "pathwise"
 	}
-	s.Steps = map[string]int{"pathwise": 25, "pathwise-mean": 40, "ddrm-mean": 30}[s.Method]
+	s.Steps = map[string]int{"pathwise": 25, "pathwise-mean": 40, "ddrm-mean": 30, "diffpir": 50}[s.Method]
 	if s.Steps == 0 {
 		s.Steps = 100
 	}

@@ -21,8 +21,8 @@ func TestUsual(t *testing.T) {
 	}{
 		{"sr4", 1, nil, "ddrm-mean", 30},
 		{"denoise", 1, nil, "ddrm-mean", 30},
-		{"blur", 1, nil, "diffpir", 100},
-		{"box", 1, nil, "diffpir", 100},
+		{"blur", 1, nil, "diffpir", 50},
+		{"box", 1, nil, "diffpir", 50},
 		{"inpaint", 1, nil, "pathwise-mean", 40},
 		{"sr4", 8, nil, "pathwise", 25},
 		{"colourise", 8, nil, "pathwise-mean", 40},
