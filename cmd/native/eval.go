@@ -27,6 +27,7 @@ type evalFlags struct {
 	preset, images, out   string
 	tasks, methods, cmi   []string
 	samples, limit, batch int
+	nodes                 int
 	estimate, reportOnly  bool
 	shard                 shardFlags
 
@@ -69,8 +70,16 @@ would. See docs/cluster.md.`,
   cmi-native eval --preset paper-ffhq --prior ffhq_10m.pt --images ffhq256 --lpips vgg16.pth --lpips-net vgg \
     --inception pt_inception.pth --out table1`,
 		Annotations: onStop("finished results are kept, the same command goes on from there"),
-		Args:        arguments(0, 0),
-		RunE:        func(c *cobra.Command, _ []string) error { return eval(c, &f) },
+		Args:        arguments(0, manyArguments),
+		RunE: func(c *cobra.Command, args []string) error {
+			if f.shard.status {
+				return evalStatus(c, append([]string{f.out}, args...))
+			}
+			if err := arguments(0, 0)(c, args); err != nil {
+				return err
+			}
+			return eval(c, &f)
+		},
 	}
 	f.modelFlags.add(c)
 	f.addFallback(c)
@@ -94,6 +103,7 @@ would. See docs/cluster.md.`,
 	fl.StringVar(&f.out, "out", "out/eval", "`DIR` for the results")
 	fl.BoolVar(&f.estimate, "estimate", false, "time a few steps and say how long the experiment would take; needs no pictures and no weights")
 	f.shard.add(fl)
+	fl.IntVar(&f.nodes, "nodes", 1, "of --estimate: machines like this one that share the work as shards")
 	fl.BoolVar(&f.reportOnly, "report-only", false, "restore nothing: make the tables and the report of what is finished")
 	return c
 }
@@ -131,6 +141,12 @@ func (f *evalFlags) check(c *cobra.Command) (err error) {
 	}
 	if f.limit < 0 {
 		return fmt.Errorf("--limit is %d, a number of pictures is wanted, or 0 for all", f.limit)
+	}
+	if err := effective(c, []need{{f.estimate, "--estimate", []string{"nodes"}}}); err != nil {
+		return err
+	}
+	if f.nodes < 1 || f.nodes > 1e6 {
+		return fmt.Errorf("--nodes is %d, 1 to 1000000 are wanted", f.nodes)
 	}
 	if f.batch < 1 {
 		return fmt.Errorf("--batch is %d, at least 1 is wanted", f.batch)

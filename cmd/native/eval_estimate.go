@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"text/tabwriter"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/cmi-diffusion/cmi/sdk/experiment"
@@ -75,7 +76,24 @@ func evalEstimate(c *cobra.Command, f *evalFlags) error {
 	if f.samples > 1 {
 		samples = fmt.Sprintf(" × %d samples", f.samples)
 	}
-	_, err = fmt.Fprintf(out, "\n%d images × %d tasks × %d methods × %d arm(s)%s: %.3g passes, %.3g hours\n",
+	fmt.Fprintf(out, "\n%d images × %d tasks × %d methods × %d arm(s)%s: %.3g passes, %.3g hours\n",
 		images, len(f.tasks), len(f.methods), len(f.arms), samples, runs*passes, runs*seconds/3600)
+	grid.Names = make([]string, images)
+	if f.nodes > 1 {
+		times := map[experiment.Cell]float64{}
+		for _, cost := range costs {
+			times[cost.Cell] = cost.Seconds
+		}
+		largest := grid.LargestPart(f.nodes, func(cell experiment.Cell) float64 {
+			term := experiment.Without
+			if cell.CMI != experiment.Without {
+				term = experiment.With
+			}
+			return times[experiment.Cell{Method: cell.Method, CMI: term}]
+		})
+		fmt.Fprintf(out, "%d machines like this one: %.3g hours, the largest part\n", f.nodes, largest/3600)
+	}
+	disk := grid.Disk(f.experiment.Side, f.Steps)
+	_, err = fmt.Fprintf(out, "disk: at most %s in %d files\n", humanize.IBytes(uint64(disk.Bytes)), disk.Files)
 	return err
 }

@@ -86,7 +86,7 @@ func (t *trueImages) open(i int) (picture.Image, error) {
 func (f *evalFlags) settings(c *cobra.Command, pictures *trueImages) (experiment.Settings, error) {
 	s := experiment.Settings{"pictures": fmt.Sprintf("%d, sha256 %s", len(pictures.names), pictures.hash)}
 	c.Flags().VisitAll(func(flag *pflag.Flag) { s["--"+flag.Name] = flag.Value.String() })
-	for _, name := range []string{"images", "limit", "out", "estimate", "report-only", "inception", "statistics", "gpus", "batch", "fallback", "help", "quiet", "log", "shard", "lease", "checkpoint"} {
+	for _, name := range []string{"images", "limit", "out", "estimate", "report-only", "inception", "statistics", "gpus", "batch", "fallback", "help", "quiet", "log", "shard", "lease", "checkpoint", "metrics", "status", "nodes"} {
 		delete(s, "--"+name) // the pictures stand above; the rest doesn't change a result
 	}
 	s["--cmi"], s["choices"] = strings.Join(f.cmi, ","), strings.Join(f.choices(), "; ")

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -22,19 +23,23 @@ type shardFlags struct {
 	of         string // "I/N"; empty: the whole experiment by itself
 	lease      time.Duration
 	checkpoint int
+	metrics    string // address
+	status     bool
 
 	part experiment.Part
 }
 
 func (f *shardFlags) add(fl *pflag.FlagSet) {
-	fl.StringVar(&f.of, "shard", "", "do part `I/N` of the experiment, 1 ≤ I ≤ N, into --out, a folder that other shards may share; cmi-native merge makes the tables")
+	fl.StringVar(&f.of, "shard", "", "do part `I/N` of the experiment, 1 ≤ I ≤ N (0 is N), into --out, a folder that other shards may share; cmi-native merge makes the tables")
 	fl.DurationVar(&f.lease, "lease", time.Minute, "of --shard: a job whose process gave no sign of life for so long is taken over")
 	fl.IntVar(&f.checkpoint, "checkpoint", 50, "of --shard: steps between two saved states of a picture; 0 saves states only when stopped")
+	fl.StringVar(&f.metrics, "metrics", "", "of --shard: answer /metrics (Prometheus) and /debug/pprof/ at `ADDRESS`, such as localhost:9100")
+	fl.BoolVar(&f.status, "status", false, "restore nothing: say how far the shards in --out, and in further folders that are named, are")
 }
 
 // check reads the part and refuses what does not go with one.
 func (f *shardFlags) check(c *cobra.Command, e *evalFlags) error {
-	if err := effective(c, []need{{f.of != "", "--shard", []string{"lease", "checkpoint"}}}); err != nil {
+	if err := effective(c, []need{{f.of != "", "--shard", []string{"lease", "checkpoint", "metrics"}}}); err != nil {
 		return err
 	}
 	if f.of == "" {
@@ -44,11 +49,19 @@ func (f *shardFlags) check(c *cobra.Command, e *evalFlags) error {
 	if n, _ := fmt.Sscanf(f.of, "%d/%d%s", &f.part.I, &f.part.N, &rest); n != 2 {
 		return fmt.Errorf("--shard is %q, I/N is wanted, such as 3/8", f.of)
 	}
+	if f.part.I == 0 {
+		f.part.I = f.part.N // for schedulers that count from 0
+	}
 	if err := f.part.Validate(); err != nil {
 		return fmt.Errorf("--shard: %w", err)
 	}
 	if f.lease < 100*time.Millisecond {
 		return fmt.Errorf("--lease is %v, at least 100ms is wanted; a minute suits most file systems", f.lease)
+	}
+	if f.metrics != "" {
+		if err := local(f.metrics); err != nil {
+			return err
+		}
 	}
 	if f.checkpoint < 0 {
 		return fmt.Errorf("--checkpoint is %d, a number of steps is wanted, or 0", f.checkpoint)
@@ -99,14 +112,30 @@ func (f *shardFlags) run(c *cobra.Command, e *evalFlags, r experiment.Runner, gr
 		number += n.Done
 		all += n.Done + n.Left
 	}
+	if all > 0 {
+		whole := grid.Disk(e.experiment.Side, e.Steps).Bytes
+		if wanted, free := whole/int64(grid.Len())*int64(all-number), diskFree(e.out); free > 0 && wanted > free {
+			fmt.Fprintf(c.ErrOrStderr(), "cmi-native: what is left of this part may take up to %s in %s, where %s are free\n", humanize.IBytes(uint64(wanted)), e.out, humanize.IBytes(uint64(free)))
+		}
+	}
+	count := &counters{part: f.part.String(), jobs: int64(all), done: int64(number)}
+	if f.metrics != "" {
+		where, err := count.serve(c.Context(), f.metrics)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.ErrOrStderr(), "cmi-native: metrics at http://%s/metrics\n", where)
+	}
 	bar := newProgress(c.ErrOrStderr(), passes)
 	var lock sync.Mutex // several GPUs report
-	steps := map[experiment.Job]func(int){}
+	steps, told := map[experiment.Job]func(int){}, map[experiment.Job]int{}
 	log, _ := c.ErrOrStderr().(*messages)
 	r.Checkpoint = f.checkpoint
 	r.OnStep = func(j experiment.Job, p sdk.Progress) {
 		lock.Lock()
 		step := steps[j]
+		count.passes.Add(int64(p.Passes - told[j]))
+		told[j] = p.Passes
 		lock.Unlock()
 		if step != nil {
 			step(p.Passes)
@@ -117,11 +146,22 @@ func (f *shardFlags) run(c *cobra.Command, e *evalFlags, r experiment.Runner, gr
 		defer lock.Unlock()
 		switch e.Kind {
 		case "begin", "resume":
+			if e.Kind == "begin" {
+				count.begun.Add(1)
+			} else {
+				count.resumed.Add(1)
+				told[e.Job] = e.Passes
+			}
 			number++
 			steps[e.Job] = bar.run(fmt.Sprintf("%d/%d %v", number, all, e.Job))
 		case "finish":
+			count.finished.Add(1)
 			delete(steps, e.Job)
+			delete(told, e.Job)
+		case "checkpoint":
+			count.checkpoints.Add(1)
 		case "damaged":
+			count.damaged.Add(1)
 			fmt.Fprintf(c.ErrOrStderr(), "cmi-native: %v begins anew: %s\n", e.Job, e.Text)
 		}
 		if log != nil {
@@ -134,6 +174,34 @@ func (f *shardFlags) run(c *cobra.Command, e *evalFlags, r experiment.Runner, gr
 	bar.finish()
 	_, err = fmt.Fprintf(c.OutOrStdout(), "part %v is finished: %d results in %s\n", f.part, all, e.out)
 	return err
+}
+
+// evalStatus says how far shards are.
+func evalStatus(c *cobra.Command, dirs []string) error {
+	s, err := experiment.ReadStatus(c.Context(), dirs)
+	if err != nil {
+		return err
+	}
+	out := c.OutOrStdout()
+	waiting := s.All - s.Done - s.Running - s.Stale - s.Stopped
+	fmt.Fprintf(out, "done     %d of %d (%d %%)\nrunning  %d, on %d process(es)\nstale    %d: no sign of life within a lease; another process takes them over\nstopped  %d: given up by their process\nwaiting  %d\n",
+		s.Done, s.All, 100*s.Done/s.All, s.Running, len(s.Owners), s.Stale, s.Stopped, waiting)
+	for _, owner := range keys(s.Owners) {
+		fmt.Fprintf(out, "  %s: %d\n", owner, s.Owners[owner])
+	}
+	switch {
+	case s.Done == s.All:
+		fmt.Fprintln(out, "left     nothing: cmi-native merge makes the tables")
+	case s.Timed == 0:
+		fmt.Fprintln(out, "left     unknown: nothing is finished yet")
+	default:
+		fmt.Fprintf(out, "left     %v of work, by the times of %d finished jobs", (time.Duration(s.Seconds * float64(time.Second))).Round(time.Second), s.Timed)
+		if s.Running > 0 {
+			fmt.Fprintf(out, "; %v with what runs now", s.Left.Round(time.Second))
+		}
+		fmt.Fprintln(out)
+	}
+	return nil
 }
 
 // event writes what befell a job into a log of JSON.

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,7 +69,7 @@ func TestEvalShards(t *testing.T) {
 // what befell each job.
 func TestEvalShardStopped(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a")
-	args := tiny(dir, "--shard", "1/16", "--steps", "20", "--log", "json", "--lease", "1h", "--checkpoint", "1") // of one job
+	args := tiny(dir, "--shard", "0/16", "--steps", "20", "--log", "json", "--lease", "1h", "--checkpoint", "1") // of one job
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		for {
@@ -85,14 +87,14 @@ func TestEvalShardStopped(t *testing.T) {
 	require.Len(t, states, 1)
 	code, stdout, stderr := tool(context.Background(), args...)
 	require.Zero(t, code, stderr)
-	assert.Contains(t, stdout, "part 1/16 is finished: 1 results in "+dir)
+	assert.Contains(t, stdout, "part 16/16 is finished: 1 results in "+dir)
 	var events []string
 	for text := range strings.Lines(stderr) {
 		var l line
 		require.NoError(t, json.Unmarshal([]byte(text), &l), text)
 		if l.Event != "" {
 			events = append(events, l.Event)
-			assert.Equal(t, "sr4 dps 01", l.Job)
+			assert.Equal(t, "box pigdm+cmi 02", l.Job)
 			assert.Positive(t, l.Step)
 		}
 	}
@@ -104,11 +106,13 @@ func TestEvalShardBadInput(t *testing.T) {
 	for name, c := range map[string]struct{ args, want []string }{
 		"no part":       {[]string{"--shard", "third"}, []string{`--shard is "third"`, "I/N"}},
 		"more":          {[]string{"--shard", "1/2/3"}, []string{`--shard is "1/2/3"`}},
-		"zero":          {[]string{"--shard", "0/2"}, []string{"part 0 of 2"}},
+		"of none":       {[]string{"--shard", "0/0"}, []string{"part 0 of 0"}},
 		"beyond":        {[]string{"--shard", "3/2"}, []string{"part 3 of 2"}},
 		"lease":         {[]string{"--shard", "1/2", "--lease", "1ms"}, []string{"--lease is 1ms"}},
 		"lease alone":   {[]string{"--lease", "1m"}, []string{"--lease 1m0s would do nothing", "--shard"}},
 		"checkpoint":    {[]string{"--shard", "1/2", "--checkpoint", "-1"}, []string{"--checkpoint is -1"}},
+		"metrics alone": {[]string{"--metrics", "localhost:0"}, []string{"--metrics localhost:0 would do nothing"}},
+		"nodes":         {[]string{"--nodes", "3"}, []string{"--nodes 3 would do nothing"}},
 		"report":        {[]string{"--shard", "1/2", "--report-only"}, []string{"merge"}},
 		"estimate":      {[]string{"--shard", "1/2", "--estimate"}, []string{"--estimate"}},
 		"other devices": {[]string{"--shard", "1/2", "--fallback", "cpu"}, []string{"--fallback cpu", "mix"}},
@@ -128,4 +132,41 @@ func TestEvalShardBadInput(t *testing.T) {
 	code, _, stderr := tool(context.Background(), "merge", t.TempDir(), "--out", filepath.Join(t.TempDir(), "out"))
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, stderr, "there is no run.json, which eval --shard writes")
+}
+
+// --status counts, --metrics answers on this machine alone, --estimate knows nodes and disks.
+func TestEvalOperation(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	code, _, stderr := tool(context.Background(), tiny(dir, "--shard", "1/4", "--quiet")...)
+	require.Zero(t, code, stderr)
+	code, stdout, stderr := tool(context.Background(), "eval", "--status", "--out", dir)
+	require.Zero(t, code, stderr)
+	assert.Regexp(t, `(?s)^done     4 of 16 \(25 %\)\nrunning  0, .*stale    0: .*waiting  12\nleft     \S+ of work, by the times of 4 finished jobs\n$`, stdout)
+	code, _, stderr = tool(context.Background(), "eval", "--status", "--out", t.TempDir())
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, "run.json")
+
+	count := &counters{part: "1/4", jobs: 4}
+	count.finished.Add(3)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	where, err := count.serve(ctx, "localhost:0")
+	require.NoError(t, err)
+	for path, want := range map[string]string{"/metrics": "# TYPE cmi_jobs_finished_total counter\ncmi_jobs_finished_total{part=\"1/4\"} 3\n", "/debug/pprof/": "goroutine"} {
+		answer, err := http.Get("http://" + where + path)
+		require.NoError(t, err)
+		text, err := io.ReadAll(answer.Body)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		assert.Contains(t, string(text), want)
+	}
+	for _, address := range []string{"0.0.0.0:9100", ":9100", "example.org:9100", "9100"} {
+		code, _, stderr := tool(context.Background(), tiny(dir, "--shard", "1/4", "--metrics", address)...)
+		assert.Equal(t, exitUsage, code)
+		assert.Contains(t, stderr, "--metrics "+address)
+	}
+
+	code, stdout, stderr = tool(context.Background(), "eval", "--estimate", "--methods", "dps", "--tasks", "sr4", "--limit", "64", "--nodes", "10", "--quiet")
+	require.Zero(t, code, stderr)
+	assert.Regexp(t, `10 machines like this one: \S+ hours, the largest part\ndisk: at most \S+ MiB in 384 files\n$`, stdout)
 }

@@ -29,7 +29,8 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process
+	context.AfterFunc(ctx, stop)                                            // a second Ctrl-C ends the process
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGHUP) // further ones, which schedulers send, do not
 	if free := compute.HostMemory(); free > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(free / 5 * 6) // garbage must not take what a run was promised
 	}

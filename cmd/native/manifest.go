@@ -58,7 +58,7 @@ func (o *outputFlags) add(c *cobra.Command, what string) {
 }
 
 // placeFlags are flags that say where results go or how they are told, not what they are.
-var placeFlags = []string{"out", "force", "skip-existing", "json", "quiet", "log", "help", "version", "batch", "gpus", "fallback", "first-image", "count", "shard", "lease", "checkpoint"}
+var placeFlags = []string{"out", "force", "skip-existing", "json", "quiet", "log", "help", "version", "batch", "gpus", "fallback", "first-image", "count", "shard", "lease", "checkpoint", "metrics", "status", "nodes"}
 
 // fileFlags are flags whose values are files.
 var fileFlags = []string{"mask", "kernel", "operator", "prior", "prior-config", "calibration", "lpips", "inception", "statistics"}

@@ -280,14 +280,16 @@ func (g Grid) partLen(p Part) int {
 	return (all - p.I + p.N) / p.N * g.Samples
 }
 
-// partJob returns the k-th job of a part. The cells of a picture are dealt out in turn and
-// begin one further at each picture, so that every part has cheap and dear cells alike
-// whatever N is. All samples of a cell for a picture are in one part, because the second is
+// partJob returns the k-th job of a part. The cells of a picture are dealt out in turn, and begin
+// with another one at each picture, by the fractions of multiples of the golden ratio. Those are
+// spread evenly on every second, third, … picture, too, so that every part has cheap and dear
+// cells alike, whatever N is. All samples of a cell for a picture are in one part, because the second is
 // compared with the first.
 func (g Grid) partJob(p Part, k int) Job {
 	unit, cells := p.I-1+k/g.Samples*p.N, g.cells()
 	image := unit / cells
-	cell := (unit + image) % cells
+	first := int(uint64(uint32(image)*2654435769) * uint64(cells) >> 32) // 2³² / golden ratio
+	cell := (unit + first) % cells
 	return g.Job((image*cells+cell)*g.Samples + k%g.Samples)
 }
 

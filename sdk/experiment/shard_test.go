@@ -51,8 +51,7 @@ func merged(t testing.TB, dirs ...string) string {
 	return out
 }
 
-// Every job is in one part, all samples of a cell for a picture are together and in order, and
-// parts have cheap and dear cells alike.
+// Every job is in one part, and all samples of a cell for a picture are together and in order.
 func TestParts(t *testing.T) {
 	g := small
 	g.Names = []string{"a", "b", "c", "d", "e", "f", "g"}
@@ -69,13 +68,6 @@ func TestParts(t *testing.T) {
 			}
 		}
 		assert.Len(t, seen, g.Len(), "%d parts", n)
-	}
-	for i := 1; i <= 8; i++ { // as many parts as cells
-		cells := map[Cell]bool{}
-		for k := range g.partLen(Part{i, 8}) {
-			cells[g.partJob(Part{i, 8}, k).Cell] = true
-		}
-		assert.Len(t, cells, 7, "another cell of every picture")
 	}
 	for _, p := range []Part{{0, 1}, {2, 1}, {1, 0}, {-1, 3}} {
 		assert.Error(t, p.Validate(), "%v", p)

@@ -17,8 +17,10 @@ import (
 type Event struct {
 	Kind string // "begin", "resume", "checkpoint", "finish", "lost", "stop", "damaged"
 	Job  Job
-	Step int    // steps done so far, where the kind has one
-	Text string // of what is damaged
+	Step int // steps done so far, where the kind has one
+	// Passes are the network passes of these steps, of "resume".
+	Passes int
+	Text   string // of what is damaged
 }
 
 // queue deals out the jobs of a part to the places of a process.
@@ -229,7 +231,7 @@ func (r *Runner) resume(ctx context.Context, f *ShardFolder, jobs []Job, from []
 		if from[i] != nil {
 			kind = "resume"
 		}
-		r.event(Event{Kind: kind, Job: j, Step: len(s.results[i].Residual)})
+		r.event(Event{Kind: kind, Job: j, Step: len(s.results[i].Residual), Passes: saved.Passes})
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
