@@ -94,7 +94,7 @@ func TestEvalShardStopped(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(text), &l), text)
 		if l.Event != "" {
 			events = append(events, l.Event)
-			assert.Equal(t, "box pigdm+cmi 02", l.Job)
+			assert.Equal(t, "sr4 pigdm+cmi 02", l.Job)
 			assert.Positive(t, l.Step)
 		}
 	}
