@@ -120,7 +120,7 @@ func TestBadInput(t *testing.T) {
 		{"the term of a state that is drawn anew", []string{"restore", face, "--method", "daps", "--cmi"}, []string{"daps", "information term", "leave the term out"}},
 		{"pathwise conditioning of a nonlinear operator", []string{"restore", face, "--task", "phase", "--method", "pathwise"}, []string{"phase", "linear"}},
 		{"a start above the model's training steps", []string{"restore", face, "--start", "1000"}, []string{"--start is 1000", "1 to 999"}},
-		{"more steps than are left", []string{"restore", face, "--start", "20"}, []string{"--steps is 100", "only 21", "fewer"}},
+		{"more steps than are left", []string{"restore", face, "--start", "20"}, []string{"--steps is 30", "only 21", "fewer"}},
 		{"a start from what is not linear", []string{"restore", face, "--start", "400", "--task", "phase"}, []string{"phase", "pure noise"}},
 		{"learned variance of dps", []string{"restore", face, "--learned-variance", "0.2"}, []string{"needs the method pigdm or diffpir"}},
 		{"curvature of dps", []string{"restore", face, "--curvature", "1"}, []string{"needs the method pigdm or evidence"}},

@@ -169,7 +169,7 @@ func (o *outputFlags) todo(name string, m manifest, files []string) (bool, error
 			return false, fmt.Errorf("%s was made with another file than --%s %s: --force replaces it, or name another --out", o.path(name), flag, m.Given[flag])
 		}
 	}
-	for _, flag := range keys(m.Options) {
+	for _, flag := range append(keys(m.Given), keys(m.Options)...) { // first those that the user knows of
 		if there.Options[flag] != m.Options[flag] {
 			return false, fmt.Errorf("%s was made with --%s %q, here it is %q: --force replaces it, or name another --out", o.path(name), flag, there.Options[flag], m.Options[flag])
 		}
