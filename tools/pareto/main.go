@@ -125,7 +125,7 @@ func run(ctx context.Context, tool, out, budgets, only string, tables bool, flag
 	if err := os.WriteFile(filepath.Join(out, "pareto.md"), []byte(markdown(scores)), 0o644); err != nil {
 		return err
 	}
-	return draw(filepath.Join(out, "pareto.svg"), scores)
+	return draw(filepath.Join(out, "pareto.png"), scores)
 }
 
 // eval runs the tool for one method and budget.

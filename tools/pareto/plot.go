@@ -8,18 +8,18 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	vgdraw "gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+	"gonum.org/v1/plot/vg/vgimg"
 )
 
 // inks has a colour for each contender, told apart by the colour-blind too (Okabe & Ito 2008).
 var inks = []color.RGBA{{0, 114, 178, 255}, {213, 94, 0, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}, {230, 159, 0, 255}, {86, 180, 233, 255}, {90, 90, 90, 255}, {160, 120, 60, 255}, {0, 0, 0, 255}}
 
-// draw plots the LPIPS-like distance of each task against the passes, on a logarithmic axis.
+// draw plots the LPIPS-like distance of each task against the passes, both on logarithmic axes.
 func draw(path string, scores []score) error {
 	names := tasks(scores)
 	const columns = 4
 	rows := (len(names) + 1 + columns - 1) / columns
-	c := vgsvg.New(columns*190, vg.Length(rows)*170)
+	c := vgimg.New(columns*190, vg.Length(rows)*170)
 	tiles := vgdraw.Tiles{Rows: rows, Cols: columns, PadX: 8, PadY: 8}
 	canvas := vgdraw.New(c)
 	legend := plot.NewLegend()
@@ -27,6 +27,7 @@ func draw(path string, scores []score) error {
 		p := plot.New()
 		p.Title.Text, p.X.Scale, p.X.Tick.Marker = task, plot.LogScale{}, plot.ConstantTicks{{Value: 25, Label: "25"}, {Value: 50, Label: "50"}, {Value: 100, Label: "100"}, {Value: 200, Label: "200"}}
 		p.X.Label.Text = "passes"
+		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.ConstantTicks{{Value: .03, Label: ".03"}, {Value: .05, Label: ".05"}, {Value: .1, Label: ".1"}, {Value: .2, Label: ".2"}, {Value: .4, Label: ".4"}}
 		for k, contender := range contenders {
 			var xy plotter.XYs
 			for _, s := range scores {
@@ -55,7 +56,7 @@ func draw(path string, scores []score) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.WriteTo(file); err != nil {
+	if _, err := (vgimg.PngCanvas{Canvas: c}).WriteTo(file); err != nil {
 		file.Close()
 		return err
 	}
