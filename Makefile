@@ -46,6 +46,11 @@ test: vet
 	@tail -1 verify.log
 	@$(MAKE) --no-print-directory test-webgpu
 
+# The job scripts on a real Slurm, which the test starts on this machine; part of make test.
+.PHONY: test-slurm
+test-slurm:
+	$(GO) test -count=1 -v ./deploy/slurm
+
 vet:
 	@test -z "$$(gofmt -l cmd deploy examples gpu internal sdk tools wasm)" || { echo "not formatted:"; gofmt -l cmd deploy examples gpu internal sdk tools wasm; exit 1; }
 	$(GO) vet ./...
