@@ -141,7 +141,7 @@ GOWASM = GOOS=js GOARCH=wasm CGO_ENABLED=0 $(GO) build -trimpath -gcflags=all=-l
 .PHONY: wasm simd
 wasm:
 	mkdir -p wasm/npm/dist
-	$(GOWASM) -o wasm/npm/dist/cmi.wasm ./wasm/engine
+	$(GOWASM) -tags page -o wasm/npm/dist/cmi.wasm ./wasm/engine
 	$(GOWASM) -tags verify -o wasm/npm/dist/cmi-verify.wasm ./wasm/engine
 	node wasm/engine/segments.mjs wasm/npm/dist/cmi.wasm wasm/npm/dist/cmi-verify.wasm
 	cp wasm/simd/simd.wasm wasm/simd/simd-threads.wasm wasm/npm/dist/

@@ -127,6 +127,9 @@ func plan(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	if _, err := e.loaded(ctx); err != nil {
 		return nil, err
 	}
+	if err := e.model.place.Do(ctx, e.model.time); err != nil { // opens the device again where it was lost
+		return nil, e.refused(err)
+	}
 	base := e.model.place.Prior()
 	if err := r.start(base); err != nil {
 		return nil, e.refused(err)
@@ -157,27 +160,23 @@ func plan(ctx context.Context, e *engine, args []js.Value) (any, error) {
 		free = r.Memory
 	}
 	memory := float64(p.Memory) + held + float64(hostImages+3*(r.Samples-1))*4*float64(channels*f.paddedH*f.paddedW)
-	second, err := e.model.secondsPerPass(m.Device())
-	if err != nil {
-		return nil, e.refused(err)
-	}
 	windows := 1
 	if t, ok := m.(*tiles.Model); ok {
 		windows = t.Windows()
 	}
 	passes := p.Passes() * r.Samples
 	return map[string]any{
-		"height": f.h, "width": f.w, "windows": windows, "passes": passes, "seconds": float64(passes) * second,
+		"height": f.h, "width": f.w, "windows": windows, "passes": passes, "seconds": float64(passes) * e.model.seconds,
 		"memory": memory, "free": free, "fits": p.Fits() == nil && (free == 0 || memory <= free),
 	}, nil
 }
 
-// secondsPerPass times a forward of the model, once on each device.
-func (m *model) secondsPerPass(dev compute.Device) (float64, error) {
+// time finds the seconds of a forward of the model, once on each device.
+func (m *model) time(net prior.Model) error {
+	dev := net.Device()
 	if m.timed == dev {
-		return m.seconds, nil
+		return nil
 	}
-	net := m.place.Prior()
 	c, h, w := net.Image()
 	ws := compute.NewWorkspace(dev)
 	defer ws.Free()
@@ -187,19 +186,19 @@ func (m *model) secondsPerPass(dev compute.Device) (float64, error) {
 	}
 	x := ws.FromHost(values, 1, c, h, w)
 	if err := ws.Err(); err != nil {
-		return 0, err
+		return err
 	}
 	var times []float64
 	for range 3 { // the first prepares kernels
 		start := time.Now()
 		if _, err := net.At(x, []int{net.Steps() / 3}); err != nil {
-			return 0, err
+			return err
 		}
 		if err := dev.Sync(); err != nil {
-			return 0, err
+			return err
 		}
 		times = append(times, time.Since(start).Seconds())
 	}
 	m.timed, m.seconds = dev, slices.Min(times)
-	return m.seconds, nil
+	return nil
 }

@@ -86,7 +86,7 @@ export interface CMIOptions {
   choice?: CMIChoice;
   eta?: number;
   weighting?: "beta" | "constant";
-  estimator?: "probe" | "trace" | "two-direction" | "two-trace";
+  estimator?: "probe"; // those that form matrices are not in the browser
   probes?: number;
   lanczos?: number;
   minAlphaBar?: number;
