@@ -23,7 +23,7 @@ build-static:
 
 FORCE:
 
-# Restore faces for four tasks, DPS beside CMI+DPS, and draw a grid into out/.
+# The picture of the README: restorations, other answers and where they differ, into out/.
 demo: build
 	./bin/cmi-native demo --out out
 
