@@ -127,8 +127,10 @@ func plan(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	if _, err := e.loaded(ctx); err != nil {
 		return nil, err
 	}
-	if err := e.model.place.Do(ctx, e.model.time); err != nil { // opens the device again where it was lost
-		return nil, e.refused(err)
+	if e.model.timed != e.model.place.Prior().Device() {
+		if err := e.model.place.Do(ctx, e.model.time); err != nil { // opens the device again where it was lost
+			return nil, e.refused(err)
+		}
 	}
 	base := e.model.place.Prior()
 	if err := r.start(base); err != nil {
@@ -171,12 +173,9 @@ func plan(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	}, nil
 }
 
-// time finds the seconds of a forward of the model, once on each device.
+// time finds the seconds of a forward of the model.
 func (m *model) time(net prior.Model) error {
 	dev := net.Device()
-	if m.timed == dev {
-		return nil
-	}
 	c, h, w := net.Image()
 	ws := compute.NewWorkspace(dev)
 	defer ws.Free()
