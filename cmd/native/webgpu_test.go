@@ -186,7 +186,7 @@ func TestWebGPUMemory(t *testing.T) {
 	restore := func(memory string) (string, error) {
 		self, err := os.Executable()
 		require.NoError(t, err)
-		c := exec.Command(self, append([]string{"restore", "--steps", "2", "--batch", "2", "--device", "webgpu:" + memory, "--out", t.TempDir()}, faces...)...)
+		c := exec.Command(self, append([]string{"restore", "--method", "dps", "--steps", "2", "--batch", "2", "--device", "webgpu:" + memory, "--out", t.TempDir()}, faces...)...)
 		c.Env = append(os.Environ(), asTool+"=1")
 		text, err := c.CombinedOutput()
 		if strings.Contains(string(text), "no WebGPU adapter") {
