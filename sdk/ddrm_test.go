@@ -20,38 +20,21 @@ import (
 // and each is nearer to it than a draw of the posterior.
 func TestDDRMIsTheMeanOnAGaussian(t *testing.T) {
 	const samples, dim, sigma = 2000, 3, 0.6
-	dev := device(t, 0)
-	gaussian := &mixture.Mixture{Weights: []float64{1}, Means: [][]float64{{0.5, -1, 0.2}}, Std: 0.7}
-	a, y := mat.NewDense(2, dim, []float64{1, 0.5, -0.3, 0, 0.8, 1}), []float64{0.9, -0.4}
-	posterior, err := gaussian.Posterior(a, y, sigma)
-	require.NoError(t, err)
-	var covariance mat.Dense
-	covariance.Mul(posterior.Factor, posterior.Factor.T())
 	betas, err := diffusion.LinearBetas(400, 5e-4, 0.05)
 	require.NoError(t, err)
 	schedule, err := diffusion.New(betas, 61)
 	require.NoError(t, err)
-	model, err := mixture.NewModel(gaussian, diffusion.AlphaBars(betas), dev)
+	p, gaussian, a, y := oneGaussian(t, betas, samples, sigma)
+	posterior, err := gaussian.Posterior(a, y, sigma)
 	require.NoError(t, err)
-	t.Cleanup(model.Close)
-	op, err := measure.NewDense(dev, a)
-	require.NoError(t, err)
-	t.Cleanup(op.Close)
-	p := sdk.Problem{Prior: model, Operator: op, N: samples, SigmaY: sigma}
-	for range samples {
-		p.Y = append(p.Y, float32(y[0]), float32(y[1]))
-	}
-	x := mat.NewDense(samples, dim, nil)
-	for i, v := range restore(t, p, sdk.Options{Method: guide.DDRM{Top: 2}, Schedule: schedule, Variance: diffusion.FixedSmall, NoClip: true, Seed: 3}) {
-		x.Set(i/dim, i%dim, float64(v))
-	}
+	x := asRows(restore(t, p, sdk.Options{Method: guide.DDRM{Top: 2}, Schedule: schedule, Variance: diffusion.FixedSmall, NoClip: true, Seed: 3}), dim)
 	spread := 0.0
 	for k := range dim {
 		mean, std := stat.MeanStdDev(mat.Col(nil, k, x), nil)
 		assert.InDelta(t, posterior.Means[0][k], mean, 5*std/math.Sqrt(samples), "coordinate %d", k)
 		spread += std * std
 	}
-	assert.Less(t, spread, 0.5*mat.Trace(&covariance))
+	assert.Less(t, spread, 0.5*mat.Trace(covarianceOf(posterior)))
 }
 
 // Where all is measured DDRM's result is the posterior mean itself, on a prior of several modes too, whatever

@@ -1,7 +1,6 @@
 package sdk_test
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -12,14 +11,12 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/diffusion"
 	"github.com/cmi-diffusion/cmi/sdk/guide"
-	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior/mixture"
 )
 
 // On a prior of two modes the mean of FPS's samples comes nearer to the posterior's with more particles.
 func TestParticlesBringFPSToThePosterior(t *testing.T) {
 	const samples, dim = 400, 3
-	dev := device(t, 2)
 	modes := &mixture.Mixture{Weights: []float64{0.5, 0.5}, Means: [][]float64{{1.5, -1, 0.2}, {-1.5, 1, 1}}, Std: 0.4}
 	a, y, sigma := mat.NewDense(1, dim, []float64{0.3, 0.5, 1.2}), []float64{0.9}, 0.3
 	posterior, err := modes.Posterior(a, y, sigma)
@@ -32,13 +29,7 @@ func TestParticlesBringFPSToThePosterior(t *testing.T) {
 	require.NoError(t, err)
 	schedule, err := diffusion.New(betas, 25)
 	require.NoError(t, err)
-	model, err := mixture.NewModel(modes, diffusion.AlphaBars(betas), dev)
-	require.NoError(t, err)
-	t.Cleanup(model.Close)
-	op, err := measure.NewDense(dev, a)
-	require.NoError(t, err)
-	t.Cleanup(op.Close)
-	p := sdk.Problem{Prior: model, Operator: op, N: samples, SigmaY: sigma, Y: slices.Repeat([]float32{float32(y[0])}, samples)}
+	p := ofMixture(t, modes, betas, a, y, samples, sigma)
 	away := func(particles int) float64 {
 		mean := make([]float64, dim)
 		for i, v := range restore(t, p, sdk.Options{

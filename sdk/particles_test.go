@@ -43,30 +43,16 @@ func chain(s *diffusion.Schedule, prior []float64, std float64) (mean []float64,
 // standard errors, and the more exact the more particles; so are the moments of the samples, to five. A
 // method that guides too strongly is set right, and one that does not guide at all.
 func TestParticlesAreExactOnAGaussian(t *testing.T) {
-	const runs, dim, sigma, std, steps = 200, 3, 0.4, 0.7, 100
-	dev := device(t, 0)
-	gaussian := &mixture.Mixture{Weights: []float64{1}, Means: [][]float64{{0.5, -1, 0.2}}, Std: std}
-	a, y := mat.NewDense(2, dim, []float64{1, 0.5, -0.3, 0, 0.8, 1}), []float64{0.9, -0.4}
+	const runs, dim, sigma, steps = 200, 3, 0.4, 100
 	betas, err := diffusion.LinearBetas(200, 1e-3, 0.1)
 	require.NoError(t, err)
 	schedule, err := diffusion.New(betas, steps)
 	require.NoError(t, err)
-	model, err := mixture.NewModel(gaussian, diffusion.AlphaBars(betas), dev)
-	require.NoError(t, err)
-	t.Cleanup(model.Close)
-	op, err := measure.NewDense(dev, a)
-	require.NoError(t, err)
-	t.Cleanup(op.Close)
-	mean, variance := chain(schedule, gaussian.Means[0], std)
+	p, gaussian, a, y := oneGaussian(t, betas, runs, sigma)
+	mean, variance := chain(schedule, gaussian.Means[0], gaussian.Std)
 	exact, err := (&mixture.Mixture{Weights: []float64{1}, Means: [][]float64{mean}, Std: math.Sqrt(variance)}).Posterior(a, y, sigma)
 	require.NoError(t, err)
-	var covariance mat.Dense
-	covariance.Mul(exact.Factor, exact.Factor.T())
-
-	p := sdk.Problem{Prior: model, Operator: op, N: runs, SigmaY: sigma}
-	for range runs {
-		p.Y = append(p.Y, float32(y[0]), float32(y[1]))
-	}
+	covariance := covarianceOf(exact)
 	for name, o := range map[string]sdk.Options{
 		"pigdm":         {Method: guide.PiGDM{Scale: 1, GuidedMean: true}},
 		"too strong":    {Method: guide.PiGDM{Scale: 1.5, GuidedMean: true}},
@@ -79,7 +65,7 @@ func TestParticlesAreExactOnAGaussian(t *testing.T) {
 			o.Particles = of
 			var last sdk.Progress
 			o.OnStep = func(p sdk.Progress) { last = p }
-			x := restore(t, p, o)
+			x := asRows(restore(t, p, o), dim)
 			require.Len(t, last.LogEvidence, runs)
 			ratios := make([]float64, runs)
 			for i, v := range last.LogEvidence {
@@ -95,11 +81,7 @@ func TestParticlesAreExactOnAGaussian(t *testing.T) {
 			}
 			assert.Less(t, deviation, 0.6, name)
 			for k := range dim {
-				column := make([]float64, runs)
-				for i := range column {
-					column[i] = float64(x[i*dim+k])
-				}
-				m, v := stat.MeanVariance(column, nil)
+				m, v := stat.MeanVariance(mat.Col(nil, k, x), nil)
 				want := covariance.At(k, k)
 				assert.InDelta(t, exact.Means[0][k], m, 5*math.Sqrt(want/runs), "%s, mean %d", name, k)
 				assert.InDelta(t, want, v, 5*want*math.Sqrt(2./runs), "%s, variance %d", name, k)
@@ -235,14 +217,15 @@ func TestParticlesAreRefused(t *testing.T) {
 		assert.ErrorContains(t, err, says)
 	}
 	dev := device(t, 1)
-	p, o := pictures(t, dev, "sr4", 3, 4)
-	op, err := measure.NewPerImage(p.Operator, p.Operator)
+	p, o := pictures(t, dev, "inpaint", 3, 4)
+	other, err := measure.ForTask("inpaint", dev, 3, 16, 16, measure.Inputs{Rand: rand.New(rand.NewPCG(9, 9))})
 	require.NoError(t, err)
-	p.Operator, o.Particles = op, 2
+	t.Cleanup(other.Close)
+	p.Operator, err = measure.NewPerImage(p.Operator, other)
+	require.NoError(t, err)
+	o.Particles = 2
 	_, err = sdk.Restore(context.Background(), p, o)
-	if err != nil { // two equal operators serve any number
-		assert.ErrorContains(t, err, "particles need one operator")
-	}
+	assert.ErrorContains(t, err, "particles need one operator, or one for each image")
 }
 
 // Memory and time grow with the particles, and none is allocated after the first step.

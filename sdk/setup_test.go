@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/mat"
 
 	"github.com/cmi-diffusion/cmi/sdk"
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
@@ -104,6 +105,50 @@ func gaussians(t testing.TB, dev compute.Device, n, steps int) (sdk.Problem, sdk
 		Method: guide.DPS{Scale: 0.3}, Schedule: schedule, Variance: diffusion.FixedSmall, NoClip: true, Seed: 42,
 		CMI: &cmi.Options{Eta: 1, Weighting: cmi.Beta, Estimator: cmi.Probe, Probes: 1, Lanczos: 2, MaxAlphaBar: 1, Every: 1},
 	}
+}
+
+// oneGaussian returns n images under the prior N(μ, 0.7² I) of three dimensions, all with the same measurement y of two rows,
+// and what is known of them.
+func oneGaussian(t testing.TB, betas []float64, n int, sigmaY float64) (p sdk.Problem, of *mixture.Mixture, a *mat.Dense, y []float64) {
+	t.Helper()
+	of = &mixture.Mixture{Weights: []float64{1}, Means: [][]float64{{0.5, -1, 0.2}}, Std: 0.7}
+	a, y = mat.NewDense(2, 3, []float64{1, 0.5, -0.3, 0, 0.8, 1}), []float64{0.9, -0.4}
+	return ofMixture(t, of, betas, a, y, n, sigmaY), of, a, y
+}
+
+// ofMixture returns n images under a mixture, all with the same measurement y by a.
+func ofMixture(t testing.TB, of *mixture.Mixture, betas []float64, a *mat.Dense, y []float64, n int, sigmaY float64) sdk.Problem {
+	t.Helper()
+	dev := device(t, 0)
+	m, err := mixture.NewModel(of, diffusion.AlphaBars(betas), dev)
+	require.NoError(t, err)
+	t.Cleanup(m.Close)
+	op, err := measure.NewDense(dev, a)
+	require.NoError(t, err)
+	t.Cleanup(op.Close)
+	p := sdk.Problem{Prior: m, Operator: op, N: n, SigmaY: sigmaY}
+	for range n {
+		for _, v := range y {
+			p.Y = append(p.Y, float32(v))
+		}
+	}
+	return p
+}
+
+// asRows returns images of dim values as the rows of a matrix.
+func asRows(x []float32, dim int) *mat.Dense {
+	rows := mat.NewDense(len(x)/dim, dim, nil)
+	for i, v := range x {
+		rows.Set(i/dim, i%dim, float64(v))
+	}
+	return rows
+}
+
+// covarianceOf returns that of a posterior's only component.
+func covarianceOf(p *mixture.Posterior) *mat.Dense {
+	var c mat.Dense
+	c.Mul(p.Factor, p.Factor.T())
+	return &c
 }
 
 // restore runs to the end.

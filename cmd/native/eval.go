@@ -263,18 +263,11 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	if f.Schedule, _, err = f.Spec.NoiseSchedule(m); err != nil {
 		return err
 	}
-	judging := m.Device()
-	if f.device != "cpu" { // one that can't be lost
-		if judging, err = openDevice(c.Context(), "cpu"); err != nil {
-			return err
-		}
-		defer judging.Close()
-	}
-	judges, closeJudges, err := f.metrics.load(judging)
+	judges, closeJudges, err := f.metrics.loadOnCPU(c.Context(), m.Device())
 	if err != nil {
 		return err
 	}
-	defer closeJudges()
+	defer func() { err = errors.Join(err, failed(closeJudges())) }()
 	settings, err := f.settings(c, pictures)
 	if err != nil {
 		return err

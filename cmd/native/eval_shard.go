@@ -250,16 +250,11 @@ func merge(c *cobra.Command, dirs []string, f *mergeFlags) (err error) {
 			return fmt.Errorf("--statistics: %w", err)
 		}
 	}
-	dev, err := openDevice(c.Context(), "cpu")
+	judges, closeJudges, err := f.metrics.loadOnCPU(c.Context(), nil)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, failed(dev.Close())) }()
-	judges, closeJudges, err := f.metrics.load(dev)
-	if err != nil {
-		return err
-	}
-	defer closeJudges()
+	defer func() { err = errors.Join(err, failed(closeJudges())) }()
 	if parent := filepath.Dir(filepath.Clean(f.out)); parent != "." {
 		if err := os.MkdirAll(parent, 0o777); err != nil {
 			return fmt.Errorf("--out: %w", err)

@@ -117,17 +117,7 @@ func TestEvalShardBadInput(t *testing.T) {
 		"estimate":      {[]string{"--shard", "1/2", "--estimate"}, []string{"--estimate"}},
 		"other devices": {[]string{"--shard", "1/2", "--fallback", "cpu"}, []string{"--fallback cpu", "mix"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			out := filepath.Join(t.TempDir(), "out")
-			code, stdout, stderr := tool(context.Background(), append([]string{"eval", "--out", out}, c.args...)...)
-			assert.Equal(t, exitUsage, code, stderr)
-			assert.Empty(t, stdout)
-			assert.Equal(t, 1, strings.Count(stderr, "\n"), "one line: %q", stderr)
-			for _, w := range c.want {
-				assert.Contains(t, stderr, w)
-			}
-			assert.NoDirExists(t, out)
-		})
+		t.Run(name, func(t *testing.T) { refusedByEval(t, c.args, c.want) })
 	}
 	code, _, stderr := tool(context.Background(), "merge", t.TempDir(), "--out", filepath.Join(t.TempDir(), "out"))
 	assert.Equal(t, exitFailed, code)

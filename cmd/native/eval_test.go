@@ -235,16 +235,20 @@ func TestEvalBadInput(t *testing.T) {
 		"nothing finished": {[]string{"--report-only"}, []string{"holds no results"}},
 		"argument":         {[]string{"faces"}, []string{"faces"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			out := filepath.Join(t.TempDir(), "out")
-			code, stdout, stderr := tool(context.Background(), append([]string{"eval", "--out", out}, c.args...)...)
-			assert.Equal(t, exitUsage, code, stderr)
-			assert.Empty(t, stdout)
-			assert.Equal(t, 1, strings.Count(stderr, "\n"), "one line: %q", stderr)
-			for _, w := range c.want {
-				assert.Contains(t, stderr, w)
-			}
-			assert.NoDirExists(t, out)
-		})
+		t.Run(name, func(t *testing.T) { refusedByEval(t, c.args, c.want) })
 	}
+}
+
+// refusedByEval says that eval refuses flags before any work, in one line that says all that is wanted.
+func refusedByEval(t *testing.T, args, want []string) {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "out")
+	code, stdout, stderr := tool(context.Background(), append([]string{"eval", "--out", out}, args...)...)
+	assert.Equal(t, exitUsage, code, stderr)
+	assert.Empty(t, stdout)
+	assert.Equal(t, 1, strings.Count(stderr, "\n"), "one line: %q", stderr)
+	for _, w := range want {
+		assert.Contains(t, stderr, w)
+	}
+	assert.NoDirExists(t, out)
 }

@@ -190,6 +190,23 @@ func (f *metricsFlags) load(dev compute.Device) (cmp *comparer, close func(), er
 	return cmp, func() { cmp.perceptual.Close(); net.Close() }, nil
 }
 
+// loadOnCPU loads the metrics on the processor, which can't be lost: on a device of it that is there, or on one
+// that close releases, too.
+func (f *metricsFlags) loadOnCPU(ctx context.Context, there compute.Device) (cmp *comparer, close func() error, err error) {
+	dev, release := there, func() error { return nil }
+	if dev == nil || dev.Info().Name != "cpu" {
+		if dev, err = openDevice(ctx, "cpu"); err != nil {
+			return nil, nil, err
+		}
+		release = dev.Close
+	}
+	cmp, unload, err := f.load(dev)
+	if err != nil {
+		return nil, nil, errors.Join(err, release())
+	}
+	return cmp, func() error { unload(); return release() }, nil
+}
+
 // withCheckpoint loads a network from a file.
 func withCheckpoint[T any](path string, load func(*checkpoint.File) (T, error)) (network T, err error) {
 	file, err := checkpoint.Open(path)

@@ -133,16 +133,11 @@ func posterior(c *cobra.Command, folder string, f *posteriorFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	dev, err := openDevice(c.Context(), "cpu")
+	judges, closeJudges, err := f.metrics.loadOnCPU(c.Context(), nil)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, failed(dev.Close())) }()
-	judges, closeJudges, err := f.metrics.load(dev)
-	if err != nil {
-		return err
-	}
-	defer closeJudges()
+	defer func() { err = errors.Join(err, failed(closeJudges())) }()
 	j := judging{posteriorFlags: f, judge: judges.perceptual, scores: make([][]float64, len(levels)), coverage: make([][]float64, len(levels))}
 	bar := newProgress(c.ErrOrStderr(), len(names))
 	for _, name := range names {

@@ -44,12 +44,12 @@ func (w weights) spec(s job.Spec) job.Spec {
 
 // studySigns tunes the choices for each method on the built-in faces, restores the report's pictures
 // with what it found, and compares.
-func studySigns(c *cobra.Command, f *studyFlags, r *studyRun) (string, error) {
-	judges, closeJudges, err := f.judges(c, r)
+func studySigns(c *cobra.Command, f *studyFlags, r *studyRun) (text string, err error) {
+	judges, closeJudges, err := f.metrics.loadOnCPU(c.Context(), r.place.Prior().Device())
 	if err != nil {
 		return "", err
 	}
-	defer closeJudges()
+	defer func() { err = errors.Join(err, failed(closeJudges())) }()
 	var tried []weights
 	for _, sign := range []float64{1, -1} {
 		for _, limit := range f.caps {
@@ -97,24 +97,6 @@ func studySigns(c *cobra.Command, f *studyFlags, r *studyRun) (string, error) {
 		return "", err
 	}
 	return signsText(f, chosen, all), nil
-}
-
-// judges loads the metrics on a device that can't be lost.
-func (f *studyFlags) judges(c *cobra.Command, r *studyRun) (*comparer, func(), error) {
-	judging, release := r.place.Prior().Device(), func() {}
-	if f.device != "cpu" {
-		dev, err := openDevice(c.Context(), "cpu")
-		if err != nil {
-			return nil, nil, err
-		}
-		judging, release = dev, func() { dev.Close() }
-	}
-	judges, closeJudges, err := f.metrics.load(judging)
-	if err != nil {
-		release()
-		return nil, nil, err
-	}
-	return judges, func() { closeJudges(); release() }, nil
 }
 
 // compare fills a folder of a grid and compares its arms.

@@ -26,9 +26,9 @@ import (
 
 // contender is a method with the flags that it competes with.
 type contender struct {
-	name   string
-	perRun func(passes int) (steps int) // the steps that so many passes allow
-	flags  []string
+	name  string
+	steps func(passes int) int // that so many passes allow
+	flags []string
 }
 
 // per returns the steps of a method that takes so many passes for each.
@@ -132,7 +132,7 @@ func run(ctx context.Context, tool, out, budgets, only string, tables bool, flag
 func eval(ctx context.Context, tool, folder string, c contender, budget int, s suite, flags []string) error {
 	method, _, _ := strings.Cut(c.name, " ")
 	args := []string{"eval", "--quiet", "--cmi", "off", "--samples", "2", "--methods", method, "--tasks", s.tasks, "--sigma-y", s.sigmaY,
-		"--steps", strconv.Itoa(max(c.perRun(budget), 2)), "--out", folder}
+		"--steps", strconv.Itoa(max(c.steps(budget), 2)), "--out", folder}
 	work := exec.CommandContext(ctx, tool, append(append(args, c.flags...), flags...)...)
 	work.Stderr = os.Stderr
 	work.Cancel = func() error { return work.Process.Signal(os.Interrupt) } // eval keeps what is finished
