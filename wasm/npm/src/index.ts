@@ -82,15 +82,17 @@ function solver(backend: Backend, now: { info: SolverInfo }): Solver {
     get info() { return now.info; },
     async restore(picture, options = {}) {
       options = given("restore", options, restoreOptions);
-      return restoration(await run(picture, options));
+      return restoration(await unlessAborted(run(picture, options), options.signal));
     },
     async plan(picture, options = {}) {
       options = given("plan", options, restoreOptions);
-      return backend.plan(await prepare(picture, options), options.signal);
+      const plan = async () => backend.plan(await prepare(picture, options), options.signal);
+      return unlessAborted(plan(), options.signal);
     },
     async measure(picture, options = {}) {
       const { samples: _s, paste: _p, ...rest } = given("measure", options, restoreOptions); // they say what is made of the measurement
-      return backend.measure(await prepare(picture, rest), options.signal);
+      const measure = async () => backend.measure(await prepare(picture, rest), rest.signal);
+      return unlessAborted(measure(), rest.signal);
     },
     async close() {
       closed = true;
