@@ -71,6 +71,15 @@ func TestReadKernelPicture(t *testing.T) {
 	assert.InDeltaSlice(t, []float64{0.299 / 1.299, 1 / 1.299, 0}, k.Weights, 1e-3)
 }
 
+// A choice of the information term that was measured to ruin a task is named on standard error; others are not.
+func TestCaution(t *testing.T) {
+	for choice, said := range map[string]bool{"fidelity": true, "paper": false} {
+		code, _, stderr := tool(t.Context(), "restore", "--task", "box", "--method", "pathwise-mean", "--cmi", choice, "--steps", "2", "--out", t.TempDir(), face)
+		require.Zero(t, code, stderr)
+		assert.Equal(t, said, strings.Contains(stderr, "note: the information term's choice fidelity at pathwise-mean cost 2 dB"), stderr)
+	}
+}
+
 // A measurement that was written is taken back exactly, and gives the same picture.
 func TestExactMeasurement(t *testing.T) {
 	for task, flags := range map[string][]string{"sr4": nil, "colourise": nil, "phase": nil} {

@@ -217,6 +217,9 @@ func restore(c *cobra.Command, args []string, f *restoreFlags) (err error) {
 		}
 		fmt.Fprintln(c.ErrOrStderr(), "note: the built-in prior knows colours poorly: "+expect)
 	}
+	if caution := f.CMI.Caution(f.Method, f.Task); caution != "" {
+		fmt.Fprintln(c.ErrOrStderr(), "note: "+caution)
+	}
 	places, err := f.places(c.Context())
 	if err != nil {
 		return err

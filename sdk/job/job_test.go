@@ -342,6 +342,23 @@ func TestChoices(t *testing.T) {
 	assert.ErrorContains(t, err, `cmi is "sharp", true, false, paper, fidelity, spread or custom is wanted`)
 }
 
+// What the study found to be worse is said, with what to take instead; what a bare --cmi takes never is.
+func TestCaution(t *testing.T) {
+	on := func(choice cmi.Choice) job.Term { return job.Term{On: true, Choice: choice, Options: cmi.Defaults()} }
+	ruined := on(cmi.Fidelity).Caution("pathwise-mean", "box")
+	assert.Contains(t, ruined, "choice fidelity at pathwise-mean")
+	assert.Contains(t, ruined, "take paper, or leave the term out")
+	assert.Contains(t, on(cmi.Paper).Caution("dps", "sr4"), "take fidelity, or leave the term out")
+	assert.Empty(t, on(cmi.Fidelity).Caution("pathwise-mean", "sr4"), "the box alone is ruined")
+	assert.Empty(t, on(cmi.Spread).Caution("pigdm", "box"), "it does what it promises there")
+	assert.Empty(t, job.Term{Choice: cmi.Fidelity, Options: cmi.Defaults()}.Caution("pathwise-mean", "box"), "the term is off")
+	for _, method := range job.Methods() {
+		for _, task := range measure.TaskNames() {
+			assert.Empty(t, on("").Caution(method, task), "%s, %s", method, task)
+		}
+	}
+}
+
 // The npm package's lists of tasks and methods are Go's.
 func TestListsOfTypeScript(t *testing.T) {
 	source, err := os.ReadFile("../../wasm/npm/src/engine.ts")

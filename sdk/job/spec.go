@@ -142,6 +142,41 @@ func (t Term) For(method string) (Term, error) {
 	return t, nil
 }
 
+// cautions are the choices that docs/cmi-study.md has found to be worse than no term: LPIPS-like significantly, or
+// by far. No tasks are all of them.
+var cautions = []struct {
+	method   string
+	choice   cmi.Choice
+	tasks    []string
+	measured string
+}{
+	{"dps", cmi.Paper, nil, "0.5 dB and a third of the LPIPS-like distance of 4× super-resolution"},
+	{"dps", cmi.Spread, nil, "1.0 dB and two thirds of the LPIPS-like distance of 4× super-resolution, and 0.6 dB of a box"},
+	{"mmps", cmi.Paper, nil, "0.6 dB and two fifths of the LPIPS-like distance of 4× super-resolution"},
+	{"mmps", cmi.Spread, nil, "1.1 dB and three quarters of the LPIPS-like distance of 4× super-resolution, and 0.6 dB of a box"},
+	{"pathwise-mean", cmi.Fidelity, []string{"box", "mask"}, "2 dB of a box that is to be filled"},
+}
+
+// Caution says in one sentence what the term of a choice was measured to cost at a method and a task (docs/cmi-study.md), and
+// what to take instead; "" where it was not found to cost anything, or is off.
+func (t Term) Caution(method, task string) string {
+	term, err := t.For(method)
+	if err != nil || !term.On {
+		return ""
+	}
+	for _, c := range cautions {
+		if c.method != method || c.choice != term.Choice || c.tasks != nil && !slices.Contains(c.tasks, task) {
+			continue
+		}
+		instead := "leave the term out"
+		if usual := ChoiceFor(method); usual != c.choice {
+			instead = fmt.Sprintf("take %s, or %s", usual, instead)
+		}
+		return fmt.Sprintf("the information term's choice %s at %s cost %s on faces: %s", c.choice, method, c.measured, instead)
+	}
+	return ""
+}
+
 // Default is 4× super-resolution by DPS in 100 steps, without the information term.
 func Default() Spec {
 	return Spec{
