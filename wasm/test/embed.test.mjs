@@ -156,6 +156,25 @@ for (const worker of [true, false]) {
   });
 }
 
+test("a call is aborted at once while its picture is opened, in the page", async () => {
+  const error = await page.evaluate(async () => {
+    const s = await solver({ worker: false });
+    const f = await face(1);
+    const open = globalThis.createImageBitmap;
+    const stop = new AbortController();
+    try {
+      globalThis.createImageBitmap = () => new Promise(() => {}); // never opens it
+      const call = failure(s.restore(f, { steps: 2, signal: stop.signal }));
+      const never = new Promise((resolve) => setTimeout(resolve, 20_000, { message: "it still waits" }));
+      setTimeout(() => stop.abort(new Error("not any more")), 100);
+      return await Promise.race([call, never]);
+    } finally {
+      globalThis.createImageBitmap = open;
+    }
+  });
+  assert.equal(error.message, "not any more");
+});
+
 test("bytes, responses and video frames are pictures too", async () => {
   const r = await page.evaluate(async () => {
     const s = await solver();

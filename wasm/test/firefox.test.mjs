@@ -10,7 +10,7 @@ const binary = process.env.FIREFOX ?? ["/usr/bin/firefox-esr", "/usr/bin/firefox
 if (!binary && process.env.CMI_NO_SKIP) throw new Error("needs Firefox: install the package firefox-esr, or set FIREFOX to its path");
 
 test("Firefox", { skip: binary ? false : "needs Firefox: install the package firefox-esr, or set FIREFOX to its path" }, async (t) => {
-  const firefox = await puppeteer.launch({ browser: "firefox", executablePath: binary, headless: true, protocolTimeout: 400_000 });
+  const firefox = await puppeteer.launch({ browser: "firefox", executablePath: binary, headless: true, protocolTimeout: 200_000 });
   t.after(() => firefox.close());
   const isolated = await site({ ...isolation, "cross-origin-resource-policy": "cross-origin" });
   const page = await firefox.newPage();
