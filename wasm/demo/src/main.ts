@@ -364,6 +364,8 @@ function build(s: State): void {
   field("size").value = s.size;
   field("seed").value = s.seed;
   offerTasks();
+  if (s.model === "faces64") hero.size(1, 1);
+  document.documentElement.classList.remove("loading");
 }
 
 /** begin restores, or waits for paint where the task wants some. */

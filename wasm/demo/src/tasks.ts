@@ -1,4 +1,4 @@
-import type { Method, Prior, RestoreOptions, Task } from "cmi-diffusion";
+import type { Prior, RestoreOptions, Task } from "cmi-diffusion";
 
 /** What a visitor can have done to the picture. */
 export interface Offer {
@@ -25,14 +25,15 @@ export const models: { prior: Prior; title: string; hint: string }[] = [
   { prior: "faces64", title: "Faces", hint: "64 × 64 pixels, the face filling the frame. Of anything else it makes a face" },
 ];
 
-/** How one picture is restored, and how samples of what it may have been are drawn: see docs/methods.md. */
-export function sampler(prior: Prior, { task }: Offer, samples: number): Pick<RestoreOptions, "steps" | "start" | "samples" | "sigmaY"> & { method: Method } {
-  const hole = task === "mask" || task === "inpaint";
-  if (prior === "faces64") {
-    if (samples > 1) return { method: "pathwise", steps: 25, samples };
-    return hole ? { method: "pathwise-mean", steps: 25 } : { method: "diffpir", steps: 30 };
-  }
+/**
+ * How one picture is restored, and how samples of what it may have been are drawn. The method is the product's choice for the task, and so is
+ * where it starts; of steps a photograph takes as many as one WebAssembly thread does in a few seconds (docs/performance-web.md), more
+ * where a hole is to be filled. Samples of a photograph start in the middle, where so few steps suffice.
+ */
+export function sampler(prior: Prior, { task }: Offer, samples: number): Pick<RestoreOptions, "steps" | "start" | "samples" | "sigmaY"> {
+  if (prior === "faces64") return samples > 1 ? { samples } : {};
   const sigmaY = 0.02; // a photograph's own noise
-  if (samples > 1) return { method: "pathwise", sigmaY, samples, ...(hole ? { steps: 12 } : { steps: 8, start: 400 }) };
-  return { method: "diffpir", sigmaY, ...(hole ? { steps: 20 } : { steps: 8, start: 400 }) };
+  const hole = task === "mask";
+  if (samples > 1) return { sigmaY, samples, ...(hole ? { steps: 12 } : { steps: 8, start: 400 }) };
+  return { sigmaY, steps: hole ? 20 : 8 };
 }
