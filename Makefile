@@ -145,6 +145,7 @@ wasm:
 	$(GOWASM) -tags verify -o wasm/npm/dist/cmi-verify.wasm ./wasm/engine
 	node wasm/engine/segments.mjs wasm/npm/dist/cmi.wasm wasm/npm/dist/cmi-verify.wasm
 	cp wasm/simd/simd.wasm wasm/simd/simd-threads.wasm wasm/npm/dist/
+	for prior in faces64 photos64; do $(GO) run ./tools/quantize -in sdk/checkpoint/$$prior/$$prior.safetensors -out wasm/npm/dist/$$prior.safetensors || exit 1; done
 	cd wasm/npm && { test node_modules/.package-lock.json -nt package-lock.json || npm ci --no-audit --no-fund; } && node build.mjs
 	node wasm/engine/size.mjs 1300000 wasm/npm/dist/cmi.wasm wasm/npm/dist/simd.wasm wasm/npm/dist/simd-threads.wasm
 

@@ -80,9 +80,10 @@ type File struct {
 // entry is a tensor and where its values lie in the file.
 type entry struct {
 	Tensor
-	at      int64 // byte offset of the first value
-	strides []int // in values; nil where the values lie dense in row-major order
-	span    int   // values from the first to the last in the file, where strided
+	at      int64  // byte offset of the first value
+	strides []int  // in values; nil where the values lie dense in row-major order
+	span    int    // values from the first to the last in the file, where strided
+	scale   *entry // of an I8 tensor of 8-bit weights: a factor for each index of the outermost dimension
 }
 
 // Open opens a checkpoint file. The error names the path and what is wrong with it.

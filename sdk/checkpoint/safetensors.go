@@ -65,7 +65,36 @@ func (f *File) parseSafetensors() error {
 	if err != nil {
 		return fmt.Errorf("safetensors header: %w", err)
 	}
-	return covered(spans, f.size, 8+int64(n))
+	if err := covered(spans, f.size, 8+int64(n)); err != nil {
+		return err
+	}
+	return f.joinScales()
+}
+
+// scaleSuffix is what the name of an I8 tensor's scale has more, as compressed-tensors writes it.
+const scaleSuffix = "_scale"
+
+// joinScales gives 8-bit weights their scale: the I8 tensor NAME beside an F32 or F16 tensor NAME_scale, which is no tensor of
+// its own then. A scale has one value for each index of the outermost dimension, in the shape [d] or [d, 1].
+func (f *File) joinScales() error {
+	for name, e := range f.tensors {
+		scale, ok := f.tensors[name+scaleSuffix]
+		if e.DType != I8 || !ok {
+			continue
+		}
+		rows := 1
+		if len(e.Shape) > 0 {
+			rows = e.Shape[0]
+		}
+		if scale.Len() != rows || (scale.DType != F32 && scale.DType != F16) {
+			return fmt.Errorf("tensor %q: %s of shape %v, wanted F32 or F16 with %d values, one for each output of %q, which has shape %v", scale.Name, scale.DType, scale.Shape, rows, name, e.Shape)
+		}
+		e.scale = &scale
+		f.tensors[name] = e
+		delete(f.tensors, scale.Name)
+	}
+	f.names = slices.DeleteFunc(f.names, func(name string) bool { _, is := f.tensors[name]; return !is })
+	return nil
 }
 
 // tensorInfo reads one tensor's dtype, shape and data_offsets; the buffer starts at

@@ -11,7 +11,7 @@ import (
 // DType is a tensor's stored number type, by its safetensors name.
 type DType string
 
-// The stored types. [File.Floats] reads F64, F32, F16 and BF16, [File.Ints] the
+// The stored types. [File.Floats] reads F64, F32, F16, BF16, and I8 with a scale, [File.Ints] the
 // integers and BOOL; the others can be listed only.
 const (
 	F64  DType = "F64"
@@ -106,11 +106,40 @@ var intDecoders = map[DType]decoder[int64]{
 	},
 }
 
-// Floats returns the values of an F32, F16, BF16 or F64 tensor as float32 in
+// Floats returns the values of an F32, F16, BF16 or F64 tensor, or of an I8 tensor with a scale, as float32 in
 // row-major order. The tensor must have the given shape; without one, any is taken.
 // A missing tensor, another shape or type, or a value that is not finite is an error.
 func (f *File) Floats(name string, shape ...int) ([]float32, error) {
+	if e := f.tensors[name]; e.scale != nil {
+		return f.scaled(e, shape)
+	}
 	return load(f, name, shape, float32Decoders)
+}
+
+// scaled returns the values of 8-bit weights: each is its integer times the scale of its index in the outermost dimension.
+func (f *File) scaled(e entry, shape []int) ([]float32, error) {
+	out, err := load(f, e.Name, shape, map[DType]decoder[float32]{I8: func(dst []float32, src []byte) {
+		for i := range dst {
+			dst[i] = float32(int8(src[i]))
+		}
+	}})
+	if err != nil {
+		return nil, err
+	}
+	scale := make([]float32, e.scale.Len())
+	if err := stream(f, scale, *e.scale, float32Decoders[e.scale.DType]); err != nil {
+		return nil, fmt.Errorf("checkpoint %s: tensor %.300q: %w", f.name, e.scale.Name, err)
+	}
+	for i, s := range scale {
+		if s-s != 0 {
+			return nil, fmt.Errorf("checkpoint %s: tensor %.300q: value %d is %v, wanted a finite number", f.name, e.scale.Name, i, s)
+		}
+		row := out[i*len(out)/len(scale) : (i+1)*len(out)/len(scale)]
+		for j := range row {
+			row[j] *= s
+		}
+	}
+	return out, nil
 }
 
 // Float64s returns the values of an F64 or F32 tensor without rounding; otherwise

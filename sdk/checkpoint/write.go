@@ -12,9 +12,40 @@ import (
 
 // Content is a tensor to write: its description and its values in row-major order.
 type Content struct {
-	Tensor           // DType F32, F16 or I64
+	Tensor           // DType F32, F16, I64 or I8
 	Floats []float32 // the values of an F32 or F16 tensor; F16 rounds to nearest even
-	Ints   []int64   // the values of an I64 tensor
+	Ints   []int64   // the values of an I64 or I8 tensor
+}
+
+// Quantize returns 8-bit weights: the tensor as I8, and its scale, which [File.Floats] multiplies again. Each index of the outermost
+// dimension has one scale, its largest absolute value over 127 rounded to F16, and values round to the nearest even multiple of it.
+// Where all values of an index are 0, or so small that the scale is, its scale and integers are 0.
+func Quantize(t Tensor, values []float32) (weights, scale Content, err error) {
+	if len(t.Shape) == 0 || t.Shape[0] == 0 || t.Len() != len(values) {
+		return weights, scale, fmt.Errorf("tensor %q: shape %v for %d values, wanted one dimension or more, none of them 0", t.Name, t.Shape, len(values))
+	}
+	rows := t.Shape[0]
+	weights = Content{Tensor: Tensor{t.Name, I8, t.Shape}, Ints: make([]int64, len(values))}
+	scale = Content{Tensor: Tensor{t.Name + scaleSuffix, F16, []int{rows, 1}}, Floats: make([]float32, rows)}
+	n := len(values) / rows
+	for r := range rows {
+		top := 0.0
+		for _, v := range values[r*n : (r+1)*n] {
+			top = max(top, math.Abs(float64(v)))
+		}
+		half, ok := toHalf(float32(top / 127))
+		if !ok {
+			return weights, scale, fmt.Errorf("tensor %q: the scale of output %d is %v, which does not fit F16", t.Name, r, top/127)
+		}
+		s := float64(fromHalf(half))
+		scale.Floats[r] = float32(s)
+		for i, v := range values[r*n : (r+1)*n] {
+			if s > 0 {
+				weights.Ints[r*n+i] = int64(max(-127, min(127, math.RoundToEven(float64(v)/s))))
+			}
+		}
+	}
+	return weights, scale, nil
 }
 
 // WriteSafetensors writes tensors, in the order given but wider types first as their
@@ -98,10 +129,10 @@ func (t Content) check(seen map[string]bool) error {
 	values := len(t.Floats)
 	switch t.DType {
 	case F32, F16:
-	case I64:
+	case I64, I8:
 		values = len(t.Ints)
 	default:
-		return fmt.Errorf("tensor %q: type %q can not be written, use F32, F16 or I64", t.Name, t.DType)
+		return fmt.Errorf("tensor %q: type %q can not be written, use F32, F16, I64 or I8", t.Name, t.DType)
 	}
 	if seen[t.Name] {
 		return fmt.Errorf("tensor name %q is taken", t.Name)
@@ -114,8 +145,14 @@ func (t Content) check(seen map[string]bool) error {
 
 // append appends the bytes of value i.
 func (t Content) append(to []byte, i int) ([]byte, error) {
-	if t.DType == I64 {
+	switch t.DType {
+	case I64:
 		return le.AppendUint64(to, uint64(t.Ints[i])), nil
+	case I8:
+		if v := t.Ints[i]; v != int64(int8(v)) {
+			return nil, fmt.Errorf("%d does not fit I8", v)
+		}
+		return append(to, byte(t.Ints[i])), nil
 	}
 	v := t.Floats[i]
 	if v-v != 0 {

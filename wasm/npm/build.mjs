@@ -1,8 +1,8 @@
-// Builds the JavaScript of the package into dist/: node build.mjs. The WebAssembly files are put there by `make wasm`.
+// Builds the JavaScript of the package into dist/: node build.mjs. The WebAssembly files and the models are put there by `make wasm`.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -38,10 +38,9 @@ const calibrations = JSON.parse(readFileSync(join(root, "cmd", "native", "calibr
 
 const intervals = execFileSync("go", ["run", "./tools/intervals"], { cwd: root, encoding: "utf8" }).trim();
 
-const priors = ["faces64", "photos64"].map((name) => join(root, "sdk", "checkpoint", name, name + ".safetensors"));
 /** What tells this build's files from those of another one that a cache may hold under the same addresses. */
 const identity = createHash("sha256");
-for (const file of [join(dist, "cmi.wasm"), ...priors].filter(existsSync)) identity.update(readFileSync(file));
+for (const file of ["cmi.wasm", "faces64.safetensors", "photos64.safetensors"].map((name) => join(dist, name)).filter(existsSync)) identity.update(readFileSync(file));
 
 export const options = {
   bundle: true, format: "esm", target: "es2022", platform: "browser", legalComments: "none",
@@ -56,7 +55,6 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   }
   rmSync(join(dist, "types"), { recursive: true, force: true });
   execFileSync(join(here, "node_modules", ".bin", "tsc"), ["-p", here], { stdio: "inherit" });
-  for (const prior of priors) copyFileSync(prior, join(dist, basename(prior)));
   copyFileSync(join(root, "LICENSE"), join(here, "LICENSE"));
   writeFileSync(join(here, "NOTICE"), execFileSync("go", ["run", "./tools/notices", "./wasm/engine"], { cwd: root }));
 }
