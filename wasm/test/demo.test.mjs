@@ -9,6 +9,7 @@ import { launch, open } from "./support/browser.mjs";
 import { serve } from "./support/server.mjs";
 import { root } from "./support/paths.mjs";
 import { browser, cleanup } from "./support/site.mjs";
+import { traced } from "./support/trace.mjs";
 
 let server;
 before(async () => {
@@ -281,18 +282,9 @@ test("no task of the page takes 50 ms of its thread while a worker restores", as
 
 /** tasks records the tasks of a page's main thread during work, and gives the one that took most of the processor. */
 async function tasks(page, work) {
-  const chromium = page.context().browser();
-  await chromium.startTracing(page, { categories: ["toplevel", "devtools.timeline", "disabled-by-default-devtools.timeline"] });
-  await work();
-  const { traceEvents } = JSON.parse((await chromium.stopTracing()).toString());
-  const thread = (e) => `${e.pid} ${e.tid}`;
-  const mains = new Set(traceEvents.filter((e) => e.name === "thread_name" && e.args.name === "CrRendererMain").map(thread));
-  const ours = new Set(traceEvents.filter((e) => mains.has(thread(e)) && String(e.args?.data?.url).endsWith("/main.js")).map(thread));
-  const all = traceEvents.filter((e) => e.ph === "X" && ours.has(thread(e)));
-  const outer = all.filter((e) => e.name === "ThreadControllerImpl::RunTask");
-  const longest = outer.reduce((a, b) => (b.tdur > (a?.tdur ?? -1) ? b : a), undefined);
-  const inside = longest && all.filter((e) => thread(e) === thread(longest) && e.tdur > 5000 && e.ts > longest.ts && e.ts < longest.ts + longest.dur);
-  return { count: outer.length, ms: (longest?.tdur ?? 0) / 1000, inside: inside?.map((e) => `${e.name} ${e.args?.data?.functionName ?? ""} ${(e.tdur / 1000).toFixed(0)} ms`).join(", ") };
+  const { main, inside } = await traced(page, work);
+  const longest = main.reduce((a, b) => (b.tdur > (a?.tdur ?? -1) ? b : a), undefined);
+  return { count: main.length, ms: (longest?.tdur ?? 0) / 1000, inside: longest && inside(longest).filter((e) => e.tdur > 5000).map((e) => `${e.name} ${e.args?.data?.functionName ?? ""} ${(e.tdur / 1000).toFixed(0)} ms`).join(", ") };
 }
 
 test("with the keyboard all that can be done is reached in order, is seen when it has the focus, and has a name", async (t) => {
