@@ -82,7 +82,7 @@ func (s *Step) fromMeasurement(sigmaY float64) error {
 		return err
 	}
 	s.Device.Combine(y, compute.Times(1, s.Y))
-	if err := s.solve(lift, y, 1, sigmaY*sigmaY, 0); err != nil {
+	if err := s.solve(lift, y, 1, sigmaY*sigmaY, leastDamping); err != nil {
 		return err
 	}
 	image, noise := s.Schedule.Forward(s.Index)

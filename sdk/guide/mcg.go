@@ -84,7 +84,7 @@ func project(s *Step, q compute.Tensor) error {
 	s.A.Apply(gap, q)
 	d.Combine(gap, compute.Times(-1, gap), compute.Times(math.Sqrt(ab), s.Y), compute.Times(math.Sqrt(1-ab), noise))
 	if !measure.Lift(s.A, back, gap) {
-		if err := measure.PseudoInverse(s.Work, s.A, back, gap, s.SigmaY*s.SigmaY); err != nil {
+		if err := s.pseudoInverse(back, gap, s.SigmaY*s.SigmaY, leastDamping); err != nil {
 			return err
 		}
 	}

@@ -63,7 +63,7 @@ func (m PiGDM) Step(s *Step) error {
 		if err := s.weighted(d, w, residual, 1, sigmaY); err != nil {
 			return err
 		}
-	} else if err := s.solve(w, residual, 1-s.Schedule.AlphaBar(s.Index), sigmaY*sigmaY, 0); err != nil {
+	} else if err := s.solve(w, residual, 1-s.Schedule.AlphaBar(s.Index), sigmaY*sigmaY, leastDamping); err != nil {
 		return err
 	}
 	step := s
