@@ -6,20 +6,24 @@ export CGO_ENABLED ?= 0
 
 all: build
 
+# The commit for --version and manifests, where Go finds none itself: it stamps no build of a git worktree.
+COMMIT = $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
+BUILD = $(GO) build -trimpath -ldflags "-X main.commit=$(COMMIT)"
+
 build: bin/cmi-native
 
 bin/cmi-native: FORCE
-	$(GO) build -trimpath -o $@ ./cmd/native
+	$(BUILD) -o $@ ./cmd/native
 
 # The same binary with the WebGPU device: needs a C compiler (linux/amd64, windows/amd64, macOS).
 .PHONY: build-webgpu
 build-webgpu:
-	CGO_ENABLED=1 $(GO) build -trimpath -o bin/cmi-native ./cmd/native
+	CGO_ENABLED=1 $(BUILD) -o bin/cmi-native ./cmd/native
 
 # The same binary for any Linux, Alpine and empty containers too: fully static, without the CUDA device.
 .PHONY: build-static
 build-static:
-	CGO_ENABLED=0 $(GO) build -trimpath -tags nocuda -o bin/cmi-native ./cmd/native
+	CGO_ENABLED=0 $(BUILD) -tags nocuda -o bin/cmi-native ./cmd/native
 
 FORCE:
 

@@ -91,6 +91,9 @@ func failed(err error) error {
 	return failure{err}
 }
 
+// commit is set by make: Go stamps none into builds of a git worktree or of a folder of another owner.
+var commit string
+
 // version is the program's, from how it was built: a release's, else the commit.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
@@ -98,10 +101,14 @@ func version() string {
 		return "unknown"
 	}
 	text := info.Main.Version
+	revision := commit
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && !strings.Contains(text, s.Value[:min(12, len(s.Value))]) {
-			text += " " + s.Value[:min(12, len(s.Value))]
+		if s.Key == "vcs.revision" && revision == "" {
+			revision = s.Value[:min(12, len(s.Value))]
 		}
+	}
+	if hash, _, _ := strings.Cut(revision, "-"); !strings.Contains(text, hash) {
+		text += " " + revision
 	}
 	return fmt.Sprintf("%s, %s, %s/%s", text, info.GoVersion, runtime.GOOS, runtime.GOARCH)
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sort"
 	"strings"
 	"testing"
@@ -505,4 +506,18 @@ func TestFormats(t *testing.T) {
 	assert.Zero(t, code, stderr)
 	_, stderr = restore("diffusers-grey/model", "--class", "0")
 	assert.Contains(t, stderr, "knows no classes")
+}
+
+// The version names the commit that make built, once, and says that files were changed.
+func TestVersion(t *testing.T) {
+	t.Cleanup(func() { commit = "" })
+	commit = "0123456789ab-dirty"
+	assert.Contains(t, version(), " 0123456789ab-dirty, go")
+	code, stdout, _ := tool(t.Context(), "--version")
+	assert.Zero(t, code)
+	assert.Equal(t, "cmi-native version "+version()+"\n", stdout)
+	info, ok := debug.ReadBuildInfo()
+	require.True(t, ok)
+	commit = info.Main.Version // as if Go had stamped it
+	assert.Equal(t, 1, strings.Count(version(), commit))
 }
