@@ -115,7 +115,8 @@ func Open(dir string, s Settings, g Grid) (_ *Folder, err error) {
 	return f, err
 }
 
-// OpenFinished reads a folder, while another process may be filling it.
+// OpenFinished reads a folder, while another process may be filling it. What [Open] has made again
+// is an error here: a picture, a truth, a measurement or a line that is not as it was written.
 func OpenFinished(dir string, s Settings, g Grid) (*Folder, error) {
 	if err := g.Validate(); err != nil {
 		return nil, err
@@ -127,17 +128,29 @@ func OpenFinished(dir string, s Settings, g Grid) (*Folder, error) {
 	if err := f.checkSettings(s); err != nil {
 		return nil, err
 	}
-	return f, f.read(func(r *Result, _ int64) error {
+	damaged := func(_ Job, err error) error {
+		return fmt.Errorf("%w: a run that goes on in this folder makes it again", err)
+	}
+	inputs := inputs{}
+	if err := f.read(func(r *Result, _ int64) error {
+		j := f.grid.Job(f.done)
+		inputs.add(j, r)
 		f.done++
-		return r.verify()
-	})
+		if err := f.verify(r); err != nil {
+			return damaged(j, err)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	return f, f.damagedOf(inputs, damaged)
 }
 
 // check finds which results are as they were written and starts a repair if some are not. It
 // returns the length of the lines before the first that is not.
 func (f *Folder) check() (length int64, err error) {
 	f.intact = map[Job]*Result{}
-	inputs := map[string]input{}
+	inputs := inputs{}
 	unreadable := false
 	err = f.lines(func(k int, r *Result, end int64) error {
 		f.whole = k + 1
@@ -151,8 +164,7 @@ func (f *Folder) check() (length int64, err error) {
 		default:
 			f.intact[f.grid.Job(k)] = r
 		}
-		inputs[truthPath(r.Image)] = input{f.grid.Job(k), r.Truth}
-		inputs[measurementPath(r.Task, r.Image)] = input{f.grid.Job(k), r.Measurement}
+		inputs.add(f.grid.Job(k), r)
 		return nil
 	}, func(err error) error {
 		unreadable = true
@@ -162,14 +174,12 @@ func (f *Folder) check() (length int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, path := range slices.Sorted(maps.Keys(inputs)) {
-		if inputs[path].sum == "" {
-			continue
-		}
-		if err := f.asWritten(path, inputs[path].sum); err != nil {
-			f.damagedInput = append(f.damagedInput, err.Error())
-			f.redraw = append(f.redraw, inputs[path].job)
-		}
+	if err := f.damagedOf(inputs, func(j Job, err error) error {
+		f.damagedInput = append(f.damagedInput, err.Error())
+		f.redraw = append(f.redraw, j)
+		return nil
+	}); err != nil {
+		return 0, err
 	}
 	if len(f.damaged) == 0 {
 		return length, nil
@@ -177,11 +187,33 @@ func (f *Folder) check() (length int64, err error) {
 	return length, f.startRepair(length, unreadable)
 }
 
-// input is a truth or a measurement as the last of its results has it: when another device
-// continues a run, it measures again, and may round differently.
+// inputs are truths and measurements by path, as the last of its results has each: when another
+// device continues a run, it measures again, and may round differently.
+type inputs map[string]input
+
 type input struct {
 	job Job
 	sum string // SHA-256 of the picture's file
+}
+
+func (in inputs) add(j Job, r *Result) {
+	for path, sum := range map[string]string{truthPath(r.Image): r.Truth, measurementPath(r.Task, r.Image): r.Measurement} {
+		if sum != "" { // results of earlier versions have none
+			in[path] = input{j, sum}
+		}
+	}
+}
+
+// damagedOf calls yield for the inputs that are not as they were written, in the order of their paths.
+func (f *Folder) damagedOf(in inputs, yield func(Job, error) error) error {
+	for _, path := range slices.Sorted(maps.Keys(in)) {
+		if err := f.asWritten(path, in[path].sum); err != nil {
+			if err := yield(in[path].job, err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Done returns the number of finished jobs; they are the grid's first.

@@ -155,6 +155,11 @@ func TestDamagedResults(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "results.jsonl"), []byte(strings.Replace(want["results.jsonl"], `"mse":0.`, `"mse":0.0`, 1)), 0o644))
 	_, err := OpenFinished(dir, settings, small)
 	require.ErrorContains(t, err, "was changed since it was written")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "results.jsonl"), []byte(want["results.jsonl"]), 0o644))
+	restored := filepath.Join(dir, small.Job(1).picturePath())
+	require.NoError(t, os.Truncate(restored, 20))
+	_, err = OpenFinished(dir, settings, small)
+	require.ErrorContains(t, err, restored+" is not the picture that was written")
 }
 
 // Lines that are no results are computed again, wherever they stand and however many they were,
@@ -211,6 +216,8 @@ func TestDamagedInputs(t *testing.T) {
 		"swapped": func() error { return os.WriteFile(filepath.Join(dir, measured), []byte(want[truth]), 0o644) },
 	} {
 		require.NoError(t, damage(), name)
+		_, err := OpenFinished(dir, settings, small)
+		require.Error(t, err, "%s: a reader makes nothing again", name)
 		f, err := Open(dir, settings, small)
 		require.NoError(t, err, name)
 		assert.Empty(t, f.Damaged(), name)

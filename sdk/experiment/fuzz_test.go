@@ -1,6 +1,8 @@
 package experiment
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -11,10 +13,11 @@ import (
 	"github.com/cmi-diffusion/cmi/internal/fuzztest"
 )
 
-// line returns a result's line.
+// line returns the line of a result whose picture is an empty file.
 func line(t testing.TB, j Job) []byte {
 	psnr := 30.
-	r := &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, PSNR: &psnr, SSIM: .9, Residual: Curve{1, 2}}
+	sum := sha256.Sum256(nil)
+	r := &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, PSNR: &psnr, SSIM: .9, Residual: Curve{1, 2}, Picture: hex.EncodeToString(sum[:])}
 	r.Check = r.check()
 	text, err := json.Marshal(r)
 	require.NoError(t, err)
@@ -29,6 +32,11 @@ func FuzzResults(f *testing.F) {
 	f.Add(append(line(f, small.Job(0)), `{"task": "box", "psnr": null, "residual": [null, 1e400]`...), good)
 	f.Add([]byte("{}\nnull\n[]\n"), []byte(`{"--seed": "2\n3"}`))
 	dir := f.TempDir()
+	for k := range small.Len() {
+		path := filepath.Join(dir, small.Job(k).picturePath())
+		require.NoError(f, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(f, os.WriteFile(path, nil, 0o644))
+	}
 	f.Fuzz(func(t *testing.T, results, there []byte) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "results.jsonl"), results, 0o644))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "settings.json"), there, 0o644))
