@@ -157,6 +157,9 @@ func (o *outputFlags) todo(name string, m manifest, files []string) (bool, error
 	if err != nil {
 		return false, err
 	}
+	if m.Command == "restore" && m.InputIs == "" {
+		return false, fmt.Errorf("%s is there, and --skip-existing can't tell whether it is of this input, which comes from standard input or a pipe: --force replaces it, or name another --out", o.path(name))
+	}
 	for _, made := range []struct{ of, there, here string }{
 		{"the input", there.InputIs, m.InputIs}, {"the prior", there.Prior, m.Prior}, {"the picture's number", fmt.Sprint(there.Number), fmt.Sprint(m.Number)},
 	} {
@@ -313,7 +316,7 @@ func readManifest(path string) (m manifest, err error) {
 		err = json.Unmarshal(data, &m)
 	}
 	if err == nil && (m.Command != "restore" && m.Command != "sample" || m.Number < 1) {
-		err = errors.New("its command is not restore or sample")
+		err = fmt.Errorf("its command is %q, restore or sample is wanted; others are run again with the flags that it was given", m.Command)
 	}
 	if err != nil {
 		return m, fmt.Errorf("%s is no manifest of a result: %w", path, err)
@@ -329,7 +332,8 @@ func rerunCommand() *cobra.Command {
 		Short: "Make a result again from its manifest, and compare",
 		Long: `rerun takes NAME.json, which restore and sample write beside each result, runs the same command with
 the same options into another folder, and compares the files: the same version on the same device gives
-the same bytes.`,
+the same bytes. It refuses inputs that were changed, and results of standard input or a pipe, which are not
+kept: restore from a file what is to be made again.`,
 		Example: `  cmi-native rerun out/face.json --out again`,
 		Args:    arguments(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -357,7 +361,7 @@ func rerun(c *cobra.Command, path, out string, force bool) error {
 		}
 		args = append(args, m.Input)
 	} else if m.Command == "restore" {
-		return fmt.Errorf("%s: its input came from standard input or a pipe and is not there any more", path)
+		return fmt.Errorf("%s: its input came from standard input or a pipe, which is not kept: restore it from a file", path)
 	}
 	if there, err := os.Stat(out); err == nil {
 		if own, err := os.Stat(filepath.Dir(path)); err == nil && os.SameFile(there, own) {

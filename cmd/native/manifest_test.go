@@ -174,6 +174,11 @@ func TestRerun(t *testing.T) {
 	assert.Equal(t, exitUsage, code)
 	assert.Contains(t, stderr, "is no manifest")
 
+	demo := writeFile(t, "demo.json", bytes.Replace(text, []byte(`"command": "restore"`), []byte(`"command": "demo"`), 1))
+	code, _, stderr = tool(t.Context(), "rerun", demo)
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, `its command is "demo", restore or sample is wanted`)
+
 	samples := t.TempDir()
 	code, _, stderr = tool(t.Context(), "sample", "--count", "2", "--steps", "2", "--out", samples)
 	require.Zero(t, code, stderr)
@@ -213,6 +218,29 @@ func TestRerunInputs(t *testing.T) {
 		assert.Equal(t, exitUsage, code)
 		assert.Contains(t, stderr, "was made with another file than --"+c.flag+" "+c.value)
 	}
+}
+
+// What came from standard input is not kept: such a result can't be made again, nor left out for
+// another input, which may be any.
+func TestStandardInputIsNotKept(t *testing.T) {
+	out := t.TempDir()
+	restore := func(args ...string) (int, string, string) {
+		input, err := os.Open(face)
+		require.NoError(t, err)
+		defer input.Close()
+		before := os.Stdin
+		os.Stdin = input
+		defer func() { os.Stdin = before }()
+		return tool(t.Context(), append([]string{"restore", "-", "--steps", "2", "--out", out}, args...)...)
+	}
+	code, _, stderr := restore("--skip-existing")
+	require.Zero(t, code, stderr)
+	code, _, stderr = restore("--skip-existing")
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, "--skip-existing can't tell whether it is of this input")
+	code, _, stderr = tool(t.Context(), "rerun", filepath.Join(out, "stdin.json"), "--out", t.TempDir())
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, stderr, "which is not kept: restore it from a file")
 }
 
 // A log of JSON has an object a line; a quiet run none of progress.
