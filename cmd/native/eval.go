@@ -240,7 +240,11 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	if channels != 3 || h != f.experiment.Side || w != f.experiment.Side {
 		return fmt.Errorf("the prior's images are %d×%d with %d channels, the preset %s is for %d×%d with 3", w, h, channels, f.preset, f.experiment.Side, f.experiment.Side)
 	}
-	if err := pictures.fit(c.Context(), h); err != nil {
+	shared := ""
+	if f.shard.of != "" {
+		shared = filepath.Join(f.out, "pictures")
+	}
+	if err := pictures.fit(c.Context(), h, shared, f.shard.part); err != nil {
 		return err
 	}
 	grid := experiment.Grid{Tasks: f.tasks, Methods: f.methods, CMI: f.arms, Names: pictures.names, Samples: f.samples}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,6 +22,7 @@ import (
 type trueImages struct {
 	names []string
 	load  func(i int) (picture.Image, error)
+	paths []string // of their files; nil where they are built in
 	side  int
 	hash  string // of names and pixels
 }
@@ -42,7 +46,10 @@ func evalPictures(dir string, limit int) (*trueImages, error) {
 			return nil, fmt.Errorf("--images: %w", err)
 		}
 		t.names = names
-		t.load = func(i int) (picture.Image, error) { return picture.Open(folders[0][names[i]]) }
+		for _, name := range names {
+			t.paths = append(t.paths, folders[0][name])
+		}
+		t.load = func(i int) (picture.Image, error) { return picture.Open(t.paths[i]) }
 	}
 	if limit > len(t.names) {
 		return nil, fmt.Errorf("--limit %d: there are %d pictures", limit, len(t.names))
@@ -53,24 +60,107 @@ func evalPictures(dir string, limit int) (*trueImages, error) {
 	return t, nil
 }
 
-// fit reads all pictures once, so that a bad one is found before any work.
-func (t *trueImages) fit(ctx context.Context, side int) error {
+// picturesInHash is the number of pictures whose hash the shards of an experiment read from each other.
+const picturesInHash = 1000
+
+// fit reads all pictures once, so that a bad one is found before any work, and hashes them. Where shared, a folder, is
+// not empty, the processes that share it do that together: each begins with another group of pictures, notes the
+// group's hash there, and reads no picture of a group that is noted for files of these names, sizes and times of change.
+// Where a file was changed behind that, merge finds that the true pictures of two results are not the same.
+func (t *trueImages) fit(ctx context.Context, side int, shared string, part experiment.Part) error {
 	t.side = side
+	groups := (len(t.names) + picturesInHash - 1) / picturesInHash
+	sums := make([]string, groups)
+	for k := range groups {
+		g := k
+		if part.N > 0 {
+			g = (k + (part.I-1)*groups/part.N) % groups
+		}
+		note := ""
+		if shared != "" && t.paths != nil {
+			key, err := t.groupKey(g)
+			if err != nil {
+				return err
+			}
+			note = filepath.Join(shared, fmt.Sprintf("%03d-%s", g, key))
+			if text, err := os.ReadFile(note); err == nil && len(text) == 2*sha256.Size {
+				sums[g] = string(text)
+				continue
+			}
+		}
+		var err error
+		if sums[g], err = t.hashGroup(ctx, g); err != nil {
+			return err
+		}
+		if note != "" {
+			if err := writeNote(note, sums[g]); err != nil {
+				return err
+			}
+		}
+	}
+	if t.hash = sums[0]; groups > 1 {
+		sum := sha256.Sum256([]byte(strings.Join(sums, "")))
+		t.hash = hex.EncodeToString(sum[:])
+	}
+	return nil
+}
+
+// group returns the pictures of a group: from first to before end.
+func (t *trueImages) group(g int) (first, end int) {
+	return g * picturesInHash, min((g+1)*picturesInHash, len(t.names))
+}
+
+// hashGroup reads the pictures of a group.
+func (t *trueImages) hashGroup(ctx context.Context, g int) (string, error) {
 	sum := sha256.New()
-	for i, name := range t.names {
+	first, end := t.group(g)
+	for i := first; i < end; i++ {
 		p, err := interruptible(ctx, func() (picture.Image, error) { return t.open(i) })
 		if err != nil {
-			return err
+			return "", err
 		}
 		drawn, err := p.RGBA()
 		if err != nil {
-			return err
+			return "", err
 		}
-		fmt.Fprintf(sum, "%s\x00", name) // writing to a hash never fails
+		fmt.Fprintf(sum, "%s\x00", t.names[i]) // writing to a hash never fails
 		sum.Write(drawn.Pix)
 	}
-	t.hash = hex.EncodeToString(sum.Sum(nil))
-	return nil
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// groupKey says by names, sizes and times of change which files a group has, and how they are scaled.
+func (t *trueImages) groupKey(g int) (string, error) {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%d\x00", t.side)
+	first, end := t.group(g)
+	for i := first; i < end; i++ {
+		info, err := os.Stat(t.paths[i])
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(sum, "%s\x00%d\x00%d\x00", filepath.Base(t.paths[i]), info.Size(), info.ModTime().UnixNano())
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8]), nil
+}
+
+// writeNote writes a small file as a whole, as other processes may, too.
+func writeNote(path, text string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".note-*.tmp")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name()) // the first error says more than this one's
+	}
+	return err
 }
 
 // open returns a picture cut and scaled to the prior's size.

@@ -144,14 +144,14 @@ func study(c *cobra.Command, f *studyFlags) error {
 	if channels != 3 || h != w {
 		return fmt.Errorf("the prior's images are %d×%d with %d channels: the study wants square ones with 3", w, h, channels)
 	}
-	if err := reported.fit(c.Context(), h); err != nil {
+	if err := reported.fit(c.Context(), h, "", experiment.Part{}); err != nil {
 		return err
 	}
 	tuning, err := evalPictures("", f.tuned)
 	if err != nil {
 		return err
 	}
-	if err := tuning.fit(c.Context(), h); err != nil {
+	if err := tuning.fit(c.Context(), h, "", experiment.Part{}); err != nil {
 		return err
 	}
 	if err := disjoint(reported); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -155,9 +156,61 @@ func (f *ShardFolder) done(j Job, c *claim) error {
 		paths = append(paths, f.claimPath(j, g))
 	}
 	for _, path := range paths {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := remove(path); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// sweep removes what killed processes left in the folders of every N-th picture, those of part I
+// of N: claims and states of finished jobs, and files that were being written ten leases ago and
+// longer, by the file system's clock. What the parts that end later leave, the next ones to end
+// in these folders remove, such as eval --shard 1/1.
+func (f *ShardFolder) sweep(p Part) error {
+	now, perPicture := fileTime(f.dir), f.run.Grid.Len()/len(f.run.Grid.Names)
+	for image := p.I - 1; image < len(f.run.Grid.Names); image += p.N {
+		dir := imageDir(f.dir, image)
+		entries, err := os.ReadDir(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		names, left := map[string]bool{}, false
+		for _, e := range entries {
+			names[e.Name()] = true
+			left = left || strings.HasSuffix(e.Name(), ".state") || strings.Contains(e.Name(), ".claim.")
+			if strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), ".tmp") {
+				if info, err := e.Info(); err == nil && now.Sub(info.ModTime()) > 10*f.lease {
+					if err := remove(filepath.Join(dir, e.Name())); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		for k := range perPicture {
+			j := f.run.Grid.Job(image*perPicture + k)
+			if !left || !names[j.stem()+".json"] {
+				continue
+			}
+			for name := range names {
+				if name == j.stem()+".state" || strings.HasPrefix(name, j.stem()+".claim.") {
+					if err := remove(filepath.Join(dir, name)); err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// remove removes a file that another process may remove, too.
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -28,6 +29,7 @@ var (
 	clusterProcesses = flag.Int("cluster.processes", 8, "processes of TestCluster")
 	clusterKills     = flag.Int("cluster.kills", 30, "processes that TestCluster kills with signal 9")
 	clusterLease     = flag.Duration("cluster.lease", time.Second, "lease of TestCluster")
+	tablesPictures   = flag.Int("tables.pictures", 50, "pictures of TestMemoryOfTables, of 40 results each")
 )
 
 // asFake in the environment makes the test binary a process of the simulation: folder, pictures, part and lease.
@@ -68,6 +70,20 @@ func fakeGrid(pictures int) Grid {
 	return g
 }
 
+// fakeResult returns one that its job alone decides.
+func fakeResult(j Job) *Result {
+	random := rand.New(rand.NewPCG(uint64(j.Image), uint64(len(j.Arm()))))
+	psnr := 20 + random.Float64()
+	r := &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, PSNR: &psnr, SSIM: random.Float64(), LPIPS: random.Float64(), LPIPSName: "fake", MSE: random.Float64(), Passes: 100}
+	for range 20 {
+		r.Residual = append(r.Residual, random.Float64())
+		if j.CMI != Without {
+			r.Information = append(r.Information, random.Float64())
+		}
+	}
+	return r
+}
+
 // fake puts a result that its job alone decides, without a network, and notes who computed it.
 func (f *ShardFolder) fake(j Job, computed string) error {
 	log, err := os.OpenFile(computed, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o666)
@@ -88,15 +104,7 @@ func (f *ShardFolder) fake(j Job, computed string) error {
 	if err != nil {
 		return err
 	}
-	random := rand.New(rand.NewPCG(uint64(j.Image), uint64(len(j.Arm()))))
-	psnr := 20 + random.Float64()
-	r := &Result{Cell: j.Cell, Image: j.Name, Sample: j.Sample, PSNR: &psnr, SSIM: random.Float64(), LPIPS: random.Float64(), LPIPSName: "fake", MSE: random.Float64(), Passes: 100}
-	for range 20 {
-		r.Residual = append(r.Residual, random.Float64())
-		if j.CMI != Without {
-			r.Information = append(r.Information, random.Float64())
-		}
-	}
+	r := fakeResult(j)
 	for i, to := range []*string{&r.Truth, &r.Measurement, &r.Picture} {
 		if *to, err = HashFile(pictures[i]); err != nil {
 			return err
@@ -208,4 +216,35 @@ func TestCluster(t *testing.T) {
 	info, err := os.Stat(filepath.Join(out, "results.jsonl"))
 	require.NoError(t, err)
 	t.Logf("results.jsonl: %d bytes, %d a result", info.Size(), info.Size()/int64(g.Len()))
+}
+
+// The tables of a merged folder take memory for the names of its pictures and for mostValues values of a measure in each cell.
+func TestMemoryOfTables(t *testing.T) {
+	g, dir := fakeGrid(*tablesPictures), t.TempDir()
+	results, err := newLines(filepath.Join(dir, "results.jsonl"))
+	require.NoError(t, err)
+	for k := range g.Len() {
+		r := fakeResult(g.Job(k))
+		r.Check = r.check()
+		line, err := json.Marshal(r)
+		require.NoError(t, err)
+		require.NoError(t, results.add(line))
+	}
+	require.NoError(t, results.close())
+	f := &Folder{dir: dir, grid: g, done: g.Len()} // as Merge returns one; there are no pictures
+
+	var now runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&now)
+	before := now.HeapAlloc
+	start := time.Now()
+	cells, pictures, _, err := f.gather()
+	require.NoError(t, err)
+	read := time.Since(start)
+	runtime.GC()
+	runtime.ReadMemStats(&now)
+	bound := uint64(len(cells) * min(pictures, mostValues) * 5 * 8 * 2) // slices grow by less than twice what they hold
+	t.Logf("%d results of %d pictures: %v to read, %d KiB kept, of at most %d", g.Len(), pictures, read.Round(time.Millisecond), (now.HeapAlloc-before)/1024, (bound+1<<20)/1024)
+	assert.Less(t, now.HeapAlloc-before, bound+1<<20)
+	runtime.KeepAlive(cells)
 }

@@ -20,8 +20,7 @@ func (f *Folder) Frechet(ctx context.Context, s *Summary, name string, features 
 		return nil
 	}
 	statistics := func(path func(name string) string) (*fid.Statistics, error) {
-		var all []float32
-		dim := 0
+		var all fid.Accumulator
 		for _, name := range f.grid.Names[:pictures] {
 			if err := ctx.Err(); err != nil {
 				return nil, err
@@ -30,16 +29,18 @@ func (f *Folder) Frechet(ctx context.Context, s *Summary, name string, features 
 			if err != nil {
 				return nil, err
 			}
-			var one []float32
-			if one, dim, err = features.Features(metric.Unit(p.Pix), 1, p.C, p.H, p.W); err != nil {
+			one, dim, err := features.Features(metric.Unit(p.Pix), 1, p.C, p.H, p.W)
+			if err == nil {
+				err = all.Add(one, dim)
+			}
+			if err != nil {
 				return nil, fmt.Errorf("%s: %w", path(name), err)
 			}
-			all = append(all, one...)
 			if onPicture != nil {
 				onPicture()
 			}
 		}
-		return fid.NewStatistics(all, dim)
+		return all.Statistics()
 	}
 	if reference == nil {
 		var err error

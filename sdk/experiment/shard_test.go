@@ -300,6 +300,32 @@ func TestClaims(t *testing.T) {
 	assert.Empty(t, left)
 }
 
+// What killed processes left goes when a part ends: what finished jobs no longer need, and old unfinished files. What a
+// living process may still use stays.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	f, r := shards(t, dir, small), runner(t)
+	require.NoError(t, r.RunShard(t.Context(), f, Part{1, 2}))
+	done, left := small.partJob(Part{1, 2}, 0), small.partJob(Part{2, 2}, 0)
+	require.NoError(t, os.MkdirAll(imageDir(dir, left.Image), 0o777))
+	old, fresh := filepath.Join(imageDir(dir, 0), ".sr4.png.01234567.tmp"), filepath.Join(imageDir(dir, 0), ".sr4.png.12345678.tmp")
+	gone := []string{f.claimPath(done, 1), f.claimPath(done, 2), f.file(done, ".state"), old}
+	stay := []string{f.claimPath(left, 1), f.file(left, ".state"), fresh, f.file(done, ".json"), f.restored(done)}
+	for _, path := range append(gone, stay[:3]...) {
+		require.NoError(t, os.WriteFile(path, []byte("x"), 0o666))
+	}
+	require.NoError(t, os.Chtimes(old, time.Time{}, time.Now().Add(-11*testLease)))
+	require.NoError(t, os.Chtimes(fresh, time.Time{}, time.Now().Add(time.Hour)))
+	require.NoError(t, r.RunShard(t.Context(), f, Part{1, 2}))
+	require.NoError(t, f.sweep(Part{2, 2})) // the other picture
+	for _, path := range gone {
+		assert.NoFileExists(t, path)
+	}
+	for _, path := range stay {
+		assert.FileExists(t, path)
+	}
+}
+
 // A process that was paused for longer than its lease stops when it wakes, without an error and
 // without a wrong result.
 func TestLostLease(t *testing.T) {

@@ -75,9 +75,17 @@ type Summary struct {
 // to about 2 % of its width.
 const resamples = 2000
 
+// mostValues bounds the values of a cell that a bootstrap is over, so that a table's memory does not
+// grow with the pictures. Of more pictures, each value is the mean of as many neighbouring ones,
+// whose mean and standard error are the same.
+const mostValues = 10000
+
 // gathered are a cell's results while they are read.
 type gathered struct {
-	values          [3][]float64 // of each picture, NaN where there is none
+	of              int          // pictures in a value, the last one's being fewer; 1 up to mostValues pictures
+	pictures        int          // so far
+	values          [3][]float64 // means of so many pictures; NaN where one of them has none
+	sums            [3]float64   // over the pictures
 	apart, toTruth  [2][]float64
 	toTruth2        [2][]float64
 	runs            int
@@ -120,7 +128,7 @@ func (f *Folder) gather() (cells map[Cell]*gathered, pictures int, lpipsName str
 	}
 	cells = map[Cell]*gathered{}
 	for _, c := range g.Cells() {
-		cells[c] = &gathered{}
+		cells[c] = &gathered{of: (pictures + mostValues - 1) / mostValues}
 	}
 	k := 0
 	err = f.read(func(r *Result, _ int64) error {
@@ -138,20 +146,21 @@ func (f *Folder) gather() (cells map[Cell]*gathered, pictures int, lpipsName str
 }
 
 func (c *gathered) add(r *Result, samples int) {
+	if r.Sample == 1 {
+		c.pictures++
+	}
+	within := (c.pictures-1)%c.of + 1 // the picture's place among those of its value, from 1
 	for m := range measures {
 		value := measures[m].of(r) / float64(samples)
-		if last := len(c.values[m]) - 1; r.Sample > 1 {
-			c.values[m][last] += value
-		} else {
-			c.values[m] = append(c.values[m], value)
-		}
+		c.sums[m] += value
+		mean(&c.values[m], value, within, r.Sample == 1)
 	}
 	for d, distance := range [2]float64{r.MSE, r.LPIPS} {
 		if r.Sample == 1 {
-			c.toTruth[d] = append(c.toTruth[d], distance)
+			mean(&c.toTruth[d], distance, within, true)
 		} else if r.Apart != nil {
-			c.toTruth2[d] = append(c.toTruth2[d], distance)
-			c.apart[d] = append(c.apart[d], [2]float64{r.Apart.MSE, r.Apart.LPIPS}[d])
+			mean(&c.toTruth2[d], distance, within, true)
+			mean(&c.apart[d], [2]float64{r.Apart.MSE, r.Apart.LPIPS}[d], within, true)
 		}
 	}
 	c.runs++
@@ -172,6 +181,18 @@ func (c *gathered) add(r *Result, samples int) {
 	}
 }
 
+// mean adds a value to the last of means: that of the n-th of its pictures, or more of that picture's.
+func mean(means *[]float64, value float64, n int, first bool) {
+	if n == 1 && first {
+		*means = append(*means, 0)
+	}
+	last := &(*means)[len(*means)-1]
+	if first {
+		*last *= float64(n-1) / float64(n)
+	}
+	*last += value / float64(n)
+}
+
 func (c *gathered) summarise(seed uint64) (*CellSummary, error) {
 	s := &CellSummary{Passes: c.passes / float64(c.runs), Limited: c.limited / max(1, c.active), Residual: c.residual}
 	for i := range s.Residual {
@@ -188,6 +209,7 @@ func (c *gathered) summarise(seed uint64) (*CellSummary, error) {
 		if s.Mean[m], err = paired(values, make([]float64, len(values)), seed); err != nil {
 			return nil, err
 		}
+		c.whole(&s.Mean[m], c.sums[m])
 	}
 	if len(c.apart[0]) == 0 {
 		return s, nil
@@ -200,6 +222,7 @@ func (c *gathered) summarise(seed uint64) (*CellSummary, error) {
 		if e.Value, e.Low, e.High, err = metric.Exchangeability(c.apart[d], c.toTruth[d], c.toTruth2[d], resamples, seed); err != nil {
 			return nil, err
 		}
+		e.Pictures = min(len(c.apart[d])*c.of, c.pictures)
 	}
 	return s, nil
 }
@@ -212,8 +235,19 @@ func difference(a, b *gathered, seed uint64) (*[3]Interval, error) {
 		if out[m], err = paired(a.values[m], b.values[m], seed); err != nil {
 			return nil, err
 		}
+		a.whole(&out[m], a.sums[m]-b.sums[m])
 	}
 	return &out, nil
+}
+
+// whole makes of an interval over means of several pictures one over the pictures: they are what it
+// counts, and its value is their mean, though the last of the means is of fewer. Where a picture has
+// no value, those beside it are left out with it.
+func (c *gathered) whole(i *Interval, sum float64) {
+	i.Pictures = min(i.Pictures*c.of, c.pictures)
+	if c.of > 1 && !math.IsNaN(sum) && !math.IsInf(sum, 0) {
+		i.Value = sum / float64(c.pictures)
+	}
 }
 
 // paired returns the mean of a − b with its interval, over the pictures where both are

@@ -3,6 +3,7 @@ package experiment
 import (
 	"encoding/json"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -82,6 +83,47 @@ func TestUnfinishedPictures(t *testing.T) {
 	}
 	assert.Contains(t, f.progress(s), "2 of 3")
 	assert.Contains(t, f.progress(s), "19 of 24 runs")
+}
+
+// Of more pictures than a bootstrap is over, tables have the same means, intervals that are as wide as those over all, and
+// take memory for the values of mostValues pictures in each cell, not for all.
+func TestManyPictures(t *testing.T) {
+	const pictures = 3*mostValues - 5
+	g := Grid{Tasks: []string{"sr4"}, Methods: []string{"dps"}, CMI: []Term{Without, With}, Samples: 2}
+	random := rand.New(rand.NewPCG(1, 2))
+	base, term := &gathered{of: 3}, &gathered{of: 3}
+	var psnr, change []float64
+	for range pictures {
+		x, d := 25+3*random.NormFloat64(), 0.05+random.NormFloat64()
+		psnr, change = append(psnr, x), append(change, d)
+		for sample := 1; sample <= g.Samples; sample++ {
+			a, b := x+float64(2*sample-3), x+d+float64(2*sample-3)
+			r := &Result{Sample: sample, PSNR: &a, MSE: 0.01, LPIPS: 0.2}
+			if sample == 2 {
+				r.Apart = &Apart{MSE: 0.008, LPIPS: 0.1}
+			}
+			base.add(r, g.Samples)
+			r.PSNR = &b
+			term.add(r, g.Samples)
+		}
+	}
+	assert.Len(t, base.values[0], mostValues-1)
+	assert.Len(t, base.apart[0], mostValues-1)
+	s, err := base.summarise(1)
+	require.NoError(t, err)
+	all, err := paired(psnr, make([]float64, pictures), 1)
+	require.NoError(t, err)
+	assert.InDelta(t, all.Value, s.Mean[0].Value, 1e-9)
+	assert.InEpsilon(t, all.High-all.Low, s.Mean[0].High-s.Mean[0].Low, 0.1)
+	assert.Equal(t, pictures, s.Mean[0].Pictures)
+	assert.InDelta(t, 0.8, s.Exchangeability[0].Value, 1e-9)
+	assert.Equal(t, pictures, s.Exchangeability[0].Pictures)
+	d, err := difference(term, base, 1)
+	require.NoError(t, err)
+	all, err = paired(change, make([]float64, pictures), 1)
+	require.NoError(t, err)
+	assert.InDelta(t, all.Value, d[0].Value, 1e-9)
+	assert.InEpsilon(t, all.High-all.Low, d[0].High-d[0].Low, 0.1)
 }
 
 func TestCurve(t *testing.T) {

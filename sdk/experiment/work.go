@@ -139,7 +139,10 @@ func (f *ShardFolder) do(ctx context.Context, p Part, size, lanes int, work func
 			}
 		})
 	}
-	return all.Wait()
+	if err := all.Wait(); err != nil {
+		return err
+	}
+	return f.sweep(p)
 }
 
 // under does jobs under their claims. A claim that is lost is no error: its job is another's.

@@ -6,11 +6,13 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/mat"
+	"gonum.org/v1/gonum/stat"
 
 	"github.com/cmi-diffusion/cmi/sdk/checkpoint"
 	"github.com/cmi-diffusion/cmi/sdk/compute/cpu"
@@ -192,6 +194,65 @@ func TestDistanceProperties(t *testing.T) {
 		require.NoError(t, err)
 		require.InDelta(t, 0, self, 1e-6*scale)
 	}
+}
+
+// Statistics that are gathered bit by bit, of any number of images, are those of the definition, far from 0 too; and they can be
+// read on the way.
+func TestAccumulator(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	const dim = 7
+	features := draw(rng, 100, dim, dim, 1000)
+	for _, n := range []int{2, 6, 7, 8, 13, 14, 15, 100} {
+		for _, step := range []int{1, 3, 50} {
+			var a fid.Accumulator
+			for i := 0; i < n; i += step {
+				require.NoError(t, a.Add(features[i*dim:min(i+step, n)*dim], dim))
+				if i == 9 {
+					_, err := a.Statistics()
+					require.NoError(t, err)
+				}
+			}
+			s, err := a.Statistics()
+			require.NoError(t, err)
+			for j := range dim {
+				for k := range dim {
+					x, y := make([]float64, n), make([]float64, n)
+					for i := range n {
+						x[i], y[i] = float64(features[i*dim+j]), float64(features[i*dim+k])
+					}
+					require.InDelta(t, stat.Mean(x, nil), s.Mean()[j], 1e-9)
+					require.InDelta(t, stat.Covariance(x, y, nil), s.Covariance().At(j, k), 1e-9, "%d images, %d at a time", n, step)
+				}
+			}
+		}
+	}
+	var a fid.Accumulator
+	require.NoError(t, a.Add(make([]float32, 6), 3))
+	require.ErrorContains(t, a.Add(make([]float32, 4), 2), "2 features an image after 3")
+	require.ErrorContains(t, a.Add([]float32{0, 0, float32(math.Inf(1))}, 3), "feature 2 of image 2 is +Inf")
+}
+
+// What an Accumulator keeps does not grow with the images.
+func TestMemoryOfAccumulator(t *testing.T) {
+	const dim, images = 128, 5000
+	rng := rand.New(rand.NewPCG(5, 6))
+	one := make([]float32, dim)
+	var a fid.Accumulator
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for range images {
+		for i := range one {
+			one[i] = rng.Float32()
+		}
+		require.NoError(t, a.Add(one, dim))
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	kept := after.HeapAlloc - before.HeapAlloc
+	t.Logf("%d images of %d features: %d KiB kept, their features are %d KiB", images, dim, kept/1024, images*dim*4/1024)
+	require.Less(t, kept, uint64(20*dim*dim))
+	runtime.KeepAlive(&a)
 }
 
 // Of Gaussians with independent components the distance has a closed form:
