@@ -55,6 +55,14 @@ test: vet
 test-slurm:
 	$(GO) test -count=1 -v ./deploy/slurm
 
+# Shards in object storage: docs/cluster.md. Its tests without the clients of S3 and GCS, which take minutes to compile.
+.PHONY: objects test-objects
+objects:
+	cd deploy/objects && $(GO) build -trimpath -o ../../bin/cmi-objects .
+
+test-objects:
+	cd deploy/objects && $(GO) vet -tags nocloud . && $(GO) test -tags nocloud -count=1 .
+
 vet:
 	@test -z "$$(gofmt -l cmd deploy examples gpu internal sdk tools wasm)" || { echo "not formatted:"; gofmt -l cmd deploy examples gpu internal sdk tools wasm; exit 1; }
 	$(GO) vet ./...

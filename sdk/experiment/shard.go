@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -291,6 +292,27 @@ func (g Grid) partJob(p Part, k int) Job {
 	first := int(uint64(uint32(image)*2654435769) * uint64(cells) >> 32) // 2³² / golden ratio
 	cell := (unit + first) % cells
 	return g.Job((image*cells+cell)*g.Samples + k%g.Samples)
+}
+
+// JobFiles are the names of a job's files in a [ShardFolder], relative to it and with slashes. Truth and
+// Measurement are those of other jobs, too.
+type JobFiles struct{ Truth, Measurement, Picture, Result, State string }
+
+// Files yields the files of a part's jobs.
+func (g Grid) Files(p Part) iter.Seq[JobFiles] {
+	return func(yield func(JobFiles) bool) {
+		f := &ShardFolder{}
+		for k := range g.partLen(p) {
+			j := g.partJob(p, k)
+			names := JobFiles{f.truth(j), f.measurement(j), f.restored(j), f.file(j, ".json"), f.file(j, ".state")}
+			for _, name := range []*string{&names.Truth, &names.Measurement, &names.Picture, &names.Result, &names.State} {
+				*name = filepath.ToSlash(*name)
+			}
+			if !yield(names) {
+				return
+			}
+		}
+	}
 }
 
 // Count is how many jobs are finished and how many are left.
