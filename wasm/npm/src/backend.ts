@@ -13,7 +13,7 @@ export interface OpenOptions {
   prior?: Prior | undefined;
   modelConfig?: Record<string, unknown> | undefined;
   cache: boolean;
-  /** Where pool.js is, at the page's own origin; if left out, where the bundler has put it, or beside the worker. */
+  /** Where pool.js is; if left out, where the bundler has put it, or beside the package. */
   pool?: string | undefined;
 }
 

@@ -4,6 +4,7 @@ import type { Backend, OpenOptions, Outcome } from "./backend.js";
 import { ClosedError, errorOf, InputError, NetworkError, SolverError, WorkerError } from "./errors.js";
 import type { Reply, Request } from "./messages.js";
 import { offline, reason } from "./pictures.js";
+import { serveThread, type Thread } from "./threads.js";
 
 type Call = Request extends infer R ? (R extends { id: number } ? Omit<R, "id"> : never) : never;
 
@@ -14,9 +15,10 @@ interface Pending {
   onPlan?: ((p: RunPlan) => void) | undefined;
 }
 
-/** workerBackend makes a backend in a worker; make gives the worker, moved is told what computes after a device was lost. */
-export function workerBackend(options: OpenOptions, make: () => Worker, moved: (info: SolverInfo) => void): Backend {
+/** workerBackend makes a backend in a worker; make gives the worker, newThread its threads, moved is told what computes after a device was lost. */
+export function workerBackend(options: OpenOptions, make: () => Worker, newThread: () => Thread, moved: (info: SolverInfo) => void): Backend {
   let worker: Worker | undefined;
+  const threads: { end(): void }[] = [];
   let watch: AbortController | undefined;
   let closed = false;
   let lastId = 0;
@@ -24,6 +26,7 @@ export function workerBackend(options: OpenOptions, make: () => Worker, moved: (
 
   const stop = (error: SolverError) => {
     worker?.terminate();
+    for (const t of threads.splice(0)) t.end();
     watch?.abort();
     worker = undefined;
     const all = [...pending.values()];
@@ -47,6 +50,10 @@ export function workerBackend(options: OpenOptions, make: () => Worker, moved: (
     const lock = "locks" in navigator && "randomUUID" in crypto ? `cmi-diffusion-${crypto.randomUUID()}` : "";
     mine.onmessage = ({ data }: MessageEvent<Reply>) => {
       if (data.kind === "moved") return moved(data.info);
+      if (data.kind === "thread") {
+        threads.push(serveThread(data.port, newThread));
+        return;
+      }
       if (data.kind !== "started") return settle(data);
       started = true;
       if (data.locked) {
@@ -66,7 +73,7 @@ export function workerBackend(options: OpenOptions, make: () => Worker, moved: (
     return mine;
   };
 
-  const settle = (reply: Exclude<Reply, { kind: "started" | "moved" }>) => {
+  const settle = (reply: Exclude<Reply, { kind: "started" | "moved" | "thread" }>) => {
     const call = pending.get(reply.id);
     if (reply.kind === "loading" || reply.kind === "progress") {
       if (call?.onProgress) call.onProgress(reply.progress as LoadProgress & RestoreProgress);

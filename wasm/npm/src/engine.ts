@@ -7,6 +7,7 @@ import { startGo, type Device, type DeviceInfo, type GoProgram } from "./go.js";
 import { openGPU, type Precision } from "./gpu.js";
 import { startSIMD, type SIMDSources } from "./simd.js";
 import { compile, type Progress, type Source } from "./source.js";
+import type { Thread } from "./threads.js";
 
 export { EngineError, type EngineErrorCode } from "./engineerror.js";
 export type { Precision } from "./gpu.js";
@@ -27,8 +28,8 @@ export interface EngineOptions {
   wasm: Source;
   /** The processor's kernels. */
   simd: SIMDSources;
-  /** Makes a worker that runs pool.js. */
-  poolWorker: () => Worker;
+  /** Makes a thread that computes beside this one. */
+  newThread: () => Thread;
   /** The device was lost, and what is computed goes on from its last finished step on the one in info; the last of its notes says why. */
   onDeviceChange?: (info: EngineInfo) => void;
   /** Bytes of the files read so far, of those known of. */
@@ -294,9 +295,9 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   }
 }
 
-const processor = ({ simd, threads = 0, poolWorker, signal, precision }: Pick<EngineOptions, "simd" | "threads" | "poolWorker" | "signal" | "precision">, notes: string[]) => {
+const processor = ({ simd, threads = 0, newThread, signal, precision }: Pick<EngineOptions, "simd" | "threads" | "newThread" | "signal" | "precision">, notes: string[]) => {
   if (precision === "f16") notes.push("no f16: the processor computes in f32");
-  return startSIMD(simd, { threads, poolWorker, notes, signal });
+  return startSIMD(simd, { threads, newThread, notes, signal });
 };
 
 /** start is an engine on a device, which is closed where the program does not start on it. */

@@ -5,7 +5,8 @@ import { workerBackend } from "./client.js";
 import { ClosedError, InputError, NetworkError, UnsupportedError } from "./errors.js";
 import { cmiOptions, given, needsBrowser, plain, restoreOptions, solverOptions } from "./options.js";
 import { absolute, describe, isKernel, offline, portable, reason, type PictureSource } from "./pictures.js";
-import { beside, foreign, ownScript, packagedWorker, scriptWorker, trustOf, type Trust } from "./scripts.js";
+import { packagedWorker, scriptWorker, trustOf, type Trust } from "./scripts.js";
+import { newThread } from "./threads.js";
 
 export type * from "./api.js";
 export type { CMIChoice, CMIOptions, EngineInfo, Method, ModelInfo, RestoreStep, Task } from "./engine.js";
@@ -43,28 +44,23 @@ export async function createSolver(options: SolverOptions = {}): Promise<Solver>
   const open: OpenOptions = {
     device, fallback, precision, threads, cache, wasm: wasmURLs(options.wasmPaths), modelConfig: modelConfig && plain("modelConfig", modelConfig),
     model: modelFile ?? absolute(modelURL ?? priorURL(options.prior), "modelURL"), prior: modelURL === undefined && modelFile === undefined ? (options.prior ?? "faces64") : undefined,
+    ...(poolURL !== undefined && { pool: absolute(String(poolURL), "poolURL") }),
   };
-  // The page, not its worker, makes the address of a script of another origin: in Firefox URL.createObjectURL in a worker may never return.
-  const pool = poolURL !== undefined || foreign(import.meta.url) ? ownScript(absolute(String(poolURL ?? beside("./pool.js")), "poolURL")) : undefined;
-  if (pool) open.pool = pool.url;
   const trust = trustOf(options.trustedTypesPolicy);
   const now = {} as { info: SolverInfo };
   const onMove = (info: SolverInfo) => {
     now.info = info;
     options.onDeviceChange?.(info);
   };
+  const thread = () => newThread(open.pool, trust);
   // Some browsers give a shared worker no workers of its own. It is none of the page's threads, so that it may compute itself.
   const apart = worker && (workerFactory !== undefined || typeof Worker === "function");
-  const backend = apart ? workerBackend(open, workerFactory ?? (() => newWorker(workerURL, trust)), onMove) : (await inThisThread()).localBackend(open, onMove, trust);
-  const close = async () => {
-    await backend.close();
-    pool?.release();
-  };
+  const backend = apart ? workerBackend(open, workerFactory ?? (() => newWorker(workerURL, trust)), thread, onMove) : (await inThisThread()).localBackend(open, onMove, thread);
   try {
     now.info = await backend.open(options.signal, options.onProgress);
-    return solver({ ...backend, close }, now);
+    return solver(backend, now);
   } catch (e) {
-    await close();
+    await backend.close();
     throw e;
   }
 }

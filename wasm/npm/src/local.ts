@@ -8,7 +8,7 @@ import { asSolverError, ClosedError, InputError, MemoryError, NetworkError, Unsu
 import { fetchFile, readBlob, type FetchedFile, type FileOptions } from "./files.js";
 import { fitPicture, paste, toPicture, type Fit } from "./fit.js";
 import { isKernel, openPicture, reason, type Pixels, type Portable } from "./pictures.js";
-import { packagedWorker, scriptWorker, type Trust } from "./scripts.js";
+import type { Thread } from "./threads.js";
 
 /** How many times smaller than the image a task's measurement is, where it is. */
 const shrinks: Partial<Record<Task, number>> = { sr2: 2, sr4: 4, sr8: 8, pool2: 2, pool4: 4, pool8: 8 };
@@ -18,17 +18,11 @@ interface Opened {
   model: ModelInfo;
 }
 
-/** localBackend makes a backend here; moved is told what computes after a device was lost, trust is for the threads' script. A program that stops is started anew by the next call. */
-export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => void, trust: Trust): Backend {
+/** localBackend makes a backend here; moved is told what computes after a device was lost, newThread makes threads. A program that stops is started anew by the next call. */
+export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => void, newThread: () => Thread): Backend {
   let opened: Promise<Opened> | undefined;
   let program: WebAssembly.Module | undefined;
   let closed = false;
-
-  const poolWorker = () => {
-    const name = "cmi-diffusion-pool";
-    if (options.pool !== undefined) return scriptWorker(options.pool, name, trust);
-    return packagedWorker(() => new Worker(new URL("./pool.js", import.meta.url), { type: "module", name: "cmi-diffusion-pool" }), "./pool.js", name, trust);
-  };
 
   const load = async (signal?: AbortSignal, report?: (p: LoadProgress) => void): Promise<Opened> => {
     const file = (name: LoadProgress["file"]) => ({ signal, onBytes: (loaded: number, total: number) => report?.({ file: name, loaded, total }) });
@@ -42,7 +36,7 @@ export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => 
     program ??= await proven(readProgram(false), () => readProgram(true), async (f) => compile((await f).bytes, options.wasm.program));
     let model: ModelInfo | undefined;
     const engine = await createEngine({
-      device: options.device, fallback: options.fallback, precision: options.precision, threads: options.threads, wasm: program, poolWorker, ...(signal && { signal }),
+      device: options.device, fallback: options.fallback, precision: options.precision, threads: options.threads, wasm: program, newThread, ...(signal && { signal }),
       simd: { single: options.wasm.kernels, threads: options.wasm.threadedKernels },
       onDeviceChange: (info) => { if (model) moved(about(info, model)); },
     });

@@ -17,6 +17,7 @@ export type Reply =
   | { kind: "started"; locked: boolean }
   | { kind: "loading"; id: number; progress: LoadProgress }
   | { kind: "moved"; info: SolverInfo }
+  | { kind: "thread"; port: MessagePort } // it wants a thread, and starts and ends it by the port
   | { kind: "planned"; id: number; plan: RunPlan }
   | { kind: "progress"; id: number; progress: RestoreProgress }
   | { kind: "done"; id: number; value: SolverInfo | Outcome | Measurement | RunPlan | undefined }

@@ -1,13 +1,8 @@
 // One thread of the pool: computes on the shared memory until it is terminated.
 import type { Kernels } from "./simd.js";
+import type { ThreadStart } from "./threads.js";
 
-interface Start {
-  module: WebAssembly.Module;
-  memory: WebAssembly.Memory;
-  thread: number;
-}
-
-addEventListener("message", async (e: MessageEvent<Start>) => {
+addEventListener("message", async (e: MessageEvent<ThreadStart>) => {
   const { module, memory, thread } = e.data;
   const instance = await WebAssembly.instantiate(module, { env: { memory } });
   postMessage("ready");

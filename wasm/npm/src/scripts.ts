@@ -34,33 +34,17 @@ function ownPolicy(): ScriptURLPolicy | undefined {
 }
 
 /**
- * ownScript gives the address of a script that a worker may have: the address itself, or where that is of another origin, whose
- * server allows it (CORS), that of a script of the page's own origin which imports it and is held until release is called.
+ * scriptWorker starts a module worker from an address. A worker's script must be of the page's own origin, what it imports
+ * need not: a script of another origin, whose server allows it (CORS), is imported by a script of the page's.
  */
-export function ownScript(url: string): { url: string; release(): void } {
-  if (!foreign(url)) return { url, release() {} };
-  const script = URL.createObjectURL(new Blob([`import ${JSON.stringify(url)};`], { type: "text/javascript" }));
-  return { url: script, release: () => URL.revokeObjectURL(script) };
-}
-
-/** foreign says whether a script at an address is of another origin than the page. */
-export function foreign(url: string): boolean {
-  const { protocol, origin } = new URL(url);
-  return protocol.startsWith("http") && origin !== globalThis.origin;
-}
-
-/** beside is the address of a file of the package beside this module; bundlers, which look for a literal name, leave it alone. */
-export function beside(file: string): string {
-  return new URL(file, import.meta.url).href;
-}
-
-/** scriptWorker starts a module worker from an address, of another origin too. */
 export function scriptWorker(url: string, name: string, trust: Trust): Worker {
-  const script = ownScript(url);
+  const { protocol, origin } = new URL(url);
+  if (!protocol.startsWith("http") || origin === globalThis.origin) return new Worker(trust(url), { type: "module", name });
+  const script = URL.createObjectURL(new Blob([`import ${JSON.stringify(url)};`], { type: "text/javascript" }));
   try {
-    return new Worker(trust(script.url), { type: "module", name });
+    return new Worker(trust(script), { type: "module", name });
   } finally {
-    setTimeout(script.release, 10_000);
+    setTimeout(() => URL.revokeObjectURL(script), 10_000);
   }
 }
 
@@ -69,12 +53,13 @@ export function scriptWorker(url: string, name: string, trust: Trust): Worker {
  * is the named file beside this module, which is what is started where the literal form can't be.
  */
 export function packagedWorker(bundled: () => Worker, file: string, name: string, trust: Trust): Worker {
-  const own = () => scriptWorker(beside(file), name, trust);
-  if (foreign(import.meta.url)) return own();
+  const here = import.meta.url;
+  const beside = () => scriptWorker(new URL(file, here).href, name, trust);
+  if (here.startsWith("http") && new URL(here).origin !== globalThis.origin) return beside();
   try {
     return bundled();
   } catch (e) {
-    if (e instanceof TypeError && "trustedTypes" in globalThis) return own();
+    if (e instanceof TypeError && "trustedTypes" in globalThis) return beside();
     throw e;
   }
 }

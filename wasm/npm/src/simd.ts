@@ -3,6 +3,7 @@
 // can be shared.
 import { EngineError, messageOf } from "./engineerror.js";
 import { compile, type Source } from "./source.js";
+import type { Thread } from "./threads.js";
 
 /** The kernels, and the same with threads. */
 export interface SIMDSources {
@@ -12,8 +13,8 @@ export interface SIMDSources {
 
 export interface SIMDOptions {
   threads: number;
-  /** Makes a worker that runs pool.js. */
-  poolWorker: () => Worker;
+  /** Makes a thread beside this one. */
+  newThread: () => Thread;
   notes: string[];
   signal?: AbortSignal;
 }
@@ -69,23 +70,16 @@ async function startOn(threads: number, sources: SIMDSources, o: SIMDOptions): P
   }
   // On a page's main thread waiting is forbidden: it looks for the end instead.
   kernels.start(threads, typeof document === "undefined" ? 1 : 0);
-  const pool: Worker[] = [];
+  const pool: Thread[] = [];
   try {
     await Promise.all(Array.from({ length: threads - 1 }, (_, i) => {
-      const worker = o.poolWorker();
-      pool.push(worker);
-      return new Promise<void>((resolve, reject) => {
-        worker.onmessage = () => resolve();
-        worker.onerror = (e) => {
-          e.preventDefault();
-          reject(new EngineError("UNSUPPORTED", `another can't be started: ${e.message || "its script, pool.js, can't be loaded (option poolURL)"}`));
-        };
-        worker.postMessage({ module, memory, thread: i + 1 });
-      });
+      const thread = o.newThread();
+      pool.push(thread);
+      return thread.start({ module, memory, thread: i + 1 });
     }));
   } catch (e) {
-    for (const w of pool) w.terminate();
-    throw e;
+    for (const t of pool) t.end();
+    throw new EngineError("UNSUPPORTED", `another can't be started: ${messageOf(e)}`, { cause: e });
   }
   return {
     threads,
@@ -108,7 +102,7 @@ async function startOn(threads: number, sources: SIMDSources, o: SIMDOptions): P
       copyOut: (to, from, bytes) => { new Uint8Array(program(), to! >>> 0, bytes).set(new Uint8Array(memory.buffer, from! >>> 0, bytes)); return 0; },
     }),
     close() {
-      for (const w of pool) w.terminate();
+      for (const t of pool) t.end();
     },
   };
 }

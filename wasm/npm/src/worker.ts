@@ -3,7 +3,7 @@ import type { Backend } from "./backend.js";
 import { asSolverError } from "./errors.js";
 import { localBackend } from "./local.js";
 import type { Reply, Request } from "./messages.js";
-import { trustOf } from "./scripts.js";
+import { remoteThread } from "./threads.js";
 
 declare function postMessage(message: Reply, transfer?: Transferable[]): void;
 
@@ -12,7 +12,7 @@ const running = new Map<number, AbortController>();
 
 addEventListener("message", async ({ data }: MessageEvent<Request>) => {
   if (data.kind === "start") {
-    backend = localBackend(data.options, (info) => postMessage({ kind: "moved", info }), trustOf());
+    backend = localBackend(data.options, (info) => postMessage({ kind: "moved", info }), () => remoteThread((port) => postMessage({ kind: "thread", port }, [port])));
     postMessage({ kind: "started", locked: await holdLock(data.lock) });
     return;
   }

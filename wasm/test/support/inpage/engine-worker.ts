@@ -1,5 +1,6 @@
 // The engine in a worker, for tests that look below the package: conformance and speed.
 import { createEngine, type BenchRequest, type EngineOptions, type VerifyCase } from "../../../npm/src/engine.js";
+import { workerThread } from "../../../npm/src/threads.js";
 
 interface Work {
   options: Pick<EngineOptions, "device" | "threads">;
@@ -21,7 +22,7 @@ async function work({ options, verify, bench, restore }: Work) {
   const at = (name: string) => new URL(`/pkg/${name}`, location.href);
   const engine = await createEngine({
     ...options, wasm: at(verify || restore?.poisoned ? "cmi-verify.wasm" : "cmi.wasm"), simd: { single: at("simd.wasm"), threads: at("simd-threads.wasm") },
-    poolWorker: () => new Worker("/pkg/pool.js", { type: "module" }),
+    newThread: () => workerThread(new Worker("/pkg/pool.js", { type: "module" })),
   });
   try {
     if (bench) {
