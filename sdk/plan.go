@@ -36,6 +36,9 @@ func NewPlan(m prior.Model, o Options, n int) Plan {
 	for i := range o.Schedule.Len() {
 		cost := o.cost(i)
 		p.MethodPasses += each * cost.Forwards(pass)
+		if o.networkNoiseActs(i) {
+			p.MethodPasses += each * pass.Forwards(0, 0, o.NetworkNoise.Lanczos, false)
+		}
 		// A term whose norm is tied to the guidance rests where there is none.
 		if o.termActs(i) && (cost.Guides || o.CMI.TrustGuidance == 0) {
 			p.TermPasses += each * o.CMI.Probes * pass.Forwards(0, 0, o.CMI.Lanczos, true)
@@ -50,6 +53,9 @@ func NewPlan(m prior.Model, o Options, n int) Plan {
 		if o.Particles > 0 {
 			images += 6
 		}
+		if o.NetworkNoise != nil {
+			images += 2 + o.NetworkNoise.Lanczos
+		}
 		p.Memory, p.LargestArray = estimator.EstimateMemory(n*each, derivatives(o))
 		p.Memory += int64(images) * 4 * int64(n*each*c*h*w)
 	}
@@ -61,6 +67,9 @@ func derivatives(o Options) (p compute.Passes) {
 	for i := range o.Schedule.Len() {
 		cost := o.cost(i)
 		p.VJP = p.VJP || cost.Adjoint
+		if o.networkNoiseActs(i) {
+			p.JVP = 1
+		}
 		switch {
 		case cost.Jet && cost.Directions > 0:
 			p.Cached = max(p.Cached, cost.Directions)

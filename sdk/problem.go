@@ -32,10 +32,12 @@ type Options struct {
 	// DDPM's ancestral chain.
 	DDIM     *float64
 	Variance diffusion.Variance // of the reverse step; see [VarianceOf]
-	NoClip   bool               // do not limit x̂0 to [−1, 1]
-	Noise    Noise              // nil: Philox keyed by Seed and Images
-	Seed     uint64
-	Images   []uint64 // the number of each image in the user's set, which keys its noise; nil: 0, 1, …
+	// NetworkNoise, where not nil, adds to the reverse step's noise what the network does not know of x̂0.
+	NetworkNoise *NetworkNoise
+	NoClip       bool  // do not limit x̂0 to [−1, 1]
+	Noise        Noise // nil: Philox keyed by Seed and Images
+	Seed         uint64
+	Images       []uint64 // the number of each image in the user's set, which keys its noise; nil: 0, 1, …
 	// FromMeasurement starts at what the measurement tells, see [guide.FromMeasurement], in place
 	// of pure noise: for a Schedule of the first training steps alone ([diffusion.New]), which
 	// begins in the middle of the process. The operator must be linear.
@@ -126,6 +128,9 @@ func (p Problem) Validate(o Options) error {
 		return fmt.Errorf("DDIM's eta is %v, 0 to 1 is wanted", *o.DDIM)
 	}
 	if err := guide.Validate(o.Method, o.DDIM); err != nil {
+		return err
+	}
+	if err := o.NetworkNoise.Validate(o); err != nil {
 		return err
 	}
 	if err := p.validateParticles(o); err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/cmi"
 	"github.com/cmi-diffusion/cmi/sdk/compute"
 	"github.com/cmi-diffusion/cmi/sdk/guide"
+	"github.com/cmi-diffusion/cmi/sdk/krylov"
 	"github.com/cmi-diffusion/cmi/sdk/measure"
 	"github.com/cmi-diffusion/cmi/sdk/prior"
 )
@@ -22,6 +23,7 @@ type Solver struct {
 	std       compute.Tensor // σ of DDPM's reverse step per pixel: learned or fixed
 	z         compute.Tensor // the step's noise, scaled
 	noisy     bool
+	roots     *krylov.Images // of the network's noise, made at its first step
 	x0        *prior.Tweedie // x̂0 at x_t and its derivatives
 	term      *cmi.Term
 	host      []float32

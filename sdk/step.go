@@ -49,7 +49,9 @@ func (s *Solver) take(i int, report *Progress) error {
 		if err := s.predict(i); err != nil { // x̂0(x_t)
 			return err
 		}
-		s.propose(i) // x′ ~ p(x_{t−1} | x_t, x̂0)
+		if err := s.propose(i); err != nil { // x′ ~ p(x_{t−1} | x_t, x̂0)
+			return err
+		}
 	}
 	if err := s.o.method(i).Step(st); err != nil { // x_{t−1} = x′ + guidance
 		return err
@@ -90,13 +92,14 @@ func (s *Solver) predict(i int) error {
 	if st.Clips {
 		s.dev.Map(st.Clipped, compute.Clamp(-1, 1), st.X0)
 	}
-	scale, shift := sched.LogStd(i, s.o.Variance)
+	variance := s.variance(i)
+	scale, shift := sched.LogStd(i, variance)
 	st.Variance = compute.Tensor{}
 	if s.p.Prior.LearnedVariance() {
 		st.Variance = out.Channels(c, 2*c)
 	}
 	v := st.X // with a fixed variance scale is 0, so the contents of v do not matter
-	if s.o.Variance == diffusion.LearnedRange {
+	if variance == diffusion.LearnedRange {
 		v = st.Variance
 	}
 	s.dev.Map(s.std, compute.Exp(float32(scale), float32(shift)), v)
@@ -121,7 +124,7 @@ func (s *Solver) image() {
 }
 
 // propose draws the step's noise and samples the unconditional x′ with it.
-func (s *Solver) propose(i int) {
+func (s *Solver) propose(i int) error {
 	st, sched := &s.step, s.o.Schedule
 	s.noisy = i > 0
 	if s.noisy {
@@ -134,20 +137,29 @@ func (s *Solver) propose(i int) {
 			s.noisy = false
 		}
 	}
+	if s.o.networkNoiseActs(i) {
+		if err := s.addNetworkNoise(i); err != nil {
+			return err
+		}
+	}
 	s.proposeFrom(st.Proposal, st.Mean, st.Clipped)
+	return nil
+}
+
+// stepFactors returns the factors of x̂0 and of x_t in the mean of the base sampler's step.
+func (s *Solver) stepFactors(i int) (ofX0, ofX float64) {
+	sched := s.o.Schedule
+	if s.o.DDIM == nil {
+		return sched.DDPM(i)
+	}
+	c0, ceps, _ := sched.DDIM(i, *s.o.DDIM) // ε is the one that belongs to this x̂0
+	ext, ex0 := sched.Epsilon(i)
+	return c0 + ceps*ex0, ceps * ext
 }
 
 // proposeFrom is the base sampler's step from an estimate of x̂0.
 func (s *Solver) proposeFrom(sample, mean, x0 compute.Tensor) {
-	i, sched := s.step.Index, s.o.Schedule
-	var cx0, cxt float64
-	if s.o.DDIM == nil {
-		cx0, cxt = sched.DDPM(i)
-	} else { // ε is the one that belongs to this x̂0
-		c0, ceps, _ := sched.DDIM(i, *s.o.DDIM)
-		ext, ex0 := sched.Epsilon(i)
-		cx0, cxt = c0+ceps*ex0, ceps*ext
-	}
+	cx0, cxt := s.stepFactors(s.step.Index)
 	s.dev.Combine(mean, compute.Times(cx0, x0), compute.Times(cxt, s.step.X))
 	if s.noisy {
 		s.dev.Combine(sample, compute.Times(1, mean), compute.Times(1, s.z))

@@ -123,6 +123,7 @@ func TestBadInput(t *testing.T) {
 		{"a start above the model's training steps", []string{"restore", face, "--start", "1000"}, []string{"--start is 1000", "1 to 999"}},
 		{"more steps than are left", []string{"restore", face, "--start", "20"}, []string{"--steps is 30", "only 21", "fewer"}},
 		{"a start from what is not linear", []string{"restore", face, "--start", "400", "--task", "phase"}, []string{"phase", "pure noise"}},
+		{"network's noise of diffpir", []string{"restore", face, "--method", "diffpir", "--network-noise", "2"}, []string{"--network-noise 2", "needs the method dps or"}},
 		{"learned variance of dps", []string{"restore", face, "--learned-variance", "0.2"}, []string{"needs the method pigdm or diffpir"}},
 		{"curvature of dps", []string{"restore", face, "--curvature", "1"}, []string{"needs the method pigdm or evidence"}},
 		{"one sample in the demo", []string{"demo", "--samples", "1"}, []string{"--samples is 1", "2 to"}},

@@ -30,6 +30,7 @@ func (f *specFlags) add(c *cobra.Command, steps int) {
 	fl.IntVar(&f.Steps, "steps", steps, "reverse steps (the model was trained with 1000)")
 	fl.Uint64Var(&f.Seed, "seed", f.Seed, "random seed; the same seed gives the same picture")
 	fl.StringVar(&f.Schedule, "schedule", f.Schedule, "noise schedule of the model: linear, cosine, or auto for the model's own (linear where it does not say)")
+	fl.IntVar(&f.NetworkNoise, "network-noise", 0, "dps, dps+, adamdps, pigdm, evidence, mmps, tmpd, pathwise-mean and sample: draw a step's noise with the network's own covariance of the image, by so many Lanczos steps, each one network pass: samples that differ more, as they should, see docs/methods.md. 0 is without")
 	fl.Var(&optionalNumber{&f.DDIM}, "ddim", "sample with DDIM and this eta, 0 to 1, or negative DDPM's chain; if left out, what the method was published on")
 }
 
@@ -161,6 +162,7 @@ func (f *specFlags) needs(withCMI bool, methods ...string) []need {
 		with(any("pigdm", "evidence"), "curvature"),
 		with(any("pigdm"), "guided-mean"),
 		with(any("pigdm", "diffpir"), "learned-variance"),
+		with(any("dps", "dps+", "adamdps", "pigdm", "evidence", "mmps", "tmpd", "pathwise-mean"), "network-noise"),
 		with(any("dps", "dps+", "mcg", "pigdm"), "published"),
 		with(any("dps", "dps+"), "dps-limit"),
 		with(any("dps", "dps+", "adamdps", "dsg", "pigdm", "evidence"), "scale"),

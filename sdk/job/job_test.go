@@ -234,6 +234,8 @@ func TestNewErrors(t *testing.T) {
 		"ddim is 1.5, 0 to 1 is wanted":                                        func(s *job.Spec, _ *job.Image) { v := 1.5; s.DDIM = &v },
 		"ddim is NaN":                                                          func(s *job.Spec, _ *job.Image) { s.DDIM = &nan },
 		"scale is -1":                                                          func(s *job.Spec, _ *job.Image) { s.Scale = -1 },
+		"networkNoise is -1, a number of Lanczos steps":                        func(s *job.Spec, _ *job.Image) { s.NetworkNoise = -1 },
+		"the method diffpir draws its states by itself":                        func(s *job.Spec, _ *job.Image) { s.Method, s.NetworkNoise = "diffpir", 2 },
 		"learnedVariance is -1, a noise level":                                 func(s *job.Spec, _ *job.Image) { s.Method, s.LearnedVariance = "pigdm", -1 },
 		"curvature is NaN":                                                     func(s *job.Spec, _ *job.Image) { s.Curvature = nan },
 		"sigmaY is 0":                                                          func(s *job.Spec, _ *job.Image) { s.SigmaY = 0 },

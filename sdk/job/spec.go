@@ -48,6 +48,9 @@ type Spec struct {
 	// variance of each pixel that the network has learned; 0 is without.
 	LearnedVariance float64 `json:"learnedVariance"`
 
+	// NetworkNoise is the number of Lanczos steps of [sdk.Options].NetworkNoise, which acts where ᾱ_t ≥ 0.03; 0 is without.
+	NetworkNoise int `json:"networkNoise"`
+
 	Particles int `json:"particles"` // [sdk.Options].Particles; 0 is without
 
 	Border string `json:"border"` // task kernel: how the image goes on beyond its edge, reflect or circular
@@ -258,6 +261,12 @@ func (s Spec) Options(m prior.Model) (o sdk.Options, err error) {
 	if err := guide.Validate(o.Method, o.DDIM); err != nil {
 		return o, err
 	}
+	if s.NetworkNoise > 0 {
+		o.NetworkNoise = &sdk.NetworkNoise{Lanczos: s.NetworkNoise, MinAlphaBar: 0.03}
+		if err := o.NetworkNoise.Validate(o); err != nil {
+			return o, err
+		}
+	}
 	if s.Particles > 0 {
 		if err := guide.TakesParticles(o.Method, o.Schedule); err != nil {
 			return o, err
@@ -317,6 +326,8 @@ func (s Spec) check() error {
 		return wrong("scale", "is %v, a positive number is wanted, or 0 for the published one", s.Scale)
 	case !(s.LearnedVariance >= 0):
 		return wrong("learnedVariance", "is %v, a noise level above 0 is wanted (0.2 as published), or 0 for none", s.LearnedVariance)
+	case s.NetworkNoise < 0 || s.NetworkNoise > 1000:
+		return wrong("networkNoise", "is %d, a number of Lanczos steps up to 1000 is wanted (2 do most), or 0 for a step's usual noise", s.NetworkNoise)
 	case s.Particles < 0:
 		return wrong("particles", "is %d, a number from 1 is wanted, or 0 for a run without particles", s.Particles)
 	case s.Particles > 0 && s.Noise == "poisson":

@@ -21,12 +21,19 @@ type Images struct {
 // which keeps an error.
 func NewImages(dev compute.Device, ws *compute.Workspace, op measure.Linear, n, k int) *Images {
 	c, h, w := op.In()
-	s := &Images{basis: Space{dev: dev}, op: op, sum: ws.New(n, c, h, w), v: ws.New(n, c, h, w)}
+	s := NewRoots(dev, ws, n, c, h, w, k)
+	s.op, s.v = op, ws.New(n, c, h, w)
+	c, h, w = op.Out()
+	s.direction, s.product = ws.New(n, c, h, w), ws.New(n, c, h, w)
+	return s
+}
+
+// NewRoots allocates for [Images.Root] alone, of n images of c×h×w, likewise.
+func NewRoots(dev compute.Device, ws *compute.Workspace, n, c, h, w, k int) *Images {
+	s := &Images{basis: Space{dev: dev}, sum: ws.New(n, c, h, w)}
 	for range k {
 		s.basis.q = append(s.basis.q, ws.New(n, c, h, w))
 	}
-	c, h, w = op.Out()
-	s.direction, s.product = ws.New(n, c, h, w), ws.New(n, c, h, w)
 	return s
 }
 
