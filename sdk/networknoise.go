@@ -23,7 +23,7 @@ type NetworkNoise struct {
 }
 
 // networkNoiseDraw is the method's draw of ξ: no method draws so many.
-const networkNoiseDraw = 1 << 15
+const networkNoiseDraw = 60000
 
 // networkNoiseActs says whether the noise of the step of index i is the network's. The last step has none.
 func (o Options) networkNoiseActs(i int) bool {

@@ -164,8 +164,8 @@ func (f *specFlags) needs(withCMI bool, methods ...string) []need {
 		with(any("pigdm", "diffpir"), "learned-variance"),
 		with(any("dps", "dps+", "adamdps", "pigdm", "evidence", "mmps", "tmpd", "pathwise-mean"), "network-noise"),
 		with(any("dps", "dps+", "mcg", "pigdm"), "published"),
-		with(any("dps", "dps+"), "dps-limit"),
-		with(any("dps", "dps+", "adamdps", "dsg", "pigdm", "evidence"), "scale"),
+		with(any("dps", "dps+", "cadps"), "dps-limit"),
+		with(any("dps", "dps+", "adamdps", "cadps", "dsg", "pigdm", "evidence"), "scale"),
 	}
 }
 

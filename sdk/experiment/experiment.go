@@ -84,7 +84,7 @@ func (c Cell) Arm() string {
 // methodTitles are the methods' names as the literature writes them.
 var methodTitles = map[string]string{
 	"dps": "DPS", "pigdm": "ΠGDM", "mcg": "MCG", "dsg": "DSG",
-	"mmps": "MMPS", "tmpd": "TMPD", "adamdps": "AdamDPS", "diffpir": "DiffPIR", "ddnm": "DDNM+", "ddrm-mean": "DDRM, mean", "daps": "DAPS", "gibbs": "split Gibbs", "fps": "FPS-SMC", "pathwise-mean": "pathwise, mean",
+	"mmps": "MMPS", "tmpd": "TMPD", "adamdps": "AdamDPS", "cadps": "CA-DPS", "diffpir": "DiffPIR", "ddnm": "DDNM+", "ddrm-mean": "DDRM, mean", "daps": "DAPS", "gibbs": "split Gibbs", "fps": "FPS-SMC", "pathwise-mean": "pathwise, mean",
 }
 
 // Title returns the arm as the paper writes it: "CMI+DPS".

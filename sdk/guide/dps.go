@@ -107,14 +107,20 @@ func (m DPS) Step(s *Step) error {
 		if m.Weights != nil {
 			zeta *= m.Weights[i]
 		}
-		if most := m.Limit * residual[i]; most > 0 && zeta*n*n > most {
-			zeta = most / (n * n)
-		}
+		zeta = limited(zeta, m.Limit, residual[i], n)
 		coef[i] = -zeta
 		s.Guidance[i] = math.Abs(zeta) * n
 	}
 	s.Device.Combine(s.Next, compute.Times(1, s.Proposal), compute.Term{X: gradient, Coef: coef})
 	return nil
+}
+
+// limited returns ζ under [DPS].Limit, for the residual's norm and that of the gradient.
+func limited(zeta, limit, residual, norm float64) float64 {
+	if most := limit * residual; most > 0 && zeta*norm*norm > most {
+		return most / (norm * norm)
+	}
+	return zeta
 }
 
 // publishedScale returns each image's scale times ‖r‖/√(‖r‖² + σ_y² per value of y that is

@@ -111,7 +111,7 @@ func Validate(m Method, ddim *float64) error {
 func TakesTerm(m Method, s *diffusion.Schedule) error {
 	for i := range s.Len() {
 		if c := m.Cost(s, i); c.Image || c.Values > 0 {
-			return fmt.Errorf("the method %s draws its state anew from an image, or has several, so that the information term has nothing to move: leave the term out or take another method", m.Name())
+			return fmt.Errorf("the method %s draws its state anew from an image, has several, or ends at another noise level, so that the information term has nothing to move: leave the term out or take another method", m.Name())
 		}
 	}
 	return nil

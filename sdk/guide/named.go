@@ -40,6 +40,10 @@ var Named = map[string]func(Settings) Method{
 		m.Scale = s.scaleOr(m.Scale)
 		return m
 	},
+	"cadps": func(s Settings) Method {
+		m := s.dps(0).(DPS)
+		return CADPS{Scale: m.Scale, Limit: m.Limit}
+	},
 	"mcg": func(s Settings) Method { return MCG{Published: s.Published} },
 	"dsg": func(s Settings) Method {
 		m := DSGFor(s.Task, s.Steps)

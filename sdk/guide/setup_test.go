@@ -28,6 +28,7 @@ type trial struct {
 	alphaBar float64
 	noise    []float32 // what Random gives
 	failing  error     // what the denoiser's derivatives return, if not nil
+	evaluate func()    // takes the network back to the step's state
 }
 
 const (
@@ -93,6 +94,11 @@ func newTrial(t testing.TB, clips bool, index int, a *mat.Dense, op func(dev com
 	t.Cleanup(tweedie.Close)
 	tr.Epsilon, err = tweedie.At(tr.X, schedule, index, tr.X0)
 	require.NoError(t, err)
+	again := image()
+	tr.evaluate = func() {
+		_, err := tweedie.At(tr.X, schedule, index, again)
+		require.NoError(t, err)
+	}
 	own := image() // the network's is overwritten by Evaluate
 	dev.Combine(own, compute.Times(1, tr.Epsilon))
 	tr.Epsilon = own
@@ -169,6 +175,7 @@ func (tr *trial) run(t testing.TB, m guide.Method) [][]float64 {
 	for i := range tr.Guidance {
 		tr.Guidance[i] = math.NaN()
 	}
+	tr.evaluate()
 	require.NoError(t, m.Step(tr.Step))
 	next, proposal := tr.read(t, tr.Next), tr.read(t, tr.Proposal)
 	for i := range next {

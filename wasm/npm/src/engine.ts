@@ -70,7 +70,7 @@ export const tasks = ["sr4", "sr2", "sr8", "inpaint", "box", "blur", "motion", "
   "colourise", "denoise", "mask", "kernel", "phase"] as const;
 export type Task = (typeof tasks)[number];
 
-export const methods = ["dps", "dps+", "adamdps", "mcg", "dsg", "pigdm", "evidence", "mmps", "tmpd", "diffpir", "ddnm", "ddrm-mean", "daps", "gibbs", "fps",
+export const methods = ["dps", "dps+", "adamdps", "cadps", "mcg", "dsg", "pigdm", "evidence", "mmps", "tmpd", "diffpir", "ddnm", "ddrm-mean", "daps", "gibbs", "fps",
   "pathwise", "pathwise-mean", "projection", "unconditional"] as const;
 export type Method = (typeof methods)[number];
 
