@@ -221,7 +221,7 @@ func TestNewErrors(t *testing.T) {
 	big := image(0)
 	for says, change := range map[string]func(s *job.Spec, i *job.Image){
 		`unknown task "deblur": known are sr4`:                                 func(s *job.Spec, _ *job.Image) { s.Task = "deblur" },
-		`unknown method "ddrm": known are adamdps, cadps, daps`:                       func(s *job.Spec, _ *job.Image) { s.Method = "ddrm" },
+		`unknown method "ddrm": known are adamdps, cadps, daps`:                func(s *job.Spec, _ *job.Image) { s.Method = "ddrm" },
 		`unknown noise schedule "quadratic"`:                                   func(s *job.Spec, _ *job.Image) { s.Schedule = "quadratic" },
 		"steps is 1, which would start":                                        func(s *job.Spec, _ *job.Image) { s.Steps = 1 },
 		"start is -3, a training step from 1":                                  func(s *job.Spec, _ *job.Image) { s.Start = -3 },
