@@ -43,7 +43,7 @@ SKIPPED = awk '/^=== (RUN|NAME|CONT)/ { test = $$3 } \
 # Devices hand out memory full of NaN, so that a kernel that reads what nobody wrote is found.
 test: export CMI_POISON = on
 test: vet
-	@$(GO) test -count=1 -timeout 9m -v ./... > test.log 2>&1 || { grep -vE '^ *(=== |--- PASS|PASS)' test.log; exit 1; }
+	@$(GO) test -count=1 -timeout 20m -v ./... > test.log 2>&1 || { grep -vE '^ *(=== |--- PASS|PASS)' test.log; exit 1; }
 	@grep '^ok' test.log
 	@$(SKIPPED) test.log || test -z "$$CMI_NO_SKIP"
 	$(GO) run ./cmd/native verify --golden testdata/golden > verify.log || { grep -v '^pass' verify.log; exit 1; }

@@ -61,5 +61,5 @@ func TestPictureFromPipe(t *testing.T) {
 	assert.Empty(t, m.InputIs)
 	code, _, stderr = tool(ctx, "rerun", filepath.Join(out, "pipe.json"), "--out", t.TempDir())
 	assert.Equal(t, exitUsage, code)
-	assert.Contains(t, stderr, "a pipe and is not there any more")
+	assert.Contains(t, stderr, "a pipe, which is not kept")
 }

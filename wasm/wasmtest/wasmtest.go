@@ -72,10 +72,10 @@ func Binary(t testing.TB) string {
 	return binary
 }
 
-// Node runs node, with more in its environment, for eight minutes at most. What it
+// Node runs node, with more in its environment, for twelve minutes at most. What it
 // writes is an error where it fails; of a test binary the passed tests are counted.
 func Node(t testing.TB, environment []string, args ...string) {
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
 	node := exec.CommandContext(ctx, "node", args...)
 	node.Env = append(os.Environ(), environment...)
