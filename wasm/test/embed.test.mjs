@@ -144,9 +144,15 @@ for (const worker of [true, false]) {
       const s = await solver({ worker });
       const f = await face(1);
       const stop = new AbortController();
-      let first = "running";
-      const running = s.restore(f, { steps: 20, onProgress({ step, preview }) { preview?.close(); if (step === 2) stop.abort(new Error("not any more")); } }).then(() => { first = "done"; });
-      const queued = failure(s.restore(f, { steps: 20, signal: stop.signal }));
+      let first = "running", queued;
+      const onProgress = ({ step, preview }) => {
+        preview?.close();
+        if (step === 1) queued = failure(s.restore(f, { steps: 20, signal: stop.signal }));
+        if (step === 3) stop.abort(new Error("not any more"));
+      };
+      const stopped = new Promise((resolve) => stop.signal.addEventListener("abort", resolve));
+      const running = s.restore(f, { steps: 20, onProgress }).then(() => { first = "done"; });
+      await stopped;
       const error = await queued;
       const then = first;
       await running;

@@ -55,9 +55,16 @@ test("Firefox", { skip: binary ? false : "needs Firefox: install the package fir
       const same = async (source) => (await s.restore(source, { steps: 2 })).values.every((v, i) => v === want[i]);
       const pictures = [await same(await f.arrayBuffer()), await same(await fetch("/faces/01.png"))];
       const stop = new AbortController();
-      let first = "running";
-      const running = s.restore(f, { steps: 20, onProgress({ step, preview }) { preview?.close(); if (step === 2) stop.abort(); } }).then(() => { first = "done"; });
-      const queued = await failure(s.restore(f, { steps: 20, signal: stop.signal }));
+      let first = "running", call;
+      const onProgress = ({ step, preview }) => {
+        preview?.close();
+        if (step === 1) call = failure(s.restore(f, { steps: 20, signal: stop.signal }));
+        if (step === 3) stop.abort();
+      };
+      const stopped = new Promise((resolve) => stop.signal.addEventListener("abort", resolve));
+      const running = s.restore(f, { steps: 20, onProgress }).then(() => { first = "done"; });
+      await stopped;
+      const queued = await call;
       const then = first;
       await running;
       const errors = [await failure(s.restore("http://[")), await failure(cmi.createSolver(null)), await failure(solver({ workerURL: "/nowhere.js" }))];
