@@ -42,7 +42,7 @@ func TestTiles(t *testing.T) {
 		parts  int // where activations are not kept
 	}{
 		{guide.DiffPIR{Lambda: 1, Zeta: 0.5}, false, 0, 3, 3},
-		{guide.DDRM{Top: 2}, false, 0, 3, 3},
+		{guide.DDRM{Top: 2}, false, 0, 2, 2}, // none at x_T, one a step but the last
 		{guide.DPS{Scale: 0.5}, false, 0, 3 * 2, 3 * 3},
 		{guide.DPS{Scale: 0.5}, false, 2, 2 * (2*2 + 1), 2 * (2*3 + 1)}, // the last step is the prior's own
 		{guide.DPS{Scale: 0.5}, true, 0, 3 * (2 + 3), 3 * (3 + 7)},      // K = 2: 2 and 1 passes, or 2·2 and 3

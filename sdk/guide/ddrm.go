@@ -28,7 +28,9 @@ import (
 // N(y; A z, σ_y² I) N(z; x̂0, ρ² I), as in [Gibbs], which counts the noise of the measurement as
 // σ_y² I + ρ² A Aᵀ.
 //
-// It takes one pass a step; its state is the image x̂0, so that the information term has no place in it.
+// It takes one pass a step, none at the last, and at the first two where the run starts below Top: elsewhere x_T
+// is noise that tells nothing of the image, and x̂0 = 0 serves. Its state is the image x̂0, so that the information
+// term has no place in it.
 type DDRM struct {
 	Top float64 // the highest level after the first step, some times the images' own spread; 0 is that of the run's start
 }
@@ -38,7 +40,12 @@ func (m DDRM) Name() string { return "ddrm-mean" }
 
 // Cost implements [Method].
 func (m DDRM) Cost(s *diffusion.Schedule, index int) Cost {
-	return Cost{Guides: true, Linear: true, Image: index < s.Len()-1, Values: min(index, 1)}
+	return Cost{Guides: true, Linear: true, Image: index < s.Len()-1 || m.blind(s), Values: min(index, 1)}
+}
+
+// blind says whether the state that the run starts from is noise above all levels.
+func (m DDRM) blind(s *diffusion.Schedule) bool {
+	return m.Top > 0 && s.Len() > 1 && relativeNoise(s, s.Len()-1) > m.Top
 }
 
 // Validate implements [Validator].
@@ -54,7 +61,9 @@ func (m DDRM) Step(s *Step) error {
 		return err
 	}
 	if s.Index == s.Schedule.Len()-1 {
-		estimate = s.Clipped
+		if estimate = s.Clipped; m.blind(s.Schedule) {
+			d.Combine(estimate, compute.Times(0, s.X))
+		}
 	}
 	mean, before := s.NextCarried[0], s.Carried[0]
 	if s.Index == 0 {
@@ -63,7 +72,7 @@ func (m DDRM) Step(s *Step) error {
 		}
 		d.Combine(s.Next, compute.Times(1, estimate))
 		d.Combine(mean, compute.Times(1, before))
-		return s.report()
+		return s.shown()
 	}
 	timesteps := make([]int, s.X.N)
 	image, rho := make([]float64, s.X.N), make([]float64, s.X.N) // √ᾱ, ρ
@@ -87,6 +96,12 @@ func (m DDRM) Step(s *Step) error {
 		share = 1 / float64(there)
 	}
 	d.Combine(mean, compute.Times(1-share, before), compute.Times(share, s.Next))
+	return s.shown()
+}
+
+// shown has the run report and preview the step's result, x̂0, in place of the image that it began with.
+func (s *Step) shown() error {
+	s.Device.Combine(s.Clipped, compute.Times(1, s.Next))
 	return s.report()
 }
 

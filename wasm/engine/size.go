@@ -188,7 +188,7 @@ func (m *model) time(net prior.Model) error {
 		return err
 	}
 	var times []float64
-	for range 3 { // the first prepares kernels
+	for range 2 { // the first prepares kernels and weights
 		start := time.Now()
 		if _, err := net.At(x, []int{net.Steps() / 3}); err != nil {
 			return err

@@ -35,5 +35,5 @@ export function sampler(prior: Prior, { task }: Offer, samples: number): Pick<Re
   const sigmaY = 0.02; // a photograph's own noise
   const hole = task === "mask";
   if (samples > 1) return { sigmaY, samples, ...(hole ? { steps: 12 } : { steps: 8, start: 400 }) };
-  return { sigmaY, steps: hole ? 20 : 6 };
+  return { sigmaY, steps: hole ? 20 : task === "sr4" ? 5 : 6 };
 }

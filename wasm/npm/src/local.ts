@@ -31,9 +31,10 @@ export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => 
       if (typeof options.model === "string") return fetchFile(options.model, { cache: options.cache, own: options.prior !== undefined, ...o });
       return { bytes: await readBlob(options.model, o), cached: false, keep: async () => {} };
     };
+    const kept: Promise<void>[] = []; // while the program starts
     const early = readModel(file("model"));
     early.catch(() => {}); // awaited by the engine
-    program ??= await proven(readProgram(false), () => readProgram(true), async (f) => compile((await f).bytes, options.wasm.program));
+    program ??= await proven(readProgram(false), () => readProgram(true), async (f) => compile((await f).bytes, options.wasm.program), kept);
     let model: ModelInfo | undefined;
     const engine = await createEngine({
       device: options.device, fallback: options.fallback, precision: options.precision, threads: options.threads, wasm: program, newThread, ...(signal && { signal }),
@@ -48,7 +49,8 @@ export function localBackend(options: OpenOptions, moved: (info: SolverInfo) => 
           first = undefined; // read again for another device rather than held
           return bytes;
         }, options.modelConfig);
-      });
+      }, kept);
+      await Promise.all(kept);
       return { engine, model };
     } catch (e) {
       await engine.close();
@@ -150,8 +152,8 @@ function measured({ measurement: m, measuredPixels: known }: MeasureResult): Ima
 
 const about = (info: EngineInfo, model: ModelInfo): SolverInfo => ({ ...info, worker: typeof document === "undefined", model });
 
-/** proven gives what use makes of a file, which is kept only then. What the cache has and can't be used is fetched anew. */
-async function proven<T>(first: Promise<FetchedFile>, anew: () => Promise<FetchedFile>, use: (file: Promise<FetchedFile>) => Promise<T>): Promise<T> {
+/** proven gives what use makes of a file, which is kept only then: kept waits for that. What the cache has and can't be used is fetched anew. */
+async function proven<T>(first: Promise<FetchedFile>, anew: () => Promise<FetchedFile>, use: (file: Promise<FetchedFile>) => Promise<T>, kept: Promise<void>[]): Promise<T> {
   let file = first;
   let made: T;
   try {
@@ -162,7 +164,7 @@ async function proven<T>(first: Promise<FetchedFile>, anew: () => Promise<Fetche
     file = anew();
     made = await use(file).catch((again: unknown) => { throw asSolverError(again).code === "NETWORK" ? e : again; });
   }
-  await (await file).keep();
+  kept.push((await file).keep());
   return made;
 }
 
