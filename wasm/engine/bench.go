@@ -14,7 +14,8 @@ import (
 	"github.com/cmi-diffusion/cmi/sdk/prior/network"
 )
 
-// bench(work, batch, rounds, warmup) times the model on numbers of its own.
+// bench(work, batch, rounds, warmup, input) times the model on numbers of its own, or on an input that
+// every round copies to the device, as it copies the output back; the last output is returned.
 func bench(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	work, batch, rounds, warmup := args[0].String(), args[1].Int(), args[2].Int(), args[3].Int()
 	if batch < 1 || rounds < 1 || warmup < 0 {
@@ -33,6 +34,7 @@ func bench(ctx context.Context, e *engine, args []js.Value) (any, error) {
 		values[i] = float32(math.Sin(float64(i) * 1.7)) // any dense values will do
 	}
 	x := ws.FromHost(values[:batch*c*h*w], batch, c, h, w)
+	var y compute.Tensor
 	u := ws.FromHost(values, batch, m.OutChannels(), h, w)
 	if err := ws.Err(); err != nil {
 		return nil, err
@@ -40,8 +42,11 @@ func bench(ctx context.Context, e *engine, args []js.Value) (any, error) {
 	t := slices.Repeat([]int{300}, batch)
 	run := func() error {
 		at, err := m.At(x, t)
+		if err == nil {
+			y = at.Out()
+		}
 		if err == nil && work == "step" { // a step's passes: the value and its gradient
-			_, err = at.VJP(u)
+			y, err = at.VJP(u)
 		}
 		if err != nil {
 			return err
@@ -56,25 +61,39 @@ func bench(ctx context.Context, e *engine, args []js.Value) (any, error) {
 			return nil, err
 		}
 		defer c.weights.Free()
-		run = c.run
+		run, x, y = c.run, c.src, c.dst
 	default:
 		return nil, badInput{fmt.Errorf("unknown work %q: forward, step or conv", work)}
 	}
+	input := args[4]
+	copies := input.Truthy()
+	if copies && input.Length() != batch*x.Len() {
+		return nil, badInput{fmt.Errorf("an input of %d values: %d are wanted", input.Length(), batch*x.Len())}
+	}
 	seconds := []any{}
+	var output []float32
 	for i := range warmup + rounds {
 		e.host.breathe()
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		start := time.Now()
+		if copies {
+			e.dev.Write(x, floatsOf(input))
+		}
 		if err := run(); err != nil {
 			return nil, err
+		}
+		if copies {
+			if output, err = compute.ToHost(e.dev, y); err != nil {
+				return nil, err
+			}
 		}
 		if i >= warmup {
 			seconds = append(seconds, time.Since(start).Seconds())
 		}
 	}
-	return map[string]any{"seconds": seconds}, nil
+	return map[string]any{"seconds": seconds, "output": float32Array(output)}, nil
 }
 
 // convolution is the one that peers are compared by: 3×3, 128 channels to 128, at 64×64.

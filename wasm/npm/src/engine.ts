@@ -244,6 +244,8 @@ export interface BenchRequest {
   rounds?: number;
   /** Untimed runs before. */
   warmup?: number;
+  /** Copied to the device in every round, as the output is copied back; without it numbers that are there, and no copies. */
+  input?: Float32Array;
 }
 
 export interface Engine {
@@ -264,8 +266,8 @@ export interface Engine {
   restore(request: RestoreRequest, callbacks?: RestoreCallbacks): Promise<RestoreResult>;
   /** Runs the conformance suite and golden vectors on the device. */
   verify(request: VerifyRequest, callbacks?: { signal?: AbortSignal; onCase?(c: VerifyCase): void }): Promise<{ passed: number; failed: number; skipped: number }>;
-  /** Times the loaded model, in seconds a run. */
-  bench(request?: BenchRequest): Promise<{ seconds: number[] }>;
+  /** Times the loaded model, in seconds a run. With an input the output is the last run's, else empty. */
+  bench(request?: BenchRequest): Promise<{ seconds: number[]; output: Float32Array }>;
   /** Waits for nothing: calls that have not ended reject. */
   close(): Promise<void>;
 }
@@ -374,7 +376,7 @@ async function start(program: WebAssembly.Module, device: Device, options: Engin
       go.verifies
         ? call("verify", [golden ? [...golden.keys()] : [], golden ? [...golden.values()] : [], quick === true, onCase ?? null], signal)
         : Promise.reject(new EngineError("UNSUPPORTED", "this program has no conformance suite: use cmi-verify.wasm")),
-    bench: ({ work, batch, rounds, warmup } = {}) => call("bench", [work ?? "forward", batch ?? 1, rounds ?? 5, warmup ?? 1]),
+    bench: ({ work, batch, rounds, warmup, input } = {}) => call("bench", [work ?? "forward", batch ?? 1, rounds ?? 5, warmup ?? 1, input ?? null]),
     async close() {
       const over = end(new EngineError("INTERNAL", "the engine is closed"));
       go.exit(over);

@@ -114,6 +114,10 @@ function threadsFor(sources: SIMDSources, o: SIMDOptions): number {
     o.notes.push("one thread: the page is not cross-origin isolated (headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp)");
     return 1;
   }
+  if (typeof SharedArrayBuffer === "undefined") {
+    o.notes.push("one thread: this browser shares no memory between threads");
+    return 1;
+  }
   if (!sources.threads) {
     o.notes.push("one thread: no kernels with threads were given");
     return 1;

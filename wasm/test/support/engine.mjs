@@ -15,9 +15,9 @@ export async function bundle() {
 }
 
 /** work has a worker of the page do something and gives its answer. */
-export function work(page, request) {
-  return page.evaluate((request) => new Promise((resolve, reject) => {
-    const worker = new Worker("/engine/worker.js", { type: "module" });
+export function work(page, request, script = "/engine/worker.js") {
+  return page.evaluate(([request, script]) => new Promise((resolve, reject) => {
+    const worker = new Worker(script, { type: "module" });
     worker.onmessage = ({ data }) => {
       worker.terminate();
       if (data.error) reject(new Error(data.error));
@@ -25,5 +25,5 @@ export function work(page, request) {
     };
     worker.onerror = (e) => reject(new Error(e.message));
     worker.postMessage(request);
-  }), request);
+  }), [request, script]);
 }

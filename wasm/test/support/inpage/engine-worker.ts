@@ -5,7 +5,8 @@ import { workerThread } from "../../../npm/src/threads.js";
 interface Work {
   options: Pick<EngineOptions, "device" | "threads">;
   verify?: { golden: string[]; quick: boolean };
-  bench?: { model: string; runs: BenchRequest[] };
+  /** input: the numbers, or how many of a sine. */
+  bench?: { model: string; runs: (Omit<BenchRequest, "input"> & { input?: number[] | number })[] };
   /** A run of CMI+DPS on the model; poisoned: with memory full of NaN. */
   restore?: { model: string; poisoned: boolean };
 }
@@ -27,9 +28,14 @@ async function work({ options, verify, bench, restore }: Work) {
   try {
     if (bench) {
       await engine.loadModel(async () => new Uint8Array(await (await fetch(bench.model)).arrayBuffer()));
-      const seconds = [];
-      for (const run of bench.runs) seconds.push((await engine.bench(run)).seconds);
-      return { info: engine.info, seconds };
+      const seconds = [], outputs = [];
+      for (const { input, ...run } of bench.runs) {
+        const values = typeof input === "number" ? Float32Array.from({ length: input }, (_, i) => Math.sin(i * 1.7)) : input && Float32Array.from(input);
+        const made = await engine.bench({ ...run, ...(values && { input: values }) });
+        seconds.push(made.seconds);
+        outputs.push(made.output);
+      }
+      return { info: engine.info, seconds, outputs };
     }
     if (restore) {
       const model = await engine.loadModel(async () => new Uint8Array(await (await fetch(restore.model)).arrayBuffer()));
