@@ -63,6 +63,13 @@ objects:
 test-objects:
 	cd deploy/objects && $(GO) vet -tags nocloud . && $(GO) test -tags nocloud -count=1 .
 
+# The same on servers of S3's and Google Cloud Storage's protocols, which are built into .tools: minutes the first time.
+.PHONY: test-cloud
+test-cloud:
+	test -x .tools/cloud/versitygw || GOBIN=$$PWD/.tools/cloud $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+	test -x .tools/cloud/fake-gcs-server || GOBIN=$$PWD/.tools/cloud $(GO) install github.com/fsouza/fake-gcs-server@v1.56.1
+	cd deploy/objects && $(GO) vet . && PATH=$$PWD/../../.tools/cloud:$$PATH $(GO) test -count=1 -v .
+
 vet:
 	@test -z "$$(gofmt -l cmd deploy examples gpu internal sdk tools wasm)" || { echo "not formatted:"; gofmt -l cmd deploy examples gpu internal sdk tools wasm; exit 1; }
 	$(GO) vet ./...
@@ -119,6 +126,7 @@ bench-peers: build
 .PHONY: notices
 notices:
 	$(GO) run ./tools/notices > NOTICE
+	$(GO) run ./tools/notices ./deploy/objects > deploy/objects/NOTICE
 
 clean:
 	rm -rf bin out test.log verify.log webgpu.log verify-webgpu.log

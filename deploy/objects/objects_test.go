@@ -163,7 +163,7 @@ func TestOneTable(t *testing.T) {
 	oneTable(t, "file://"+t.TempDir()+"?no_tmp_dir=true")
 }
 
-func oneTable(t *testing.T, address string, env ...string) {
+func oneTable(t *testing.T, address string) {
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "cmi-native")
 	build := exec.Command("go", "build", "-C", "../..", "-tags", "nocuda", "-o", binary, "./cmd/native")
@@ -178,7 +178,7 @@ func oneTable(t *testing.T, address string, env ...string) {
 	}
 	objects := func(args ...string) *exec.Cmd {
 		c := exec.Command(os.Args[0], args...)
-		c.Env = append(append(os.Environ(), asCommand+"=1"), env...)
+		c.Env = append(os.Environ(), asCommand+"=1")
 		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a node: what runs there ends together
 		return c
 	}

@@ -2,7 +2,8 @@
 // here: Go, the modules of every build, libraries inside them, weights.
 //
 //	go run ./tools/notices > NOTICE
-//	go run ./tools/notices ./wasm/engine  # of one program
+//	go run ./tools/notices ./wasm/engine                            # of one program
+//	go run ./tools/notices ./deploy/objects > deploy/objects/NOTICE # of the one in a module of its own
 package main
 
 import (
@@ -28,6 +29,9 @@ var builds = [][2]string{
 	{"GOOS=js GOARCH=wasm CGO_ENABLED=0", "./wasm/engine"},
 }
 
+// objects is the program in a module of its own.
+const objects = "./deploy/objects"
+
 func main() {
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "notices:", err)
@@ -35,12 +39,15 @@ func main() {
 	}
 }
 
-// modules is path, version and folder of the modules that builds hold, sorted.
+// modules is path, version and folder of the modules that builds hold, sorted, without this project's.
 func modules(builds [][2]string) ([][3]string, error) {
-	const format = `{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}`
+	const format = `{{with .Module}}{{if not (or .Main .Replace)}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}`
 	var all [][3]string
 	for _, b := range builds {
 		c := exec.Command("go", "list", "-deps", "-f", format, b[1])
+		if b[1] == objects {
+			c = exec.Command("go", "-C", objects, "list", "-deps", "-f", format, ".")
+		}
 		c.Env = append(os.Environ(), strings.Fields(b[0])...)
 		c.Stderr = os.Stderr
 		out, err := c.Output()
@@ -87,7 +94,13 @@ func text(dir string) (string, error) {
 }
 
 func run() error {
-	wanted := slices.DeleteFunc(slices.Clone(builds), func(b [2]string) bool { return len(os.Args) > 1 && b[1] != os.Args[1] })
+	wanted, others := builds, others
+	if len(os.Args) > 1 {
+		wanted = slices.DeleteFunc(slices.Clone(builds), func(b [2]string) bool { return b[1] != os.Args[1] })
+		if os.Args[1] == objects {
+			wanted, others = [][2]string{{"GOOS=linux GOARCH=amd64", objects}}, ""
+		}
+	}
 	found, err := modules(wanted)
 	if err != nil {
 		return err
