@@ -217,6 +217,9 @@ func eval(c *cobra.Command, f *evalFlags) (err error) {
 	if err := f.check(c); err != nil {
 		return err
 	}
+	for _, caution := range f.cautions() {
+		fmt.Fprintln(c.ErrOrStderr(), "note: "+caution)
+	}
 	if f.estimate {
 		return evalEstimate(c, f)
 	}
@@ -390,6 +393,21 @@ func (t evalTables) write(c *cobra.Command, folder *experiment.Folder) error {
 	}
 	_, err = fmt.Fprintf(out, "\ntables: %s\nreport: %s\n", filepath.Join(dir, "table.md"), filepath.Join(dir, "report.html"))
 	return err
+}
+
+// cautions says which arms were measured to be worse than no term, each in one sentence.
+func (f *evalFlags) cautions() (said []string) {
+	for _, arm := range f.arms {
+		for _, method := range f.methods {
+			for _, task := range f.tasks {
+				caution := experiment.Cell{Task: task, Method: method, CMI: arm}.Spec(f.Spec).CMI.Caution(method, task)
+				if caution != "" && !slices.Contains(said, caution) {
+					said = append(said, caution)
+				}
+			}
+		}
+	}
+	return said
 }
 
 // choices says what the information term is in each arm.

@@ -193,6 +193,15 @@ func evalInterrupted(t *testing.T, want map[string]string) {
 	sameResults(t, want, dir)
 }
 
+// What was measured to do harm is said once, before the work.
+func TestEvalCautions(t *testing.T) {
+	for arms, times := range map[string]int{"fidelity": 1, "off,fidelity,paper": 2, "on": 0} {
+		code, _, stderr := tool(context.Background(), "eval", "--estimate", "--methods", "dps,pathwise-mean", "--tasks", "sr4,box", "--limit", "3", "--cmi", arms)
+		require.Zero(t, code, stderr)
+		assert.Equal(t, times, strings.Count(stderr, "note: the information term's choice"), "%s: %s", arms, stderr)
+	}
+}
+
 func TestEvalEstimate(t *testing.T) {
 	code, stdout, stderr := tool(context.Background(), "eval", "--estimate", "--methods", "dps", "--limit", "3")
 	require.Zero(t, code, stderr)
