@@ -20,9 +20,12 @@ import (
 
 // cluster is a controller and two nodes of one processor each on this machine.
 type cluster struct {
-	t   *testing.T
-	dir string
-	env []string
+	t      *testing.T
+	dir    string
+	env    []string
+	binary string               // cmi-native
+	nodes  map[string]*exec.Cmd // their daemons
+	logs   string               // of the shards
 }
 
 const configuration = `ClusterName=test
@@ -49,6 +52,8 @@ SelectTypeParameters=CR_CPU
 SchedulerParameters=bf_interval=1,sched_interval=1
 JobRequeue=1
 KillWait=20
+SlurmdTimeout=20
+ReturnToService=2
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName=n1 NodeHostname=%[1]s NodeAddr=127.0.0.1 Port=%[4]d CPUs=1 State=UNKNOWN
@@ -57,7 +62,7 @@ PartitionName=low Nodes=n1,n2 Default=YES PriorityTier=1 GraceTime=15 MaxTime=60
 PartitionName=high Nodes=n1,n2 PriorityTier=10 PreemptMode=off MaxTime=60 State=UP
 `
 
-// start starts the daemons; they end with the test.
+// start builds the program and starts the daemons; they end with the test.
 func start(t *testing.T) *cluster {
 	t.Helper()
 	for _, command := range []string{"munged", "slurmctld", "slurmd", "sbatch"} {
@@ -71,7 +76,7 @@ func start(t *testing.T) *cluster {
 	dir, err := os.MkdirTemp("", "slurm")
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
-	c := &cluster{t: t, dir: dir, env: append(os.Environ(), "SLURM_CONF="+dir+"/slurm.conf")}
+	c := &cluster{t: t, dir: dir, env: append(os.Environ(), "SLURM_CONF="+dir+"/slurm.conf"), binary: filepath.Join(dir, "cmi-native"), nodes: map[string]*exec.Cmd{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, name := range []string{"slurmctld.log", "slurmd-n1.log"} {
@@ -85,11 +90,15 @@ func start(t *testing.T) *cluster {
 	require.NoError(t, err)
 	host, _, _ = strings.Cut(host, ".")
 	var ports []any
+	var taken []net.Listener
 	for range 3 { // free now
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-		defer l.Close()
+		taken = append(taken, l)
+	}
+	for _, l := range taken {
+		require.NoError(t, l.Close())
 	}
 	for name, text := range map[string]string{"slurm.conf": fmt.Sprintf(configuration, append([]any{host, dir}, ports...)...), "cgroup.conf": "CgroupPlugin=cgroup/v1\n", "munge.key": strings.Repeat("0123456789abcdef", 8)} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
@@ -97,11 +106,85 @@ func start(t *testing.T) *cluster {
 	for _, name := range []string{"state", "spool-n1", "spool-n2"} {
 		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o755))
 	}
+	build := exec.Command("go", "build", "-tags", "nocuda", "-o", c.binary, "github.com/cmi-diffusion/cmi/cmd/native")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+
+	c.daemon("munged", "--foreground", "--force", "--socket="+dir+"/munge.socket", "--key-file="+dir+"/munge.key",
+		"--pid-file="+dir+"/munge.pid", "--log-file="+dir+"/munge.log", "--seed-file="+dir+"/munge.seed")
+	c.until("munge", func() bool { _, err := os.Stat(dir + "/munge.socket"); return err == nil })
+	c.daemon("slurmctld", "-D")
+	for _, node := range []string{"n1", "n2"} {
+		c.nodes[node] = c.daemon("slurmd", "-D", "-N", node)
+	}
+	c.until("idle nodes", func() bool {
+		out, _ := c.do("sinfo", "-h", "-p", "low", "-o", "%T %D")
+		return out == "idle 2"
+	})
 	return c
 }
 
+// run makes an experiment by one process, and submits it as an array job of so many shards; it returns the folder of
+// the one and where the other is merged into.
+func (c *cluster) run(shards int, experiment ...string) (one, table string) {
+	c.t.Helper()
+	one, table = filepath.Join(c.dir, "one"), filepath.Join(c.dir, "table")
+	out, err := exec.Command(c.binary, append([]string{"eval", "--quiet", "--out", one}, experiment...)...).CombinedOutput()
+	require.NoError(c.t, err, "%s", out)
+	work := filepath.Join(c.dir, "shards")
+	c.logs = filepath.Join(work, "logs")
+	submit := exec.Command("bash", append([]string{"submit.sh"}, append(experiment, "--checkpoint", "2", "--lease", "2s")...)...)
+	submit.Env = append(c.env, "CMI_NATIVE="+c.binary, fmt.Sprintf("SHARDS=%d", shards), "WORK="+work, "TABLE="+table, "TASK=--time=5", "MERGE=--time=5", "OMP_NUM_THREADS=1")
+	out, err = submit.CombinedOutput()
+	require.NoError(c.t, err, "%s", out)
+	c.t.Logf("%s", out)
+	return one, table
+}
+
+// count says how often a part has said something.
+func (c *cluster) count(part, what string) int {
+	text, _ := os.ReadFile(filepath.Join(c.logs, "shard-"+part+".log"))
+	return strings.Count(string(text), what)
+}
+
+// What a part says when it saves its state and ends, and when it goes on from there.
+const (
+	stopped = "stopped; finished results are kept"
+	resumed = `"resume"`
+)
+
+// hurt waits for a part that is in the middle of a picture, and does something to it.
+func (c *cluster) hurt(what string, do func(part, id string) bool) string {
+	c.t.Helper()
+	var part string
+	c.until("task to be "+what, func() bool {
+		for p, id := range c.running() {
+			if c.pid(p) > 0 && c.count(p, `"checkpoint"`) > c.count(p, `"finish"`) && do(p, id) {
+				part = p
+				return true
+			}
+		}
+		return false
+	})
+	c.t.Logf("part %s is %s", part, what)
+	return part
+}
+
+// merged waits for the result.
+func (c *cluster) merged(table string) {
+	c.t.Helper()
+	c.until("merged table", func() bool {
+		for _, line := range c.queue() {
+			require.NotContains(c.t, line, "DependencyNeverSatisfied")
+		}
+		_, err := os.Stat(filepath.Join(table, "report.html"))
+		return err == nil && len(c.queue()) == 0
+	})
+}
+
 // daemon starts one in the foreground, to be ended with the test.
-func (c *cluster) daemon(name string, args ...string) {
+func (c *cluster) daemon(name string, args ...string) *exec.Cmd {
 	path, err := exec.LookPath(name)
 	require.NoError(c.t, err)
 	d := exec.Command(path, args...)
@@ -118,6 +201,40 @@ func (c *cluster) daemon(name string, args ...string) {
 			c.t.Logf("%s %v: %s", name, args, &said)
 		}
 	})
+	return d
+}
+
+// die ends a node as a loss of power does: its daemon, what watches over its tasks, and the tasks.
+func (c *cluster) die(node string) {
+	c.t.Helper()
+	require.NoError(c.t, c.nodes[node].Process.Kill())
+	environments, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, path := range environments {
+		env, _ := os.ReadFile(path)
+		if !bytes.Contains(env, []byte("SLURMD_NODENAME="+node+"\x00")) || !bytes.Contains(env, []byte("SLURM_CONF="+c.dir)) {
+			continue
+		}
+		n, _ := strconv.Atoi(strings.Split(path, "/")[2])
+		if watcher := parent(n); bytes.HasPrefix(command(watcher), []byte("slurmstepd")) {
+			_ = syscall.Kill(watcher, syscall.SIGKILL)
+		}
+		_ = syscall.Kill(n, syscall.SIGKILL)
+	}
+}
+
+func command(pid int) []byte {
+	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return line
+}
+
+func parent(pid int) int {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, after, _ := strings.Cut(string(stat), ") ")
+	if f := strings.Fields(after); len(f) > 1 {
+		n, _ := strconv.Atoi(f[1])
+		return n
+	}
+	return 0
 }
 
 // do runs a command of Slurm and returns what it prints.
@@ -162,11 +279,11 @@ func (c *cluster) running() map[string]string {
 }
 
 // pid finds the program of a part.
-func pid(binary, part string) int {
+func (c *cluster) pid(part string) int {
 	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range processes {
 		line, _ := os.ReadFile(path)
-		if args := strings.Split(string(line), "\x00"); len(args) > 3 && args[0] == binary && args[3] == part {
+		if args := strings.Split(string(line), "\x00"); len(args) > 3 && args[0] == c.binary && strings.HasPrefix(args[3], part+"/") {
 			n, _ := strconv.Atoi(strings.Split(path, "/")[2])
 			return n
 		}
@@ -178,65 +295,19 @@ func pid(binary, part string) int {
 // depends on it, what one process makes.
 func TestArrayJob(t *testing.T) {
 	c := start(t)
-	binary := filepath.Join(c.dir, "cmi-native")
-	build := exec.Command("go", "build", "-tags", "nocuda", "-o", binary, "github.com/cmi-diffusion/cmi/cmd/native")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	experiment := []string{"--limit", "1", "--steps", "80", "--tasks", "sr4,box", "--methods", "dps,pigdm", "--checkpoint", "2"}
-	one := filepath.Join(c.dir, "one")
-	out, err = exec.Command(binary, append([]string{"eval", "--quiet", "--out", one}, experiment[:len(experiment)-2]...)...).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-
-	c.daemon("munged", "--foreground", "--force", "--socket="+c.dir+"/munge.socket", "--key-file="+c.dir+"/munge.key",
-		"--pid-file="+c.dir+"/munge.pid", "--log-file="+c.dir+"/munge.log", "--seed-file="+c.dir+"/munge.seed")
-	c.until("munge", func() bool { _, err := os.Stat(c.dir + "/munge.socket"); return err == nil })
-	c.daemon("slurmctld", "-D")
-	c.daemon("slurmd", "-D", "-N", "n1")
-	c.daemon("slurmd", "-D", "-N", "n2")
-	c.until("idle nodes", func() bool {
-		out, _ := c.do("sinfo", "-h", "-p", "low", "-o", "%T %D")
-		return out == "idle 2"
-	})
-
-	work, table := filepath.Join(c.dir, "shards"), filepath.Join(c.dir, "table")
-	submit := exec.Command("bash", append([]string{"submit.sh"}, append(experiment, "--lease", "2s")...)...)
-	submit.Env = append(c.env, "CMI_NATIVE="+binary, "SHARDS=4", "WORK="+work, "TABLE="+table, "TASK=--time=5", "MERGE=--time=5", "OMP_NUM_THREADS=1")
-	out, err = submit.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	t.Logf("%s", out)
-	log := func(part string) string {
-		text, _ := os.ReadFile(filepath.Join(work, "logs", "shard-"+part+".log"))
-		return string(text)
-	}
-	// hurt waits for a part that is in the middle of a picture, and does something to it.
-	hurt := func(what string, do func(part, id string) bool) string {
-		t.Helper()
-		var part string
-		c.until("task to be "+what, func() bool {
-			for p, id := range c.running() {
-				if pid(binary, p+"/4") > 0 && strings.Count(log(p), `"checkpoint"`) > strings.Count(log(p), `"finish"`) && do(p, id) {
-					part = p
-					return true
-				}
-			}
-			return false
-		})
-		t.Logf("part %s is %s", part, what)
-		return part
-	}
+	one, table := c.run(4, "--limit", "1", "--steps", "80", "--tasks", "sr4,box", "--methods", "dps,pigdm")
 
 	before := map[string]int{}
-	hurt("in the way of a job of higher priority that wants both nodes", func(_, _ string) bool { return true })
+	c.hurt("in the way of a job of higher priority that wants both nodes", func(_, _ string) bool { return true })
 	for _, p := range []string{"1", "2", "3", "4"} {
-		before[p] = strings.Count(log(p), "stopped; finished results are kept")
+		before[p] = c.count(p, stopped)
 	}
-	out2, err := c.do("sbatch", "--parsable", "-p", "high", "--nodes=2", "--time=1", "--output=/dev/null", "--wrap=sleep 1")
-	require.NoError(t, err, out2)
+	out, err := c.do("sbatch", "--parsable", "-p", "high", "--nodes=2", "--time=1", "--output=/dev/null", "--wrap=sleep 1")
+	require.NoError(t, err, out)
 	preempted := ""
 	c.until("preempted task that saved its state", func() bool {
 		for p, n := range before {
-			if strings.Count(log(p), "stopped; finished results are kept") > n {
+			if c.count(p, stopped) > n {
 				preempted = p
 			}
 		}
@@ -244,22 +315,70 @@ func TestArrayJob(t *testing.T) {
 	})
 	t.Logf("part %s is preempted", preempted)
 
-	killed := hurt("killed", func(part, _ string) bool { return syscall.Kill(pid(binary, part+"/4"), syscall.SIGKILL) == nil })
-	c.until("restart of the killed task", func() bool { return strings.Contains(log(killed), `"resume"`) })
+	killed := c.hurt("killed", func(part, _ string) bool { return syscall.Kill(c.pid(part), syscall.SIGKILL) == nil })
+	c.until("restart of the killed task", func() bool { return c.count(killed, resumed) > 0 })
 
-	again := hurt("queued again", func(_, id string) bool { _, err := c.do("scontrol", "requeue", id); return err == nil })
-	c.until("second life of it", func() bool { return strings.Contains(log(again), `"resume"`) })
-	out2, err = c.do("scontrol", "update", "NodeName=n2", "State=DRAIN", "Reason=test")
-	require.NoError(t, err, out2)
+	again := c.hurt("queued again", func(_, id string) bool { _, err := c.do("scontrol", "requeue", id); return err == nil })
+	c.until("second life of it", func() bool { return c.count(again, resumed) > 0 })
+	out, err = c.do("scontrol", "update", "NodeName=n2", "State=DRAIN", "Reason=test")
+	require.NoError(t, err, out)
 
-	c.until("merged table", func() bool {
-		for _, line := range c.queue() {
-			require.NotContains(t, line, "DependencyNeverSatisfied")
-		}
-		_, err := os.Stat(filepath.Join(table, "report.html"))
-		return err == nil && len(c.queue()) == 0
-	})
+	c.merged(table)
 	same(t, one, table)
+}
+
+// A task that comes near its time limit saves its state and is queued again; one whose node dies goes on from its last
+// checkpoint when the controller has noticed. The table is what one process makes.
+func TestTimeLimitAndDeadNode(t *testing.T) {
+	c := start(t)
+	one, table := c.run(2, "--limit", "1", "--steps", "200", "--tasks", "sr4,box", "--methods", "dps,pigdm")
+
+	dead := ""
+	lost := c.hurt("lost with its node", func(_, id string) bool {
+		node, _ := c.do("squeue", "-h", "-j", id, "-o", "%N")
+		if c.nodes[node] == nil {
+			return false
+		}
+		c.die(node)
+		dead = node
+		return true
+	})
+	lives := c.count(lost, resumed)
+	// Slurm looks at time limits every half minute: until then the program stands still most of the time.
+	saved, program := 0, 0
+	late := c.hurt("near its time limit", func(part, id string) bool {
+		if part == lost {
+			return false
+		}
+		if program = c.pid(part); syscall.Kill(program, syscall.SIGSTOP) != nil {
+			return false
+		}
+		saved = c.count(part, stopped)
+		out, err := c.do("scontrol", "update", "JobId="+id, "TimeLimit=1") // submit.sh has the signal come two minutes before
+		require.NoError(t, err, out)
+		return true
+	})
+	c.until("task that saved its state before its time limit", func() bool {
+		_ = syscall.Kill(program, syscall.SIGCONT)
+		time.Sleep(20 * time.Millisecond)
+		if c.count(late, stopped) > saved {
+			return true
+		}
+		_ = syscall.Kill(program, syscall.SIGSTOP)
+		return false
+	})
+	c.until("node that is known to be down", func() bool {
+		out, _ := c.do("scontrol", "show", "node", dead)
+		return strings.Contains(out, "State=DOWN")
+	})
+	c.nodes[dead] = c.daemon("slurmd", "-D", "-N", dead)
+	for _, line := range c.queue() {
+		_, _ = c.do("scontrol", "update", "JobId="+strings.Fields(line)[0], "TimeLimit=5")
+	}
+	c.until("second life of the lost task", func() bool { return c.count(lost, resumed) > lives })
+	c.merged(table)
+	same(t, one, table)
+	assert.Positive(t, c.count(late, resumed))
 }
 
 // same compares all files but those of times, of how each process was started, and locks.
