@@ -139,6 +139,8 @@ func TestArrayRange(t *testing.T) {
 		"--range 0,255":                     {bytes},
 		"--range 0,1":                       {unit},
 		"four.npy has 4 channels":           {tooMany, "--range=-1,1"},
+		"--range 0,1 that is no picture":    {bytes, "--range", "0,1"},
+		"--range 0,255 that is no picture":  {unit, "--range", "0,255"},
 		"--range [0.000000,1.000000] would": {signed, "--range", "0,1", "--task", "phase", "--measured"},
 	} {
 		code, _, stderr := tool(t.Context(), append([]string{"restore"}, args...)...)

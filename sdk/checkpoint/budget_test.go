@@ -52,8 +52,13 @@ func TestSafetensorsLimits(t *testing.T) {
 	for k := range maxTensors + 1 {
 		fmt.Fprintf(&many, `,"t%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}`, k)
 	}
+	var texts strings.Builder
+	for k := range maxMetadata + 1 {
+		fmt.Fprintf(&texts, `,"%d":"x"`, k)
+	}
 	for says, header := range map[string]string{
 		"more than 65536 tensors": "{" + many.String()[1:] + "}",
+		"more than 4096 texts":    `{"__metadata__":{` + texts.String()[1:] + "}}",
 		"more than 16 numbers":    `{"t":{"dtype":"F32","shape":[` + strings.Repeat("1,", 16) + `1],"data_offsets":[0,4]}}`,
 	} {
 		file := append(le.AppendUint64(nil, uint64(len(header))), header...)

@@ -18,7 +18,9 @@ import (
 const (
 	maxHeader  = 16 << 20 // bytes
 	maxTensors = 1 << 16
-	maxDims    = 16
+	// maxMetadata bounds the texts of a header; training scripts write some dozens.
+	maxMetadata = 1 << 12
+	maxDims     = 16
 )
 
 // byteRange is the range of a tensor's bytes in the buffer that follows the header.
@@ -52,6 +54,9 @@ func (f *File) parseSafetensors() error {
 	err := h.object(func(name string) error {
 		if name == "__metadata__" {
 			return h.object(func(key string) (err error) {
+				if len(f.metadata) == maxMetadata {
+					return fmt.Errorf("more than %d texts in __metadata__", maxMetadata)
+				}
 				f.metadata[key], err = h.text()
 				return err
 			})
