@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -70,6 +71,23 @@ func keys(t *testing.T, bucket *blob.Bucket) (out []string) {
 		}
 		check(t, err)
 		out = append(out, o.Key)
+	}
+}
+
+// NOTICE has the licences of the versions that go.mod has. Whether a module is missing TestNotice says, which wants all of them.
+func TestVersionsInNotice(t *testing.T) {
+	notice, err := os.ReadFile("NOTICE")
+	check(t, err)
+	modules, err := os.ReadFile("go.mod")
+	check(t, err)
+	named := regexp.MustCompile(`(?m)^(\S+/\S+) \((v\S+)\)[,:]$`).FindAllStringSubmatch(string(notice), -1)
+	if len(named) < 20 {
+		t.Fatalf("NOTICE names %d modules", len(named))
+	}
+	for _, m := range named {
+		if !strings.Contains(string(modules), m[1]+" "+m[2]) {
+			t.Errorf("NOTICE has %s %s, go.mod has not: make notices", m[1], m[2])
+		}
 	}
 }
 

@@ -79,7 +79,7 @@ func start(t *testing.T) *cluster {
 	c := &cluster{t: t, dir: dir, env: append(os.Environ(), "SLURM_CONF="+dir+"/slurm.conf"), binary: filepath.Join(dir, "cmi-native"), nodes: map[string]*exec.Cmd{}}
 	t.Cleanup(func() {
 		if t.Failed() {
-			for _, name := range []string{"slurmctld.log", "slurmd-n1.log"} {
+			for _, name := range []string{"slurmctld.log", "slurmd-n1.log", "slurmd-n2.log"} {
 				log, _ := os.ReadFile(filepath.Join(dir, name))
 				t.Logf("%s:\n%s", name, log[max(0, len(log)-3000):])
 			}
