@@ -202,6 +202,10 @@ func (s *Solver) information(i int, report *Progress) (gradient compute.Tensor, 
 // it is finite, and reports. It waits for the device once.
 func (s *Solver) finish(i int, gradient compute.Tensor, report *Progress) error {
 	st, active := &s.step, gradient.Buf != nil
+	shown := st.Clipped
+	if s.o.cost(max(i-1, 0)).Image {
+		shown = st.Next // an image, and newer
+	}
 	var next, x0, information, std []float64
 	norms := normsOf{{st.Next, &next}, {st.X0, &x0}} // x̂0, because a clamp may hide a NaN
 	if active {
@@ -219,7 +223,7 @@ func (s *Solver) finish(i int, gradient compute.Tensor, report *Progress) error 
 		if err := s.ws.Err(); err != nil {
 			return err
 		}
-		st.Operator.Apply(residual, st.Clipped)
+		st.Operator.Apply(residual, shown)
 		s.dev.Combine(residual, compute.Times(1, st.Y), compute.Times(-1, residual))
 		norms = append(norms, norm{residual, &report.Residual})
 	}
@@ -251,7 +255,7 @@ func (s *Solver) finish(i int, gradient compute.Tensor, report *Progress) error 
 	}
 	if s.o.OnStep != nil && s.o.Preview {
 		var err error
-		if report.Preview, err = compute.ToHost(s.dev, st.Clipped); err != nil {
+		if report.Preview, err = compute.ToHost(s.dev, shown); err != nil {
 			return err
 		}
 		if s.particles != nil {

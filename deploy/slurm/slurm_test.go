@@ -248,7 +248,7 @@ func (c *cluster) do(name string, args ...string) (string, error) {
 // until waits for something, and lets tasks that were queued again start at once: Slurm has them wait two minutes.
 func (c *cluster) until(what string, met func() bool) {
 	c.t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); !met(); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); !met(); time.Sleep(100 * time.Millisecond) {
 		require.True(c.t, time.Now().Before(deadline), "no %s: %v", what, c.queue())
 		for _, line := range c.queue() {
 			if f := strings.Fields(line); len(f) > 2 && f[2] == "(BeginTime)" {
@@ -331,7 +331,7 @@ func TestArrayJob(t *testing.T) {
 // checkpoint when the controller has noticed. The table is what one process makes.
 func TestTimeLimitAndDeadNode(t *testing.T) {
 	c := start(t)
-	one, table := c.run(2, "--limit", "1", "--steps", "200", "--tasks", "sr4,box", "--methods", "dps,pigdm")
+	one, table := c.run(2, "--limit", "1", "--steps", "300", "--tasks", "sr4,box", "--methods", "dps,pigdm", "--cmi", "off")
 
 	dead := ""
 	lost := c.hurt("lost with its node", func(_, id string) bool {

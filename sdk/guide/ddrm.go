@@ -62,6 +62,10 @@ func (m DDRM) Step(s *Step) error {
 	}
 	if s.Index == s.Schedule.Len()-1 {
 		if estimate = s.Clipped; m.blind(s.Schedule) {
+			estimate = s.Tensor("grey", s.X)
+			if err := s.Work.Err(); err != nil {
+				return err
+			}
 			d.Combine(estimate, compute.Times(0, s.X))
 		}
 	}
@@ -72,7 +76,7 @@ func (m DDRM) Step(s *Step) error {
 		}
 		d.Combine(s.Next, compute.Times(1, estimate))
 		d.Combine(mean, compute.Times(1, before))
-		return s.shown()
+		return s.report()
 	}
 	timesteps := make([]int, s.X.N)
 	image, rho := make([]float64, s.X.N), make([]float64, s.X.N) // √ᾱ, ρ
@@ -96,12 +100,6 @@ func (m DDRM) Step(s *Step) error {
 		share = 1 / float64(there)
 	}
 	d.Combine(mean, compute.Times(1-share, before), compute.Times(share, s.Next))
-	return s.shown()
-}
-
-// shown has the run report and preview the step's result, x̂0, in place of the image that it began with.
-func (s *Step) shown() error {
-	s.Device.Combine(s.Clipped, compute.Times(1, s.Next))
 	return s.report()
 }
 
