@@ -398,5 +398,5 @@ func same(t *testing.T, want, got string) {
 		n++
 		return nil
 	}))
-	assert.Greater(t, n, 20)
+	assert.Greater(t, n, 15)
 }
