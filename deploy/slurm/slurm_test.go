@@ -245,13 +245,21 @@ func (c *cluster) do(name string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// until waits for something, and lets tasks that were queued again start at once: Slurm has them wait two minutes.
+// until waits for something, and lets tasks that were queued again start soon: Slurm has them wait two minutes, in which
+// the end of their last life is told.
 func (c *cluster) until(what string, met func() bool) {
 	c.t.Helper()
+	waiting := map[string]time.Time{}
 	for deadline := time.Now().Add(5 * time.Minute); !met(); time.Sleep(100 * time.Millisecond) {
 		require.True(c.t, time.Now().Before(deadline), "no %s: %v", what, c.queue())
 		for _, line := range c.queue() {
-			if f := strings.Fields(line); len(f) > 2 && f[2] == "(BeginTime)" {
+			f := strings.Fields(line)
+			if len(f) <= 2 || f[2] != "(BeginTime)" {
+				continue
+			}
+			if since, ok := waiting[f[0]]; !ok {
+				waiting[f[0]] = time.Now()
+			} else if time.Since(since) > 4*time.Second {
 				_, _ = c.do("scontrol", "update", "JobId="+f[0], "StartTime=now") // again, if it has not worked
 			}
 		}
