@@ -3,6 +3,7 @@ package sdk_test
 import (
 	"context"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -165,6 +166,25 @@ func TestCurvatureAlongCachedDirections(t *testing.T) {
 		assert.Equal(t, 2, forgetful.passes-counted.passes, "in two steps of three ᾱ is large enough")
 		o.Method = guide.Evidence{Scale: 1, Lanczos: k}
 		assert.Greater(t, distance(restore(t, p, o), cached), 1e-3*norm(cached), "the curvature has something to say")
+	}
+}
+
+// Where a method's state is an image, a step's preview is the image that it made: not the grey that DDRM starts from, and
+// at the end the result.
+func TestPreviewsOfImages(t *testing.T) {
+	for _, m := range []guide.Method{guide.DDRM{Top: 2}, guide.Gibbs{}} {
+		p, o := pictures(t, device(t, 1), "sr4", 1, 4)
+		o.Method, o.CMI, o.Preview = m, nil, true
+		var previews [][]float32
+		o.OnStep = func(r sdk.Progress) { previews = append(previews, r.Preview) }
+		result := restore(t, p, o)
+		require.Len(t, previews, 4)
+		assert.Greater(t, slices.Max(previews[0])-slices.Min(previews[0]), float32(0.1), m.Name())
+		for i, v := range result {
+			require.Equal(t, min(max(v, -1), 1), previews[3][i], m.Name())
+		}
+		o.OnStep, o.Preview = nil, false
+		assert.Equal(t, result, restore(t, p, o), m.Name())
 	}
 }
 

@@ -202,9 +202,11 @@ func (s *Solver) information(i int, report *Progress) (gradient compute.Tensor, 
 // it is finite, and reports. It waits for the device once.
 func (s *Solver) finish(i int, gradient compute.Tensor, report *Progress) error {
 	st, active := &s.step, gradient.Buf != nil
-	shown := st.Clipped
-	if s.o.cost(max(i-1, 0)).Image {
-		shown = st.Next // an image, and newer
+	if s.o.OnStep != nil && s.o.cost(max(i-1, 0)).Image { // the next state is an image: it is what is reported
+		s.dev.Combine(st.Clipped, compute.Times(1, st.Next))
+		if st.Clips {
+			s.dev.Map(st.Clipped, compute.Clamp(-1, 1), st.Clipped)
+		}
 	}
 	var next, x0, information, std []float64
 	norms := normsOf{{st.Next, &next}, {st.X0, &x0}} // x̂0, because a clamp may hide a NaN
@@ -223,7 +225,7 @@ func (s *Solver) finish(i int, gradient compute.Tensor, report *Progress) error 
 		if err := s.ws.Err(); err != nil {
 			return err
 		}
-		st.Operator.Apply(residual, shown)
+		st.Operator.Apply(residual, st.Clipped)
 		s.dev.Combine(residual, compute.Times(1, st.Y), compute.Times(-1, residual))
 		norms = append(norms, norm{residual, &report.Residual})
 	}
@@ -255,7 +257,7 @@ func (s *Solver) finish(i int, gradient compute.Tensor, report *Progress) error 
 	}
 	if s.o.OnStep != nil && s.o.Preview {
 		var err error
-		if report.Preview, err = compute.ToHost(s.dev, shown); err != nil {
+		if report.Preview, err = compute.ToHost(s.dev, st.Clipped); err != nil {
 			return err
 		}
 		if s.particles != nil {

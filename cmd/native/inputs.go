@@ -227,12 +227,12 @@ func (f *restoreFlags) openArray(path string, channels, h, w int) (picture.Image
 		return p, fmt.Errorf("%s has values from %g to %g: say which are black and white, as with --range %s, or --range=-1,1 where they are -1 and 1", path, least, most, likely)
 	}
 	if len(f.valueRange) == 2 && !f.noPicture() {
-		within := slices.Clone(p.Pix)
-		slices.Sort(within)
-		middle, low, high := within[len(within)/2], within[len(within)/100], within[len(within)-1-len(within)/100]
-		if middle < -2 || middle > 2 || high > low && high-low < 0.02 {
+		sorted := slices.Clone(p.Pix)
+		slices.Sort(sorted)
+		// Most are far beyond black and white, or all are nearly one grey.
+		if middle := sorted[len(sorted)/2]; middle < -2 || middle > 2 || most > least && most-least < 0.02 {
 			value := func(v float32) float64 { return black + (white-black)*(float64(v)+1)/2 }
-			return p, fmt.Errorf("%s has values from %g to %g, most between %g and %g: with --range %g,%g that is no picture; give the values that are black and white", path, value(least), value(most), value(low), value(high), black, white)
+			return p, fmt.Errorf("%s has values from %g to %g: with --range %g,%g that is no picture; give the values that are black and white", path, value(least), value(most), black, white)
 		}
 	}
 	switch {

@@ -28,9 +28,9 @@ import (
 // N(y; A z, σ_y² I) N(z; x̂0, ρ² I), as in [Gibbs], which counts the noise of the measurement as
 // σ_y² I + ρ² A Aᵀ.
 //
-// It takes one pass a step, none at the last, and at the first two where the run starts below Top: elsewhere x_T
-// is noise that tells nothing of the image, and x̂0 = 0 serves. Its state is the image x̂0, so that the information
-// term has no place in it.
+// It takes one pass a step and none at the last. Where the run starts at a level below Top, its first step takes another, for
+// x̂0 of x_T; above Top, x_T tells too little of the image, and x̂0 = 0 serves. Its state is the image x̂0, so that
+// the information term has no place in it.
 type DDRM struct {
 	Top float64 // the highest level after the first step, some times the images' own spread; 0 is that of the run's start
 }
@@ -40,11 +40,11 @@ func (m DDRM) Name() string { return "ddrm-mean" }
 
 // Cost implements [Method].
 func (m DDRM) Cost(s *diffusion.Schedule, index int) Cost {
-	return Cost{Guides: true, Linear: true, Image: index < s.Len()-1 || m.blind(s), Values: min(index, 1)}
+	return Cost{Guides: true, Linear: true, Image: index < s.Len()-1 || m.startsAbove(s), Values: min(index, 1)}
 }
 
-// blind says whether the state that the run starts from is noise above all levels.
-func (m DDRM) blind(s *diffusion.Schedule) bool {
+// startsAbove says whether the run starts at a noise level above all that are drawn at.
+func (m DDRM) startsAbove(s *diffusion.Schedule) bool {
 	return m.Top > 0 && s.Len() > 1 && relativeNoise(s, s.Len()-1) > m.Top
 }
 
@@ -60,14 +60,15 @@ func (m DDRM) Step(s *Step) error {
 	if err := s.Work.Err(); err != nil {
 		return err
 	}
-	if s.Index == s.Schedule.Len()-1 {
-		if estimate = s.Clipped; m.blind(s.Schedule) {
-			estimate = s.Tensor("grey", s.X)
-			if err := s.Work.Err(); err != nil {
-				return err
-			}
-			d.Combine(estimate, compute.Times(0, s.X))
+	switch first := s.Index == s.Schedule.Len()-1; {
+	case first && m.startsAbove(s.Schedule):
+		estimate = s.Tensor("grey", s.X)
+		if err := s.Work.Err(); err != nil {
+			return err
 		}
+		d.Combine(estimate, compute.Times(0, s.X))
+	case first:
+		estimate = s.Clipped
 	}
 	mean, before := s.NextCarried[0], s.Carried[0]
 	if s.Index == 0 {

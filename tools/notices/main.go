@@ -21,16 +21,18 @@ import (
 //go:embed others.txt
 var others string
 
-// builds are the programs that are given to people: settings, package.
-var builds = [][2]string{
-	{"GOOS=linux GOARCH=amd64 CGO_ENABLED=1", "./cmd/native"},
-	{"GOOS=windows GOARCH=amd64 CGO_ENABLED=1", "./cmd/native"},
-	{"GOOS=darwin GOARCH=arm64 CGO_ENABLED=1", "./cmd/native"},
-	{"GOOS=js GOARCH=wasm CGO_ENABLED=0", "./wasm/engine"},
+// build is a program that is given to people: settings, the folder of its module, and its package there.
+type build struct{ settings, module, program string }
+
+var builds = []build{
+	{"GOOS=linux GOARCH=amd64 CGO_ENABLED=1", ".", "./cmd/native"},
+	{"GOOS=windows GOARCH=amd64 CGO_ENABLED=1", ".", "./cmd/native"},
+	{"GOOS=darwin GOARCH=arm64 CGO_ENABLED=1", ".", "./cmd/native"},
+	{"GOOS=js GOARCH=wasm CGO_ENABLED=0", ".", "./wasm/engine"},
 }
 
-// objects is the program in a module of its own.
-const objects = "./deploy/objects"
+// objects has notices of its own, because it is a module of its own.
+var objects = build{"GOOS=linux GOARCH=amd64", "./deploy/objects", "."}
 
 func main() {
 	if err := run(); err != nil {
@@ -40,19 +42,16 @@ func main() {
 }
 
 // modules is path, version and folder of the modules that builds hold, sorted, without this project's.
-func modules(builds [][2]string) ([][3]string, error) {
+func modules(builds []build) ([][3]string, error) {
 	const format = `{{with .Module}}{{if not (or .Main .Replace)}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}`
 	var all [][3]string
 	for _, b := range builds {
-		c := exec.Command("go", "list", "-deps", "-f", format, b[1])
-		if b[1] == objects {
-			c = exec.Command("go", "-C", objects, "list", "-deps", "-f", format, ".")
-		}
-		c.Env = append(os.Environ(), strings.Fields(b[0])...)
+		c := exec.Command("go", "-C", b.module, "list", "-deps", "-f", format, b.program)
+		c.Env = append(os.Environ(), strings.Fields(b.settings)...)
 		c.Stderr = os.Stderr
 		out, err := c.Output()
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", b[0], b[1], err)
+			return nil, fmt.Errorf("%s %s: %w", b.settings, b.program, err)
 		}
 		for line := range strings.Lines(string(out)) {
 			if f := strings.Fields(line); len(f) == 3 {
@@ -95,11 +94,12 @@ func text(dir string) (string, error) {
 
 func run() error {
 	wanted, others := builds, others
-	if len(os.Args) > 1 {
-		wanted = slices.DeleteFunc(slices.Clone(builds), func(b [2]string) bool { return b[1] != os.Args[1] })
-		if os.Args[1] == objects {
-			wanted, others = [][2]string{{"GOOS=linux GOARCH=amd64", objects}}, ""
-		}
+	switch {
+	case len(os.Args) == 1:
+	case os.Args[1] == objects.module:
+		wanted, others = []build{objects}, "" // no weights in it
+	default:
+		wanted = slices.DeleteFunc(slices.Clone(builds), func(b build) bool { return b.program != os.Args[1] })
 	}
 	found, err := modules(wanted)
 	if err != nil {

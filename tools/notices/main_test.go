@@ -13,7 +13,7 @@ func TestNoticeIsCurrent(t *testing.T) {
 	t.Chdir("../..")
 	notice, err := os.ReadFile("NOTICE")
 	require.NoError(t, err)
-	found, err := modules([][2]string{{"", "./cmd/native"}})
+	found, err := modules([]build{{"", ".", "./cmd/native"}})
 	require.NoError(t, err)
 	require.Greater(t, len(found), 10)
 	for _, m := range found {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { test } from "node:test";
 import puppeteer from "puppeteer-core";
+import { psnr, run } from "./support/compare.mjs";
 import { isolation } from "./support/server.mjs";
 import { browser, ready, site } from "./support/site.mjs";
 
@@ -17,21 +18,11 @@ test("Firefox", { skip: binary ? false : "needs Firefox: install the package fir
   await page.goto(isolated.url + "/");
   await page.waitForFunction(() => globalThis.cmi);
 
-  /** run is done in Firefox and in Chromium. */
-  const run = async () => {
-    const s = await solver({ threads: 2 });
-    const steps = [];
-    const { image, values } = await s.restore(await face(1), { task: "sr4", cmi: true, steps: 4, onProgress(p) { steps.push([p.step, p.preview?.width]); p.preview?.close(); } });
-    const { worker, threads, isolated } = s.info;
-    await closeAll();
-    return { width: image.width, info: [worker, threads, isolated], steps, values: [...values] };
-  };
-
   await t.test("restores in a worker with threads, to the picture of Chromium", async () => {
-    const r = await page.evaluate(run);
+    const r = await page.evaluate(run, 2);
     assert.deepEqual([r.width, r.info, r.steps], [64, [true, 2, true], [[1, 64], [2, 64], [3, 64], [4, 64]]]);
-    const chromium = await (await ready(await browser({ gpu: false }), isolated.url)).evaluate(run);
-    const db = 10 * Math.log10(4 / (r.values.reduce((sum, v, i) => sum + (v - chromium.values[i]) ** 2, 0) / r.values.length));
+    const chromium = await (await ready(await browser({ gpu: false }), isolated.url)).evaluate(run, 2);
+    const db = psnr(r.values, chromium.values);
     assert.ok(!(db < 60), `${db} dB from Chromium's`);
   });
 

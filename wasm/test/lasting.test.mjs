@@ -1,6 +1,7 @@
 // What goes wrong around the package, and what must not: stopped workers, lost devices, long use, strict pages.
 import assert from "node:assert/strict";
 import { test, before, afterEach } from "node:test";
+import { psnr } from "./support/compare.mjs";
 import { isolation } from "./support/server.mjs";
 import { browser, ready, site } from "./support/site.mjs";
 
@@ -60,7 +61,7 @@ const onGPU = (options, say, after = 1, count = 3) => page.evaluate(async ([opti
 
 test("a device that is lost in mid-run: the same picture on a new one, on the processor, or a typed error", async (t) => {
   const want = await onGPU({});
-  const psnr = (v) => 10 * Math.log10(4 / (v.reduce((sum, x, i) => sum + (x - want.values[i]) ** 2, 0) / v.length));
+  const db = (v) => psnr(v, want.values);
   assert.deepEqual([want.error, want.steps, want.changes], [null, [1, 2, 3], []]);
 
   await t.test("on a new one", async () => {
@@ -73,7 +74,7 @@ test("a device that is lost in mid-run: the same picture on a new one, on the pr
   await t.test("on the processor", async () => {
     const r = await onGPU({ fallback: "cpu" }, { lose: true, adapters: false });
     assert.deepEqual([r.error, r.steps, r.changes.map((c) => c.device), r.info.device], [null, [1, 2, 3], ["cpu"], "cpu"]);
-    assert.ok(psnr(r.values) >= 60, `${psnr(r.values)} dB from the undisturbed picture`);
+    assert.ok(db(r.values) >= 60, `${db(r.values)} dB from the undisturbed picture`);
     assert.match(r.info.notes.at(-1), /the GPU was lost.*; going on from the last finished step on WebAssembly SIMD/);
   });
   await t.test("between two calls", async () => {

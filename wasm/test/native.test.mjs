@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test, before, afterEach } from "node:test";
+import { psnr } from "./support/compare.mjs";
 import { dist, root } from "./support/paths.mjs";
 import { browser, ready, site } from "./support/site.mjs";
 
@@ -39,11 +40,6 @@ async function inBrowser(picture, device, options) {
     if (s.info.device !== device) throw new Error(`${device} was asked for, ${s.info.device} computes`);
     return [...(await s.restore(file, options)).values];
   }, [[...picture], device, options]);
-}
-
-function psnr(a, b) {
-  assert.equal(a.length, b.length);
-  return 10 * Math.log10(4 / (a.reduce((sum, v, i) => sum + (v - b[i]) ** 2, 0) / a.length));
 }
 
 // A software adapter is slow: few steps on it. No inpainting here: it amplifies rounding, and the native tool's own

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { psnr, run } from "./support/compare.mjs";
 import { root } from "./support/paths.mjs";
 import { isolation, serve } from "./support/server.mjs";
 import { browser, cleanup, ready, site } from "./support/site.mjs";
@@ -13,17 +14,6 @@ import { missing, webkit } from "./support/webkit.mjs";
 const skip = missing();
 if (skip && process.env.CMI_NO_SKIP) throw new Error(skip);
 
-/** run is done in WebKit and in Chromium. */
-const run = async (threads) => {
-  while (!globalThis.cmi) await new Promise((resolve) => setTimeout(resolve, 50));
-  const s = await solver({ threads });
-  const steps = [];
-  const { image, values } = await s.restore(await face(1), { task: "sr4", cmi: true, steps: 4, onProgress(p) { steps.push([p.step, p.preview?.width]); p.preview?.close(); } });
-  const { worker, threads: used, notes } = s.info;
-  await closeAll();
-  return { width: image.width, info: [worker, used], notes, steps, values: [...values] };
-};
-
 for (const threads of [true, false]) {
   test(`WebKit ${threads ? "with" : "without"} shared memory restores to the picture of Chromium`, { skip }, async (t) => {
     const isolated = await site(isolation);
@@ -31,10 +21,10 @@ for (const threads of [true, false]) {
     t.after(page.close);
     await page.goto(isolated.url + "/");
     const r = await page.evaluate(run, 2);
-    assert.deepEqual([r.width, r.info, r.steps], [64, [true, threads ? 2 : 1], [[1, 64], [2, 64], [3, 64], [4, 64]]]);
+    assert.deepEqual([r.width, r.info, r.steps], [64, [true, threads ? 2 : 1, true], [[1, 64], [2, 64], [3, 64], [4, 64]]]);
     if (!threads) assert.ok(r.notes.includes("one thread: this browser shares no memory between threads"), `${r.notes}`);
     const chromium = await (await ready(await browser({ gpu: false }), isolated.url)).evaluate(run, 2);
-    const db = 10 * Math.log10(4 / (r.values.reduce((sum, v, i) => sum + (v - chromium.values[i]) ** 2, 0) / r.values.length));
+    const db = psnr(r.values, chromium.values);
     assert.ok(!(db < 60), `${db} dB from Chromium's`);
   });
 }
